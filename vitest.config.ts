@@ -1,10 +1,8 @@
 import { defineConfig } from 'vitest/config'
 
-const reporters = process.env['CI'] ? ['default'] : ['default']
-
 export default defineConfig({
   test: {
-    reporters: [...reporters, './test/support/closing-line-reporter.ts'],
+    reporters: ['default', './test/support/closing-line-reporter.ts'],
     projects: [
       { test: { name: 'unit', include: ['src/**/*.test.ts', 'test/architecture/**/*.test.ts'] } },
       {

@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto'
 import type { Clock } from './core/clock.ts'
+import type { Random } from './core/random.ts'
 
-/** The machine's own time. With `randomness`, the only place where a service gets either from. */
+/** The machine's own time. With `systemRandom`, the only place where a service gets either from. */
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
@@ -12,13 +12,4 @@ export const systemClock: Clock = {
   },
 }
 
-export interface Randomness {
-  /** Uniform in [0, 1). */
-  uniform(): number
-  bytes(length: number): Uint8Array
-}
-
-export const systemRandomness: Randomness = {
-  uniform: () => Math.random(),
-  bytes: (length) => randomBytes(length),
-}
+export const systemRandom: Random = { uniform: () => Math.random() }

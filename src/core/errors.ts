@@ -124,10 +124,14 @@ export class HelixError extends Error {
   static from(reason: unknown): HelixError {
     if (reason instanceof HelixError) return reason
     const internal = reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)
-    return new HelixError('internal_error', 'Internal error. The request id identifies it in the server log.', {
-      internal,
-      cause: reason,
-    })
+    return new HelixError(
+      'internal_error',
+      'Internal error. The request id identifies it in the server log.',
+      {
+        internal,
+        cause: reason,
+      },
+    )
   }
 
   /** The body of the error contract, the shape that every OpenAI client parses. */

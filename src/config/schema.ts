@@ -1,0 +1,168 @@
+import { z } from 'zod'
+import { HelixError } from '../core/errors.ts'
+import { duration, size } from './quantities.ts'
+
+const port = z.int().min(0).max(65_535)
+
+const Gateway = z.strictObject({
+  host: z
+    .string()
+    .default('127.0.0.1')
+    .describe('Address to listen on. Loopback unless you choose otherwise.'),
+  port: port.default(8443).describe('0 takes any free port.'),
+  bodyLimit: size().prefault('8MiB').describe('Largest request body; larger ones are answered 413.'),
+  loadWait: duration()
+    .prefault('30s')
+    .describe('How long a request waits for its model to load before 503 model_loading.'),
+  queueMax: z
+    .int()
+    .min(0)
+    .max(100_000)
+    .default(512)
+    .describe('Requests that may wait for a free slot, per model.'),
+  queueTimeout: duration().prefault('60s').describe('Longest wait for a free slot, then 503 queue_timeout.'),
+  firstByteTimeout: duration()
+    .prefault('5m')
+    .describe('Longest wait for the first byte of an answer, then 504 upstream_timeout.'),
+  stallTimeout: duration()
+    .prefault('60s')
+    .describe('Longest silence inside a stream, then it fails with an error event.'),
+  requestDeadline: duration().prefault('30m').describe('Longest time for one request in all.'),
+  drainGrace: duration().prefault('30s').describe('After SIGTERM: time for running streams to finish.'),
+  keyCacheTtl: duration()
+    .prefault('10s')
+    .describe(
+      'A verified API key is trusted this long without asking again; a revocation is pushed at once.',
+    ),
+  keyCacheMax: z.int().min(1).max(10_000_000).default(10_000).describe('Verified API keys kept in memory.'),
+})
+
+const Database = z.discriminatedUnion('driver', [
+  z.strictObject({
+    driver: z.literal('embedded'),
+    directory: z.string().optional().describe('Data directory; by default `postgres` in the data folder.'),
+    binaries: z.string().optional().describe('Folder with initdb and postgres, instead of the ones found.'),
+    connectionsMax: z.int().min(1).max(200).default(20).describe('Upper bound of the pool.'),
+    acquireTimeout: duration().prefault('2s').describe('Wait for a free connection, then fail the request.'),
+    queryTimeout: duration().prefault('5s').describe('Longest time for one statement.'),
+  }),
+  z.strictObject({
+    driver: z.literal('postgres'),
+    url: z.string().describe('postgres://user:password@host:5432/database'),
+    connectionsMax: z.int().min(1).max(1_000).default(20).describe('Upper bound of the pool.'),
+    acquireTimeout: duration().prefault('2s').describe('Wait for a free connection, then fail the request.'),
+    queryTimeout: duration().prefault('5s').describe('Longest time for one statement.'),
+  }),
+])
+
+const contextLength = z
+  .int()
+  .min(64)
+  .max(2 ** 27)
+const slots = z.int().min(1).max(1_024)
+
+const ModelSettings = z.strictObject({
+  contextLength: contextLength.optional(),
+  slots: slots.optional(),
+  keepAlive: duration().optional(),
+  chatTemplate: z.string().optional(),
+})
+
+const Models = z.strictObject({
+  directory: z.string().optional().describe('Where model files lie; by default `models` in the data folder.'),
+  default: z
+    .string()
+    .nullable()
+    .default('smollm2-135m-instruct')
+    .describe('Fetched at the first start and loaded at each; null for none.'),
+  contextLength: contextLength
+    .default(4_096)
+    .describe(
+      'Tokens of prompt and answer together for one request, at most what the model was trained for.',
+    ),
+  slots: slots.default(4).describe('Requests that one replica works on at the same time.'),
+  keepAlive: duration().prefault('10m').describe('An idle model is unloaded after this time.'),
+  huggingFaceEndpoint: z
+    .string()
+    .default('https://huggingface.co')
+    .describe('A mirror of Hugging Face; HF_ENDPOINT is read too.'),
+  perModel: z
+    .record(z.string(), ModelSettings)
+    .default({})
+    .describe(
+      'Settings of single models by name: contextLength, slots, keepAlive, chatTemplate (a path, or chatml-tools).',
+    ),
+})
+
+const Engines = z.strictObject({
+  llamaServer: z
+    .string()
+    .optional()
+    .describe('Path of a llama-server to use instead of the one found or built.'),
+  threads: z
+    .int()
+    .min(1)
+    .max(4_096)
+    .optional()
+    .describe('Threads per engine; by default the cores of this machine.'),
+  memoryLimit: size()
+    .optional()
+    .describe('Memory for models; by default four fifths of what this machine has.'),
+  startTimeout: duration().prefault('5m').describe('Longest time for a model to load.'),
+  probeInterval: duration().prefault('2s').describe('How often a running engine is asked whether it lives.'),
+  probeTimeout: duration()
+    .prefault('5s')
+    .describe('An engine that does not answer for this long is replaced.'),
+  crashesMax: z
+    .int()
+    .min(1)
+    .max(100)
+    .default(3)
+    .describe('Crashes of one model in ten minutes after which it is quarantined.'),
+})
+
+const Upstream = z.strictObject({
+  name: z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/),
+  url: z.url({ protocol: /^https?$/ }),
+  apiKey: z.string().optional(),
+  models: z.array(z.string().min(1).max(256)).min(1),
+  slots: z.int().min(1).max(100_000).default(64),
+})
+
+const Log = z.strictObject({
+  level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  format: z
+    .enum(['auto', 'json', 'text'])
+    .default('auto')
+    .describe('auto: text in a terminal, JSON lines elsewhere.'),
+})
+
+/** The whole of helixflow.yaml. An unknown key is an error: a typo must not pass silently. */
+export const Config = z.strictObject({
+  gateway: Gateway.prefault({}).describe('The OpenAI-compatible endpoint.'),
+  database: Database.prefault({ driver: 'embedded' }).describe('driver: embedded, or postgres with a url.'),
+  models: Models.prefault({}).describe('Model files and how they are loaded.'),
+  engines: Engines.prefault({}).describe('The processes that run models.'),
+  upstreams: z
+    .array(Upstream)
+    .default([])
+    .describe('Other OpenAI-compatible servers: name, url, apiKey, models (their names), slots.'),
+  log: Log.prefault({}).describe('Logs go to standard error.'),
+})
+
+export type Config = z.output<typeof Config>
+export type ModelSettings = z.output<typeof ModelSettings>
+export type UpstreamConfig = z.output<typeof Upstream>
+
+/**
+ * Validates everything before anything starts, and reports every mistake at once.
+ * @throws HelixError `invalid_configuration`
+ */
+export function parseConfig(input: unknown): Config {
+  const result = Config.safeParse(input)
+  if (result.success) return result.data
+  const mistakes = result.error.issues.map(
+    (issue) => `  ${issue.path.join('.') || '(top level)'}: ${issue.message}`,
+  )
+  throw new HelixError('invalid_configuration', `Invalid configuration:\n${mistakes.join('\n')}`)
+}

@@ -1,0 +1,78 @@
+import type { HelixError } from '../core/errors.ts'
+
+/**
+ * What the inference pool offers. It decides where models live and never carries a token: the gateway streams
+ * straight from the replica that it is given.
+ */
+export interface PoolClient {
+  listModels(): Promise<readonly ModelView[]>
+  /** @throws HelixError `model_not_found` */
+  showModel(name: string): Promise<ModelView>
+
+  /**
+   * Returns once a replica of the model is ready, loading one if it must. The replica itself comes through
+   * `watchReplicas`, before this promise resolves.
+   * @throws HelixError `model_not_found`, `model_does_not_fit`, `model_quarantined`, `insufficient_memory`,
+   *   `engine_missing`, `engine_failed`; the signal's reason when it aborts first
+   */
+  acquire(model: string, options: AcquireOptions): Promise<void>
+  /** Unloads when the requests in flight have ended. @throws HelixError `model_not_found` */
+  unload(model: string): Promise<void>
+
+  /** Calls back at once with the present table and again after each change. Returns what ends the watch. */
+  watchReplicas(listener: (replicas: readonly Replica[]) => void): () => void
+  /** Tells the pool that a replica went from idle to busy or back, for keep-alive and draining. */
+  reportUse(replicaId: string, inFlight: number): void
+  /** Why nothing can be served, or undefined when something can. For `/readyz`. */
+  unavailability(): Promise<HelixError | undefined>
+}
+
+export interface AcquireOptions {
+  readonly signal: AbortSignal
+  /** Told what is being waited for, in words for the caller: `loading smollm2, 4 s`. */
+  readonly onWaiting?: ((reason: string) => void) | undefined
+}
+
+/** One running engine with one model, ready to take requests. */
+export interface Replica {
+  readonly id: string
+  readonly model: string
+  /** What the engine itself calls the model. */
+  readonly engineModel: string
+  readonly engine: EngineKind
+  readonly address: EngineAddress
+  /** Requests that it works on at the same time. */
+  readonly slots: number
+  /** Tokens of prompt and answer together, for one request; undefined where the engine does not say. */
+  readonly contextLength: number | undefined
+}
+
+export type EngineKind = 'llama-server' | 'upstream'
+
+export interface EngineAddress {
+  /** `http://localhost` for a Unix socket, else scheme, host and port. May end in a path prefix. */
+  readonly url: string
+  readonly socketPath: string | undefined
+  readonly apiKey: string | undefined
+}
+
+export type ModelState = 'available' | 'loading' | 'ready' | 'unloading' | 'failed' | 'quarantined'
+
+export interface ModelView {
+  readonly name: string
+  readonly state: ModelState
+  readonly engine: EngineKind
+  /** Why it is in state failed or quarantined. */
+  readonly reason: string | undefined
+  readonly sizeBytes: number | undefined
+  readonly memoryBytes: number | undefined
+  readonly contextLength: number | undefined
+  readonly quantization: string | undefined
+  readonly architecture: string | undefined
+  readonly source: string | undefined
+  readonly sha256: string | undefined
+  readonly addedAtMs: number
+  readonly inFlight: number
+  /** When the keep-alive ends and it is unloaded; undefined while it is busy or not loaded. */
+  readonly unloadsAtMs: number | undefined
+}

@@ -1,0 +1,74 @@
+import type { EngineAddress } from './pool.ts'
+
+/**
+ * What a node offers to the pool: the model files and the engine processes of one machine. It does as told and
+ * reports what happens; what should happen is the pool's to decide.
+ */
+export interface NodeClient {
+  devices(): Promise<readonly DeviceView[]>
+  listModels(): Promise<readonly ModelFile[]>
+  /** Memory that one instance will need. @throws HelixError `engine_missing`, `model_invalid` */
+  estimate(model: string, shape: InstanceShape): Promise<number>
+  /**
+   * Starts an engine and returns once it is ready to generate.
+   * @throws HelixError `engine_failed` (`crashed` in its context when the process died by itself), `model_invalid`,
+   *   `model_quarantined`, `engine_missing`
+   */
+  start(request: StartRequest): Promise<StartedEngine>
+  /** Ends the engine, also one that is still starting. Returns when its process is gone. */
+  stop(instanceId: string): Promise<void>
+  /** Calls back for each ready engine that ends without being told to. Returns what ends the watch. */
+  watchExits(listener: (exit: EngineExit) => void): () => void
+  quarantine(model: string, reason: string): Promise<void>
+  release(model: string): Promise<void>
+  /** Why no engine can run here, as a sentence; undefined when one can. */
+  engineProblem(): string | undefined
+}
+
+export interface DeviceView {
+  readonly id: string
+  readonly kind: 'cpu'
+  readonly totalBytes: number
+}
+
+export interface ModelFile {
+  readonly name: string
+  readonly sizeBytes: number
+  readonly sha256: string | undefined
+  readonly source: string | undefined
+  readonly addedAtMs: number
+  readonly architecture: string | undefined
+  readonly quantization: string | undefined
+  /** Tokens that the model was trained for. */
+  readonly trainedContextLength: number | undefined
+  readonly quarantinedBecause: string | undefined
+  /** Why the file cannot be used at all. */
+  readonly invalidBecause: string | undefined
+}
+
+/** What an instance is started with; a change needs another instance. */
+export interface InstanceShape {
+  readonly slots: number
+  /** Tokens per slot. */
+  readonly contextLength: number
+  readonly chatTemplate: string | undefined
+}
+
+export interface StartRequest {
+  readonly instanceId: string
+  readonly model: string
+  readonly shape: InstanceShape
+}
+
+export interface StartedEngine {
+  readonly address: EngineAddress
+  readonly contextLength: number
+  readonly supportsTools: boolean
+}
+
+export interface EngineExit {
+  readonly instanceId: string
+  readonly why: 'crashed' | 'killed'
+  /** For the log and the operator. */
+  readonly description: string
+}

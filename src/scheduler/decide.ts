@@ -1,0 +1,209 @@
+import type { SchedulerAction } from './actions.ts'
+import type { GoneReason, SchedulerEvent } from './events.ts'
+import { chooseVictims } from './eviction.ts'
+import type { PlacementStrategy } from './placement/placement.ts'
+import type { ClusterState, Instance, ModelSpec, WaitingModel } from './state.ts'
+
+/** How decisions are made; constant while the program runs. Times in milliseconds. */
+export interface Policy {
+  readonly place: PlacementStrategy
+  /** A load or an unload that takes longer is given up and its process ended. */
+  readonly transitionTimeoutMs: number
+  /** Pause before a crashed model is loaded again; doubles with each crash in the window. */
+  readonly crashPauseMs: number
+  readonly crashWindowMs: number
+  /** This many crashes in the window and the model is quarantined. */
+  readonly crashesMax: number
+}
+
+export interface Decision {
+  readonly state: ClusterState
+  readonly actions: readonly SchedulerAction[]
+}
+
+/**
+ * The whole scheduler: what happens to the state, and what is to be done about it. Pure; `nowMs` is any clock that
+ * does not go back.
+ */
+export function decide(state: ClusterState, event: SchedulerEvent, policy: Policy, nowMs: number): Decision {
+  const applied = apply(state, event, policy, nowMs)
+  const expired = endIdleAndOverdue(applied.state, policy, nowMs)
+  const drained = unloadDrained(expired.state, policy, nowMs)
+  const placed = placeWaiting(drained.state, policy, nowMs)
+  return {
+    state: placed.state,
+    actions: [...applied.actions, ...expired.actions, ...drained.actions, ...placed.actions],
+  }
+}
+
+/** When `decide` must be called again even if nothing happens; undefined when never. */
+export function nextWakeMs(state: ClusterState, nowMs: number): number | undefined {
+  const times = [
+    ...state.instances.map((instance) => instance.deadlineMs ?? idleEndMs(instance)),
+    ...state.waiting.map((waiting) => waiting.notBeforeMs).filter((time) => time > nowMs),
+  ].filter((time): time is number => time !== undefined)
+  return times.length > 0 ? Math.min(...times) : undefined
+}
+
+/** When the keep-alive of an idle ready instance ends; undefined while it is busy or not ready. */
+export function idleEndMs(instance: Instance): number | undefined {
+  if (instance.state !== 'ready' || instance.inFlight > 0) return undefined
+  return instance.lastUsedMs + instance.spec.keepAliveMs
+}
+
+function apply(state: ClusterState, event: SchedulerEvent, policy: Policy, nowMs: number): Decision {
+  switch (event.kind) {
+    case 'model-wanted':
+      return unchanged(want(state, event.spec, nowMs, nowMs))
+    case 'model-unwanted':
+      return unchanged(withoutWaiting(state, event.model))
+    case 'instance-ready':
+      return unchanged(
+        update(state, event.instanceId, (instance) =>
+          instance.state === 'loading'
+            ? { ...instance, state: 'ready', deadlineMs: undefined, lastUsedMs: nowMs }
+            : instance,
+        ),
+      )
+    case 'use-changed':
+      return unchanged(
+        update(state, event.instanceId, (instance) => ({ ...instance, inFlight: event.inFlight, lastUsedMs: nowMs })),
+      )
+    case 'unload-asked':
+      return unchanged(unloadAsked(state, event.model))
+    case 'crashes-forgiven':
+      return unchanged({ ...state, crashes: { ...state.crashes, [event.model]: [] } })
+    case 'instance-gone':
+      return gone(state, event, policy, nowMs)
+    case 'time-passed':
+      return unchanged(state)
+  }
+}
+
+function unchanged(state: ClusterState): Decision {
+  return { state, actions: [] }
+}
+
+function want(state: ClusterState, spec: ModelSpec, sinceMs: number, notBeforeMs: number): ClusterState {
+  const served = state.instances.some(
+    ({ spec: { name }, state: phase }) => name === spec.name && (phase === 'loading' || phase === 'ready'),
+  )
+  if (served || state.waiting.some((waiting) => waiting.spec.name === spec.name)) return state
+  return { ...state, waiting: [...state.waiting, { spec, sinceMs, notBeforeMs }] }
+}
+
+function withoutWaiting(state: ClusterState, model: string): ClusterState {
+  return { ...state, waiting: state.waiting.filter((waiting) => waiting.spec.name !== model) }
+}
+
+function unloadAsked(state: ClusterState, model: string): ClusterState {
+  const instances = state.instances.map((instance) =>
+    instance.spec.name === model && instance.state === 'ready' ? { ...instance, state: 'draining' as const } : instance,
+  )
+  return { ...withoutWaiting(state, model), instances }
+}
+
+function gone(
+  state: ClusterState,
+  event: { readonly instanceId: string; readonly why: GoneReason },
+  policy: Policy,
+  nowMs: number,
+): Decision {
+  const instance = state.instances.find(({ id }) => id === event.instanceId)
+  if (!instance) return unchanged(state)
+  const without = { ...state, instances: state.instances.filter(({ id }) => id !== event.instanceId) }
+  const wasWanted = instance.state === 'loading' || instance.state === 'ready'
+  if (event.why === 'stopped' || event.why === 'failed' || !wasWanted) return unchanged(without)
+  const model = instance.spec.name
+  const earlier = (state.crashes[model] ?? []).filter((time) => time > nowMs - policy.crashWindowMs)
+  const crashes = event.why === 'crashed' ? [...earlier, nowMs] : earlier
+  const remembered = { ...without, crashes: { ...state.crashes, [model]: crashes } }
+  if (crashes.length >= policy.crashesMax) {
+    return {
+      state: withoutWaiting(remembered, model),
+      actions: [{ kind: 'quarantine', model, crashes: crashes.length }],
+    }
+  }
+  const pauseMs = crashes.length === 0 ? 0 : policy.crashPauseMs * 2 ** (crashes.length - 1)
+  return unchanged(want(remembered, instance.spec, nowMs, nowMs + pauseMs))
+}
+
+/** Ends what idled for its keep-alive and what took too long. */
+function endIdleAndOverdue(state: ClusterState, policy: Policy, nowMs: number): Decision {
+  const actions: SchedulerAction[] = []
+  const instances = state.instances.map((instance): Instance => {
+    const idleEnd = idleEndMs(instance)
+    if (idleEnd !== undefined && idleEnd <= nowMs) return { ...instance, state: 'draining' }
+    if (instance.deadlineMs === undefined || instance.deadlineMs > nowMs) return instance
+    actions.push({ kind: 'unload', instanceId: instance.id })
+    return { ...instance, state: 'unloading', deadlineMs: nowMs + policy.transitionTimeoutMs }
+  })
+  return { state: { ...state, instances }, actions }
+}
+
+function unloadDrained(state: ClusterState, policy: Policy, nowMs: number): Decision {
+  const actions: SchedulerAction[] = []
+  const instances = state.instances.map((instance): Instance => {
+    if (instance.state !== 'draining' || instance.inFlight > 0) return instance
+    actions.push({ kind: 'unload', instanceId: instance.id })
+    return { ...instance, state: 'unloading', deadlineMs: nowMs + policy.transitionTimeoutMs }
+  })
+  return { state: { ...state, instances }, actions }
+}
+
+/** Places waiting models in the order they came; makes room for the first that does not fit. */
+function placeWaiting(state: ClusterState, policy: Policy, nowMs: number): Decision {
+  const actions: SchedulerAction[] = []
+  let current = state
+  for (const waiting of state.waiting) {
+    if (waiting.notBeforeMs > nowMs) continue
+    const { name, memoryBytes } = waiting.spec
+    const placement = policy.place(current, memoryBytes)
+    if (placement.kind === 'placed') {
+      const [next, action] = load(current, waiting, placement.deviceId, nowMs + policy.transitionTimeoutMs)
+      current = next
+      actions.push(action)
+    } else if (placement.reason === 'memory-exhausted') {
+      const room = makeRoom(current, memoryBytes, policy, nowMs)
+      // Nothing behind it is placed first: a stream of small models would starve a large one.
+      return { state: room.state, actions: [...actions, ...room.actions] }
+    } else {
+      const largestBytes = Math.max(0, ...current.devices.map((device) => device.totalBytes))
+      const refusal =
+        placement.reason === 'no-device'
+          ? { kind: 'no-device' as const }
+          : { kind: 'larger-than-any-device' as const, neededBytes: memoryBytes, largestBytes }
+      actions.push({ kind: 'refuse', model: name, refusal })
+      current = withoutWaiting(current, name)
+    }
+  }
+  return { state: current, actions }
+}
+
+function load(
+  state: ClusterState,
+  { spec }: WaitingModel,
+  deviceId: string,
+  deadlineMs: number,
+): readonly [ClusterState, SchedulerAction] {
+  const id = `${spec.name}-${state.nextInstance}`
+  const instance: Instance = { id, spec, deviceId, state: 'loading', inFlight: 0, lastUsedMs: 0, deadlineMs }
+  const next = {
+    ...withoutWaiting(state, spec.name),
+    instances: [...state.instances, instance],
+    nextInstance: state.nextInstance + 1,
+  }
+  return [next, { kind: 'load', instanceId: id, spec, deviceId }]
+}
+
+function makeRoom(state: ClusterState, neededBytes: number, policy: Policy, nowMs: number): Decision {
+  const victims = new Set(chooseVictims(state, neededBytes).map(({ id }) => id))
+  const instances = state.instances.map((instance) =>
+    victims.has(instance.id) ? { ...instance, state: 'draining' as const } : instance,
+  )
+  return unloadDrained({ ...state, instances }, policy, nowMs)
+}
+
+function update(state: ClusterState, id: string, change: (instance: Instance) => Instance): ClusterState {
+  return { ...state, instances: state.instances.map((instance) => (instance.id === id ? change(instance) : instance)) }
+}

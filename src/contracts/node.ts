@@ -1,3 +1,4 @@
+import type { HelixError } from '../core/errors.ts'
 import type { EngineAddress } from './pool.ts'
 
 /**
@@ -9,20 +10,16 @@ export interface NodeClient {
   listModels(): Promise<readonly ModelFile[]>
   /** Memory that one instance will need. @throws HelixError `engine_missing`, `model_invalid` */
   estimate(model: string, shape: InstanceShape): Promise<number>
-  /**
-   * Starts an engine and returns once it is ready to generate.
-   * @throws HelixError `engine_failed` (`crashed` in its context when the process died by itself), `model_invalid`,
-   *   `model_quarantined`, `engine_missing`
-   */
-  start(request: StartRequest): Promise<StartedEngine>
+  /** Starts an engine; returns once it is ready to generate or is known not to come. */
+  start(request: StartRequest): Promise<StartOutcome>
   /** Ends the engine, also one that is still starting. Returns when its process is gone. */
   stop(instanceId: string): Promise<void>
   /** Calls back for each ready engine that ends without being told to. Returns what ends the watch. */
   watchExits(listener: (exit: EngineExit) => void): () => void
   quarantine(model: string, reason: string): Promise<void>
   release(model: string): Promise<void>
-  /** Why no engine can run here, as a sentence; undefined when one can. */
-  engineProblem(): string | undefined
+  /** Why no engine can run here; undefined when one can, or when that is still being found out. */
+  engineProblem(): HelixError | undefined
 }
 
 export interface DeviceView {
@@ -60,10 +57,19 @@ export interface StartRequest {
   readonly shape: InstanceShape
 }
 
+export type StartOutcome =
+  | { readonly kind: 'ready'; readonly engine: StartedEngine }
+  | {
+      readonly kind: 'gone'
+      readonly why: 'crashed' | 'failed' | 'killed' | 'stopped'
+      readonly error: HelixError
+    }
+
 export interface StartedEngine {
   readonly address: EngineAddress
   readonly contextLength: number
   readonly supportsTools: boolean
+  readonly vocabularySize: number | undefined
 }
 
 export interface EngineExit {

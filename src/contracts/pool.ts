@@ -15,9 +15,16 @@ export interface PoolClient {
    * @throws HelixError `model_not_found`, `model_does_not_fit`, `model_quarantined`, `insufficient_memory`,
    *   `engine_missing`, `engine_failed`; the signal's reason when it aborts first
    */
-  acquire(model: string, options: AcquireOptions): Promise<void>
-  /** Unloads when the requests in flight have ended. @throws HelixError `model_not_found` */
-  unload(model: string): Promise<void>
+  acquire(model: string, signal: AbortSignal): Promise<void>
+  /** What a request for this model is waiting for at the moment. */
+  explainWait(model: string): Promise<WaitView>
+  /**
+   * Loads on behalf of the operator, who thereby also takes it out of quarantine. Returns when it is ready.
+   * @throws HelixError as `acquire`
+   */
+  load(model: string, signal: AbortSignal): Promise<ModelView>
+  /** Unloads when the requests in flight have ended; returns when it is gone. @throws HelixError `model_not_found` */
+  unload(model: string, signal: AbortSignal): Promise<ModelView>
 
   /** Calls back at once with the present table and again after each change. Returns what ends the watch. */
   watchReplicas(listener: (replicas: readonly Replica[]) => void): () => void
@@ -27,10 +34,12 @@ export interface PoolClient {
   unavailability(): Promise<HelixError | undefined>
 }
 
-export interface AcquireOptions {
-  readonly signal: AbortSignal
-  /** Told what is being waited for, in words for the caller: `loading smollm2, 4 s`. */
-  readonly onWaiting?: ((reason: string) => void) | undefined
+export interface WaitView {
+  readonly code: 'model_loading' | 'insufficient_memory'
+  /** In words for the caller: `loading smollm2 since 4 s`. */
+  readonly reason: string
+  /** The pool's guess of what is left; undefined when it has none. */
+  readonly remainingMs: number | undefined
 }
 
 /** One running engine with one model, ready to take requests. */
@@ -45,6 +54,10 @@ export interface Replica {
   readonly slots: number
   /** Tokens of prompt and answer together, for one request; undefined where the engine does not say. */
   readonly contextLength: number | undefined
+  /** Whether the model's chat template knows tools; undefined where the engine does not say. */
+  readonly supportsTools: boolean | undefined
+  /** Tokens that the model knows; undefined where the engine does not say. */
+  readonly vocabularySize: number | undefined
 }
 
 export type EngineKind = 'llama-server' | 'upstream'

@@ -29,10 +29,18 @@ function run(start: ClusterState, events: readonly (readonly [number, SchedulerE
   return { state: decision.state, actions, last: decision.actions }
 }
 
-const gone = (instanceId: string, why: GoneReason): SchedulerEvent => ({ kind: 'instance-gone', instanceId, why })
+const gone = (instanceId: string, why: GoneReason): SchedulerEvent => ({
+  kind: 'instance-gone',
+  instanceId,
+  why,
+})
 const wanted = (spec: ModelSpec): SchedulerEvent => ({ kind: 'model-wanted', spec })
 const ready = (instanceId: string): SchedulerEvent => ({ kind: 'instance-ready', instanceId })
-const use = (instanceId: string, inFlight: number): SchedulerEvent => ({ kind: 'use-changed', instanceId, inFlight })
+const use = (instanceId: string, inFlight: number): SchedulerEvent => ({
+  kind: 'use-changed',
+  instanceId,
+  inFlight,
+})
 const tick: SchedulerEvent = { kind: 'time-passed' }
 const oneDevice = emptyCluster([{ id: 'cpu', totalBytes: 100 }])
 
@@ -88,7 +96,12 @@ describe('making room', () => {
   ]
 
   test('the idle model that was used longest ago goes', () => {
-    const { last } = run(oneDevice, [...twoLoaded, [3, use('a-1', 1)], [4, use('a-1', 0)], [5, wanted(model('c', 50))]])
+    const { last } = run(oneDevice, [
+      ...twoLoaded,
+      [3, use('a-1', 1)],
+      [4, use('a-1', 0)],
+      [5, wanted(model('c', 50))],
+    ])
     expect(last).toEqual([{ kind: 'unload', instanceId: 'b-2' }])
   })
 
@@ -98,7 +111,12 @@ describe('making room', () => {
   })
 
   test('a busy model is drained: it ends its requests, takes no new ones, then goes', () => {
-    const before = run(oneDevice, [...twoLoaded, [3, use('a-1', 1)], [4, use('b-2', 1)], [5, wanted(model('c', 50))]])
+    const before = run(oneDevice, [
+      ...twoLoaded,
+      [3, use('a-1', 1)],
+      [4, use('b-2', 1)],
+      [5, wanted(model('c', 50))],
+    ])
     expect(before.last).toEqual([])
     expect(before.state.instances.find(({ id }) => id === 'a-1')?.state).toBe('draining')
     const after = run(before.state, [
@@ -111,11 +129,17 @@ describe('making room', () => {
   test('memory is not given away before the process that holds it is gone', () => {
     const { state } = run(oneDevice, [...twoLoaded, [5, wanted(model('c', 50))], [6, tick]])
     expect(state.instances.map(({ id }) => id)).toEqual(['a-1', 'b-2'])
-    expect(run(state, [[7, gone('a-1', 'stopped')]]).last).toMatchObject([{ kind: 'load', instanceId: 'c-3' }])
+    expect(run(state, [[7, gone('a-1', 'stopped')]]).last).toMatchObject([
+      { kind: 'load', instanceId: 'c-3' },
+    ])
   })
 
   test('a large model that waits is not overtaken by small ones for ever', () => {
-    const { last } = run(oneDevice, [...twoLoaded, [5, wanted(model('large', 100))], [6, wanted(model('small', 1))]])
+    const { last } = run(oneDevice, [
+      ...twoLoaded,
+      [5, wanted(model('large', 100))],
+      [6, wanted(model('small', 1))],
+    ])
     expect(last).toEqual([])
   })
 })
@@ -220,7 +244,8 @@ describe('invariants, over random events in random order', () => {
       for (const device of state.devices) expect(freeBytes(state, device)).toBeGreaterThanOrEqual(0)
       for (const { state: phase, deadlineMs, inFlight } of state.instances) {
         if (phase === 'loading' || phase === 'unloading') expect(deadlineMs).toBeGreaterThan(nowMs)
-        if (phase === 'draining') expect(inFlight, 'draining ends as soon as nothing is in flight').toBeGreaterThan(0)
+        if (phase === 'draining')
+          expect(inFlight, 'draining ends as soon as nothing is in flight').toBeGreaterThan(0)
       }
       for (const waiting of state.waiting) {
         const serving = state.instances.filter(

@@ -67,7 +67,11 @@ function apply(state: ClusterState, event: SchedulerEvent, policy: Policy, nowMs
       )
     case 'use-changed':
       return unchanged(
-        update(state, event.instanceId, (instance) => ({ ...instance, inFlight: event.inFlight, lastUsedMs: nowMs })),
+        update(state, event.instanceId, (instance) => ({
+          ...instance,
+          inFlight: event.inFlight,
+          lastUsedMs: nowMs,
+        })),
       )
     case 'unload-asked':
       return unchanged(unloadAsked(state, event.model))
@@ -98,7 +102,9 @@ function withoutWaiting(state: ClusterState, model: string): ClusterState {
 
 function unloadAsked(state: ClusterState, model: string): ClusterState {
   const instances = state.instances.map((instance) =>
-    instance.spec.name === model && instance.state === 'ready' ? { ...instance, state: 'draining' as const } : instance,
+    instance.spec.name === model && instance.state === 'ready'
+      ? { ...instance, state: 'draining' as const }
+      : instance,
   )
   return { ...withoutWaiting(state, model), instances }
 }
@@ -205,5 +211,8 @@ function makeRoom(state: ClusterState, neededBytes: number, policy: Policy, nowM
 }
 
 function update(state: ClusterState, id: string, change: (instance: Instance) => Instance): ClusterState {
-  return { ...state, instances: state.instances.map((instance) => (instance.id === id ? change(instance) : instance)) }
+  return {
+    ...state,
+    instances: state.instances.map((instance) => (instance.id === id ? change(instance) : instance)),
+  }
 }

@@ -5,7 +5,10 @@ export type PlacementStrategy = (state: ClusterState, neededBytes: number) => Pl
 
 export type Placement =
   | { readonly kind: 'placed'; readonly deviceId: string }
-  | { readonly kind: 'unplaceable'; readonly reason: 'no-device' | 'larger-than-any-device' | 'memory-exhausted' }
+  | {
+      readonly kind: 'unplaceable'
+      readonly reason: 'no-device' | 'larger-than-any-device' | 'memory-exhausted'
+    }
 
 /** Turns a choice among the devices with room into a Placement, with the reason when there is none. */
 export function place(

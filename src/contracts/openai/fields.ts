@@ -1,0 +1,72 @@
+import { z } from 'zod'
+import { schemaProblem } from './json-schema.ts'
+
+/** Text that can be written as UTF-8: a lone surrogate would reach the engine as broken JSON. */
+export const text = z.string().refine((value) => value.isWellFormed(), 'must be well-formed Unicode')
+
+/** Tokens are numbers of the vocabulary; the upper bound is checked against the model once it is known. */
+export const tokenId = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1)
+
+export const modelName = text.min(1).max(256)
+
+/** For parameters that OpenAI documents and that mean nothing here unless they hold their default. */
+export function only<T extends string | number | boolean | null>(...allowed: readonly T[]) {
+  const list = allowed.map((value) => JSON.stringify(value)).join(' or ')
+  return z.custom<T>().superRefine((value, context) => {
+    if (value === undefined || allowed.includes(value)) return
+    context.addIssue({
+      code: 'custom',
+      message: `only ${list} is supported here`,
+      params: { unsupported: true },
+    })
+  })
+}
+
+/** A JSON schema of a caller, small enough to be turned into a grammar without harm. */
+export const jsonSchema = z.record(z.string(), z.unknown()).superRefine((schema, context) => {
+  const problem = schemaProblem(schema)
+  if (problem) context.addIssue({ code: 'custom', message: problem })
+})
+
+export const streamOptions = z.strictObject({ include_usage: z.boolean().nullish() })
+
+/** What shapes the choice of the next token; the same for chat and completions. */
+export const samplingFields = {
+  model: modelName,
+  n: z.int().min(1).max(128).nullish(),
+  seed: z.int().nullish(),
+  temperature: z.number().min(0).max(2).nullish(),
+  top_p: z.number().gt(0).max(1).nullish(),
+  top_k: z.int().min(0).max(1_000_000).nullish(),
+  min_p: z.number().min(0).max(1).nullish(),
+  presence_penalty: z.number().min(-2).max(2).nullish(),
+  frequency_penalty: z.number().min(-2).max(2).nullish(),
+  logit_bias: z
+    .record(z.string().regex(/^\d{1,9}$/, 'must have token numbers as keys'), z.number().min(-100).max(100))
+    .refine((biases) => Object.keys(biases).length <= 1_024, 'at most 1024 entries')
+    .nullish(),
+  stop: z.union([text.min(1).max(1_024), z.array(text.min(1).max(1_024)).max(4)]).nullish(),
+  max_tokens: z
+    .int()
+    .min(1)
+    .max(2 ** 31 - 1)
+    .nullish(),
+  stream: z.boolean().nullish(),
+  stream_options: streamOptions.nullish(),
+  user: text.max(512).nullish(),
+} as const
+
+export interface SamplingRequest {
+  readonly seed?: number | null | undefined
+  readonly temperature?: number | null | undefined
+  readonly top_p?: number | null | undefined
+  readonly top_k?: number | null | undefined
+  readonly min_p?: number | null | undefined
+  readonly presence_penalty?: number | null | undefined
+  readonly frequency_penalty?: number | null | undefined
+  readonly logit_bias?: Readonly<Record<string, number>> | null | undefined
+  readonly stop?: string | readonly string[] | null | undefined
+}

@@ -1,0 +1,75 @@
+/**
+ * Bounds on a caller's JSON schema. An engine turns it into a grammar; a deep, wide or many times repeated one
+ * would cost it unbounded time and memory (D22, CVE-2025-48944 for a peer that did not check).
+ */
+const DEPTH_MAX = 32
+const NODES_MAX = 5_000
+const REPEATS_MAX = 2_000
+const PATTERN_LENGTH_MAX = 256
+const STRING_LENGTH_MAX = 65_536
+
+const REPEAT_KEYWORDS = new Set([
+  'minItems',
+  'maxItems',
+  'minLength',
+  'maxLength',
+  'minProperties',
+  'maxProperties',
+])
+
+/** What is wrong with the schema as a sentence for the caller; undefined when nothing is. */
+export function schemaProblem(schema: unknown): string | undefined {
+  let nodes = 0
+  const visit = (value: unknown, depth: number): string | undefined => {
+    if (++nodes > NODES_MAX) return `the schema has more than ${NODES_MAX} values`
+    if (depth > DEPTH_MAX) return `the schema is nested deeper than ${DEPTH_MAX} levels`
+    if (typeof value === 'string') return stringProblem(value)
+    if (typeof value !== 'object' || value === null) return undefined
+    if (Array.isArray(value)) return firstProblem(value, (item) => visit(item, depth + 1))
+    return firstProblem(
+      Object.entries(value),
+      ([key, item]) => keywordProblem(key, item) ?? visit(item, depth + 1),
+    )
+  }
+  return visit(schema, 0)
+}
+
+function firstProblem<T>(
+  items: readonly T[],
+  problemOf: (item: T) => string | undefined,
+): string | undefined {
+  for (const item of items) {
+    const problem = problemOf(item)
+    if (problem) return problem
+  }
+  return undefined
+}
+
+function stringProblem(value: string): string | undefined {
+  if (value.length > STRING_LENGTH_MAX) return `a string in the schema is longer than ${STRING_LENGTH_MAX}`
+  return value.isWellFormed() ? undefined : 'a string in the schema is not well-formed Unicode'
+}
+
+function keywordProblem(key: string, value: unknown): string | undefined {
+  if (key === '__proto__') return "the schema has a key '__proto__'"
+  if (REPEAT_KEYWORDS.has(key) && typeof value === 'number' && !(value >= 0 && value <= REPEATS_MAX)) {
+    return `${key} must be between 0 and ${REPEATS_MAX}`
+  }
+  if (key === 'pattern' && typeof value === 'string') return patternProblem(value)
+  if (key === '$ref' && typeof value === 'string' && !value.startsWith('#')) {
+    return "$ref must point into the schema itself, such as '#/$defs/name'"
+  }
+  return stringProblem(key)
+}
+
+/** The counted repeats of a pattern multiply when they are nested; their product bounds the grammar. */
+function patternProblem(pattern: string): string | undefined {
+  if (pattern.length > PATTERN_LENGTH_MAX) return `pattern is longer than ${PATTERN_LENGTH_MAX}`
+  let product = 1
+  for (const [, low = '1', high = low] of pattern.matchAll(/\{(\d+)(?:,(\d*))?\}/g)) {
+    product *= Math.max(1, Number(low), Number(high))
+  }
+  return product > REPEATS_MAX
+    ? `the counted repeats of pattern multiply to more than ${REPEATS_MAX}`
+    : undefined
+}

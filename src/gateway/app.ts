@@ -1,0 +1,98 @@
+import Fastify, { type FastifyInstance } from 'fastify'
+import { ChatRequest } from '../contracts/openai/chat.ts'
+import { CompletionRequest } from '../contracts/openai/completions.ts'
+import { EmbeddingRequest } from '../contracts/openai/embeddings.ts'
+import { TokenizeRequest } from '../contracts/openai/tokenize.ts'
+import type { PoolClient } from '../contracts/pool.ts'
+import { HelixError } from '../core/errors.ts'
+import type { Logger } from '../core/log.ts'
+import type { Random } from '../core/random.ts'
+import { chatExchange } from './dispatch/chat-exchange.ts'
+import { completionExchange } from './dispatch/completion-exchange.ts'
+import type { Dispatch } from './dispatch/dispatch.ts'
+import { embeddingExchange } from './dispatch/embedding-exchange.ts'
+import { tokenizeExchange } from './dispatch/tokenize-exchange.ts'
+import type { Drain } from './drain.ts'
+import { authenticate, type KeyCache } from './hooks/authenticate.ts'
+import { errorReply } from './hooks/error-reply.ts'
+import { accessLog } from './hooks/observe.ts'
+import { makeRequestId } from './hooks/request-id.ts'
+import { refuseUnreadable } from './hooks/unreadable.ts'
+import { generate } from './routes/generate.ts'
+import { livez, type ReadinessChecks, readyz } from './routes/health.ts'
+import { listModels, showModel } from './routes/models.ts'
+import { refuseUnknown } from './routes/unknown.ts'
+
+export interface AppParts {
+  readonly keys: KeyCache
+  readonly dispatch: Dispatch
+  readonly pool: PoolClient
+  readonly drain: Drain
+  readonly readiness: ReadinessChecks
+  readonly log: Logger
+  readonly random: Random
+  /** Names this gateway in `x-helixflow-instance`. */
+  readonly instance: string
+  readonly bodyLimitBytes: number
+}
+
+/** The whole way of a request on one screen: observe, drain, authenticate, route. */
+export function buildApp(parts: AppParts): FastifyInstance {
+  const { keys, dispatch, pool, drain, readiness, log, random } = parts
+  const app = Fastify({
+    bodyLimit: parts.bodyLimitBytes,
+    genReqId: makeRequestId,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 512 },
+    // Against clients that drip their headers or their body.
+    http: {
+      headersTimeout: 5_000,
+      requestTimeout: 15_000,
+      connectionsCheckingInterval: 1_000,
+      maxHeaderSize: 16_384,
+    },
+    clientErrorHandler: refuseUnreadable,
+  })
+  readBodiesAsBytes(app)
+  for (const field of ['identity', 'model', 'settlement', 'failure', 'user'])
+    app.decorateRequest(field, undefined)
+  app.setErrorHandler(errorReply(log, random))
+  app.setNotFoundHandler(refuseUnknown(app))
+
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers({ 'x-request-id': request.id, 'x-helixflow-instance': parts.instance })
+  })
+  app.addHook('onRequest', accessLog(log))
+
+  app.get('/livez', livez())
+  app.get('/readyz', readyz(readiness))
+
+  app.register(async (v1) => {
+    v1.addHook('onRequest', async (_request, reply) => {
+      if (drain.draining) throw drainingError()
+      drain.enter(reply.raw)
+    })
+    v1.addHook('onRequest', authenticate(keys))
+    v1.get('/v1/models', listModels(pool))
+    v1.get('/v1/models/*', showModel(pool))
+    v1.post('/v1/chat/completions', generate(dispatch, ChatRequest, chatExchange))
+    v1.post('/v1/completions', generate(dispatch, CompletionRequest, completionExchange))
+    v1.post('/v1/embeddings', generate(dispatch, EmbeddingRequest, embeddingExchange))
+    v1.post('/tokenize', generate(dispatch, TokenizeRequest, tokenizeExchange))
+  })
+  return app
+}
+
+/** Bodies are parsed by the routes, against their schemas; the framework only bounds and collects them. */
+function readBodiesAsBytes(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser(/^application\/json\s*(;|$)/i, { parseAs: 'buffer' }, (_request, body, done) =>
+    done(null, body),
+  )
+}
+
+function drainingError(): HelixError {
+  return new HelixError('server_draining', 'The server is shutting down; send the request again.', {
+    retryAfterMs: 250,
+  })
+}

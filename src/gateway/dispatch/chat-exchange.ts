@@ -1,0 +1,97 @@
+import type { ChatRequest } from '../../contracts/openai/chat.ts'
+import type { Replica } from '../../contracts/pool.ts'
+import { HelixError } from '../../core/errors.ts'
+import { chatCollector } from './collector.ts'
+import type { Answer, Exchange } from './exchange.ts'
+import { ForcedToolCalls, forcedToolsSchema } from './forced-tools.ts'
+import { given, samplingBody } from './sampling.ts'
+
+/** How a chat completion is asked of an engine, and what of its answer has to be mended. */
+export function chatExchange(request: ChatRequest): Exchange {
+  const choices = request.n ?? 1
+  const stream = request.stream === true
+  return {
+    model: request.model,
+    path: '/v1/chat/completions',
+    body: (replica, asked) => chatBody(request, replica, asked.stream),
+    inputParam: 'messages',
+    stream,
+    includeUsage: request.stream_options?.include_usage === true,
+    choices,
+    choicesPerPrompt: choices,
+    // llama-server counts only the first choice in a whole answer, and each in a stream.
+    collect: choices > 1 && !stream ? chatCollector : undefined,
+    rewrite: isForced(request)
+      ? (replica) => (replica.engine === 'llama-server' ? new ForcedToolCalls() : undefined)
+      : undefined,
+  }
+}
+
+function chatBody(request: ChatRequest, replica: Replica, stream: boolean): Answer {
+  if (replica.engine === 'llama-server' && (request.n ?? 1) > replica.slots) {
+    throw new HelixError(
+      'invalid_value',
+      `Invalid value: 'n': this model makes at most ${replica.slots} choices.`,
+      {
+        param: 'n',
+      },
+    )
+  }
+  return {
+    model: replica.engineModel,
+    messages: request.messages.map(messageBody),
+    ...samplingBody(request, replica),
+    ...given({
+      n: request.n,
+      max_tokens: request.max_completion_tokens ?? request.max_tokens,
+      logprobs: request.logprobs,
+      top_logprobs: request.top_logprobs,
+      response_format: request.response_format?.type === 'text' ? undefined : request.response_format,
+    }),
+    ...toolsBody(request, replica),
+    ...(stream ? { stream: true, stream_options: { include_usage: true } } : {}),
+  }
+}
+
+/** What a client sends back of an earlier answer, without the fields that say nothing. */
+function messageBody(message: ChatRequest['messages'][number]): Answer {
+  if (message.role !== 'assistant') return message
+  const { refusal: _refusal, audio: _audio, annotations: _annotations, ...rest } = message
+  return given(rest)
+}
+
+function toolsBody(request: ChatRequest, replica: Replica): Answer {
+  const tools = request.tools ?? []
+  if (tools.length === 0) return {}
+  const { tool_choice: choice, parallel_tool_calls: parallel } = request
+  if (replica.engine === 'upstream')
+    return given({ tools, tool_choice: choice, parallel_tool_calls: parallel })
+  if (replica.supportsTools === false) {
+    throw new HelixError(
+      'unsupported_parameter',
+      `Unsupported parameter: 'tools': the chat template of '${request.model}' does not know tools. ` +
+        "The operator can give the model another one: models.perModel.<name>.chatTemplate, for example 'chatml-tools'.",
+      { param: 'tools' },
+    )
+  }
+  if (!isForced(request)) return given({ tools, tool_choice: choice, parallel_tool_calls: parallel })
+  // llama-server lets the model talk instead of calling; a schema over the whole answer does force the call.
+  const named = typeof choice === 'object' ? choice?.function.name : undefined
+  const allowed = named === undefined ? tools : tools.filter((tool) => tool.function.name === named)
+  const schema = forcedToolsSchema(allowed, parallel === true && named === undefined)
+  return {
+    tools,
+    tool_choice: 'none',
+    response_format: { type: 'json_schema', json_schema: { name: 'tool_call', schema } },
+  }
+}
+
+function isForced({ tools, tool_choice: choice }: ChatRequest): boolean {
+  return (
+    (tools?.length ?? 0) > 0 &&
+    choice !== undefined &&
+    choice !== null &&
+    choice !== 'auto' &&
+    choice !== 'none'
+  )
+}

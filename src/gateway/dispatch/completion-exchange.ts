@@ -1,0 +1,57 @@
+import { type CompletionRequest, promptCount } from '../../contracts/openai/completions.ts'
+import type { Replica } from '../../contracts/pool.ts'
+import { HelixError } from '../../core/errors.ts'
+import { textCollector } from './collector.ts'
+import type { Answer, Exchange } from './exchange.ts'
+import { checkTokens, given, samplingBody } from './sampling.ts'
+import { TextLogprobs } from './text-logprobs.ts'
+
+/** How a text completion is asked of an engine, and what of its answer has to be mended. */
+export function completionExchange(request: CompletionRequest): Exchange {
+  const choicesPerPrompt = request.n ?? 1
+  const choices = promptCount(request) * choicesPerPrompt
+  const stream = request.stream === true
+  return {
+    model: request.model,
+    path: '/v1/completions',
+    body: (replica, asked) => completionBody(request, replica, asked.stream),
+    inputParam: 'prompt',
+    stream,
+    includeUsage: request.stream_options?.include_usage === true,
+    choices,
+    choicesPerPrompt,
+    // llama-server counts only the first choice in a whole answer, and each in a stream.
+    collect: choices > 1 && !stream ? textCollector : undefined,
+    rewrite:
+      request.logprobs == null
+        ? undefined
+        : (replica) => (replica.engine === 'llama-server' ? new TextLogprobs() : undefined),
+  }
+}
+
+function completionBody(request: CompletionRequest, replica: Replica, stream: boolean): Answer {
+  const choicesPerPrompt = request.n ?? 1
+  if (replica.engine === 'llama-server' && choicesPerPrompt > replica.slots) {
+    throw new HelixError(
+      'invalid_value',
+      `Invalid value: 'n': this model makes at most ${replica.slots} choices.`,
+      {
+        param: 'n',
+      },
+    )
+  }
+  checkTokens(tokensOf(request.prompt), replica, 'prompt')
+  return {
+    model: replica.engineModel,
+    prompt: request.prompt,
+    ...samplingBody(request, replica),
+    ...given({ n: request.n, max_tokens: request.max_tokens ?? 16, logprobs: request.logprobs }),
+    ...(stream ? { stream: true, stream_options: { include_usage: true } } : {}),
+  }
+}
+
+/** The prompt's tokens where it is given as such. */
+export function tokensOf(prompt: CompletionRequest['prompt']): readonly number[] {
+  if (typeof prompt === 'string') return []
+  return prompt.flatMap((part) => (typeof part === 'string' ? [] : part))
+}

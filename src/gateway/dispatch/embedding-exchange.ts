@@ -1,0 +1,27 @@
+import type { EmbeddingRequest } from '../../contracts/openai/embeddings.ts'
+import { tokensOf } from './completion-exchange.ts'
+import type { Exchange } from './exchange.ts'
+import { checkTokens, given } from './sampling.ts'
+
+/** How embeddings are asked of an engine. */
+export function embeddingExchange(request: EmbeddingRequest): Exchange {
+  return {
+    model: request.model,
+    path: '/v1/embeddings',
+    body: (replica) => {
+      checkTokens(tokensOf(request.input), replica, 'input')
+      return {
+        model: replica.engineModel,
+        input: request.input,
+        ...given({ encoding_format: request.encoding_format }),
+      }
+    },
+    inputParam: 'input',
+    stream: false,
+    includeUsage: false,
+    choices: 1,
+    choicesPerPrompt: 1,
+    collect: undefined,
+    rewrite: undefined,
+  }
+}

@@ -1,0 +1,60 @@
+import { type Dispatcher, Pool } from 'undici'
+import type { EngineAddress, Replica } from '../../contracts/pool.ts'
+
+/** Where requests to an engine go, and what every one of them carries. */
+export interface EngineClient {
+  readonly dispatcher: Dispatcher
+  /** Path prefix of the engine's address, without a slash at the end. */
+  readonly basePath: string
+  readonly origin: string
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/** One connection pool per engine address; closed when the engine is gone. */
+export class EngineClients {
+  private readonly clients = new Map<string, { client: EngineClient; pool: Pool }>()
+
+  get(replica: Replica): EngineClient {
+    const present = this.clients.get(replica.id)
+    if (present) return present.client
+    const created = connect(replica.address, replica.slots)
+    this.clients.set(replica.id, created)
+    return created.client
+  }
+
+  /** Keeps the pools of these replicas and closes the others once their last request has ended. */
+  keepOnly(replicas: readonly Replica[]): void {
+    const present = new Set(replicas.map(({ id }) => id))
+    for (const [id, { pool }] of this.clients) {
+      if (present.has(id)) continue
+      this.clients.delete(id)
+      void pool.close()
+    }
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([...this.clients.values()].map(({ pool }) => pool.destroy()))
+    this.clients.clear()
+  }
+}
+
+function connect(address: EngineAddress, slots: number): { client: EngineClient; pool: Pool } {
+  const url = new URL(address.url)
+  const pool = new Pool(url.origin, {
+    // Slots bound the requests at work; a few more connections serve those that end while others begin.
+    connections: slots + 4,
+    pipelining: 1,
+    connect: {
+      timeout: 5_000,
+      ...(address.socketPath === undefined ? {} : { socketPath: address.socketPath }),
+    },
+  })
+  const headers = {
+    'content-type': 'application/json',
+    ...(address.apiKey === undefined ? {} : { authorization: `Bearer ${address.apiKey}` }),
+  }
+  return {
+    pool,
+    client: { dispatcher: pool, origin: url.origin, basePath: url.pathname.replace(/\/$/, ''), headers },
+  }
+}

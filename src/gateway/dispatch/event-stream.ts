@@ -1,0 +1,73 @@
+import type { ServerResponse } from 'node:http'
+import { comment, frame } from '../../contracts/sse.ts'
+import type { HelixError } from '../../core/errors.ts'
+
+/**
+ * The client's end of an event stream. Headers go out with the first bytes, so that a failure before that keeps its
+ * own status; after that a failure is an error event and then a cut, never a clean end.
+ */
+export class EventStream {
+  private static readonly open = new Set<EventStream>()
+  private idleBeats = 0
+
+  constructor(
+    private readonly response: ServerResponse,
+    private readonly headers: () => Readonly<Record<string, string>>,
+  ) {}
+
+  /** Once true, the status is 200 for good. */
+  get committed(): boolean {
+    return this.response.headersSent
+  }
+
+  /** @returns false when the client reads more slowly than we write, until `drain` */
+  write(bytes: Buffer | string): boolean {
+    this.commit()
+    this.idleBeats = 0
+    return this.response.write(bytes)
+  }
+
+  comment(text: string): void {
+    this.write(comment(text))
+  }
+
+  end(): void {
+    this.commit()
+    EventStream.open.delete(this)
+    this.response.end()
+  }
+
+  /** Tells the client why the stream ends here, then cuts the connection so that nothing takes it for complete. */
+  fail(error: HelixError): void {
+    EventStream.open.delete(this)
+    this.response.write(frame(error.toBody()), () => this.response.destroy())
+  }
+
+  /** Forgets the stream; it was answered in another way or the client is gone. */
+  leave(): void {
+    EventStream.open.delete(this)
+  }
+
+  private commit(): void {
+    if (this.response.headersSent) return
+    this.response.writeHead(200, {
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-cache, no-transform',
+      'x-accel-buffering': 'no',
+      ...this.headers(),
+    })
+    EventStream.open.add(this)
+  }
+
+  /**
+   * Writes a comment on every open stream that was silent for two beats. One timer for all streams costs less than
+   * one each. Returns what stops it.
+   */
+  static keepAlive(beatMs: number): () => void {
+    const timer = setInterval(() => {
+      for (const stream of EventStream.open) if (++stream.idleBeats > 2) stream.comment('keep-alive')
+    }, beatMs)
+    timer.unref()
+    return () => clearInterval(timer)
+  }
+}

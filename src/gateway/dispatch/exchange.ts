@@ -1,0 +1,44 @@
+import type { Replica } from '../../contracts/pool.ts'
+
+/** A chunk or a whole answer as the engine sent it, parsed. */
+export type Answer = { readonly [key: string]: unknown }
+
+/**
+ * One request on its way to an engine: what a route asks for, apart from how it is carried. The bytes of the answer
+ * pass through untouched unless `rewrite` is there.
+ */
+export interface Exchange {
+  readonly model: string
+  readonly path: string
+  /** The body for this engine, built field by field. @throws HelixError when this engine cannot do what is asked */
+  body(replica: Replica, asked: { readonly stream: boolean }): Answer
+  /** The parameter that holds the input, for errors about its length. */
+  readonly inputParam: string
+  /** Whether the client gets an event stream. */
+  readonly stream: boolean
+  /** Whether the client asked for the usage chunk of a stream. */
+  readonly includeUsage: boolean
+  /** Slots that it fills at the same time. */
+  readonly choices: number
+  /** Choices per prompt, to tell which prompt a choice belongs to. */
+  readonly choicesPerPrompt: number
+  /**
+   * Makes the whole answer from a stream, where the engine's own whole answer would be wrong; undefined when the
+   * engine's answer is right.
+   */
+  readonly collect: (() => Collector) | undefined
+  /** Changes what the engine says into what the client is promised; undefined when nothing needs to change. */
+  readonly rewrite: ((replica: Replica) => Rewrite | undefined) | undefined
+}
+
+export interface Collector {
+  add(chunk: Answer): void
+  /** The answer, without `usage`. */
+  answer(): Answer
+}
+
+export interface Rewrite {
+  /** The chunks to send in place of this one. */
+  chunk(chunk: Answer): readonly Answer[]
+  whole(answer: Answer): Answer
+}

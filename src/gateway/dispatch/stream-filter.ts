@@ -1,0 +1,130 @@
+import { DONE_FRAME, EventSplitter, eventData, frame } from '../../contracts/sse.ts'
+import { HelixError } from '../../core/errors.ts'
+import type { Answer, Exchange, Rewrite } from './exchange.ts'
+import { type Usage, UsageTally, usageField } from './usage.ts'
+
+const EVENT_BYTES_MAX = 16 * 2 ** 20
+
+/**
+ * What goes from the engine's event stream to the client's. Events pass as the bytes they came in; only those that
+ * carry usage, an error, the end, or nothing at all are looked into. The engine is always asked for usage; the client
+ * gets one usage chunk at the end, and only if it asked.
+ */
+export class StreamFilter {
+  /** The stream said that it is complete. */
+  done = false
+  /** The engine reported a failure inside the stream. */
+  failure: HelixError | undefined
+  private readonly splitter = new EventSplitter(EVENT_BYTES_MAX)
+  private readonly tally = new UsageTally()
+  private head: Answer | undefined
+
+  constructor(
+    private readonly exchange: Exchange,
+    private readonly rewrite: Rewrite | undefined,
+  ) {}
+
+  /** The bytes to send on; empty when there are none yet. */
+  push(chunk: Buffer): Buffer {
+    const events = this.splitter.push(chunk)
+    if (!events) {
+      this.failure = new HelixError(
+        'upstream_invalid_response',
+        'The engine sent an event that is too large.',
+      )
+      return EMPTY
+    }
+    if (!this.rewrite && events.length === 1 && events[0] && this.passes(events[0])) return events[0]
+    const out: Buffer[] = []
+    for (const event of events) {
+      if (this.done || this.failure) break
+      if (!this.rewrite && this.passes(event)) out.push(event)
+      else for (const text of this.looked(event)) out.push(Buffer.from(text))
+    }
+    return out.length === 1 && out[0] ? out[0] : Buffer.concat(out)
+  }
+
+  usage(): Usage | undefined {
+    return this.tally.total()
+  }
+
+  /** Whether an event can go on as it is: it is a chunk, and carries neither usage nor an error. */
+  private passes(event: Buffer): boolean {
+    // `data: {"choices"` and `data: {"id"` are all that engines send for tokens; anything else is looked into.
+    if (event[6] !== BRACE || event.indexOf('"usage":{') >= 0 || event.indexOf('"usage": {') >= 0)
+      return false
+    if (event.indexOf('"error"') >= 0) return false
+    if (!this.head) this.head = parseChunk(event)
+    return this.head !== undefined
+  }
+
+  private looked(event: Buffer): string[] {
+    const data = eventData(event)
+    if (data === undefined) return [event.toString('utf8')]
+    if (data === '[DONE]') return this.end()
+    const chunk = parseChunk(event)
+    // llama-server opens the stream of a completion with `data: null`.
+    if (!chunk) return data === 'null' ? [] : this.invalid()
+    if (chunk['error'] !== undefined && chunk['error'] !== null) return this.failed()
+    this.head ??= chunk
+    return this.withoutUsage(chunk).flatMap((one) => this.rewritten(one).map(frame))
+  }
+
+  private rewritten(chunk: Answer): readonly Answer[] {
+    return this.rewrite ? this.rewrite.chunk(chunk) : [chunk]
+  }
+
+  private withoutUsage(chunk: Answer): Answer[] {
+    const { usage, timings: _, ...rest } = chunk
+    if (usage === undefined || usage === null) return [chunk]
+    const choices = Array.isArray(chunk['choices']) ? chunk['choices'] : []
+    this.tally.add(usage, Math.floor(choiceIndex(choices[0]) / this.exchange.choicesPerPrompt))
+    return choices.length > 0 ? [rest] : []
+  }
+
+  private end(): string[] {
+    this.done = true
+    const total = this.tally.total()
+    if (!this.exchange.includeUsage || !total) return [DONE_FRAME]
+    return [frame({ ...identityOf(this.head), choices: [], usage: usageField(total) }), DONE_FRAME]
+  }
+
+  private failed(): string[] {
+    this.failure = new HelixError('engine_failed', 'The engine failed while it generated.', {
+      retryable: false,
+    })
+    return []
+  }
+
+  private invalid(): string[] {
+    this.failure = new HelixError(
+      'upstream_invalid_response',
+      'The engine sent an event that cannot be read.',
+    )
+    return []
+  }
+}
+
+const EMPTY = Buffer.alloc(0)
+const BRACE = 123
+
+function parseChunk(event: Buffer): Answer | undefined {
+  try {
+    const value: unknown = JSON.parse(eventData(event) ?? '')
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Answer)
+      : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function choiceIndex(choice: unknown): number {
+  const index = (choice as { readonly index?: unknown } | undefined)?.index
+  return typeof index === 'number' ? index : 0
+}
+
+function identityOf(chunk: Answer | undefined): Answer {
+  const { id, object, created, model, system_fingerprint } = chunk ?? {}
+  return { id, object, created, model, system_fingerprint }
+}

@@ -1,0 +1,50 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Identity } from '../../contracts/auth.ts'
+import type { HelixError } from '../../core/errors.ts'
+import type { Logger } from '../../core/log.ts'
+import type { Settlement } from '../dispatch/dispatch.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Set once the key was verified; nothing else sets it. */
+    identity: Identity | undefined
+    model: string | undefined
+    settlement: Settlement | undefined
+    failure: HelixError | undefined
+    /** The caller's own label for its user, for the log. */
+    user: string | undefined
+  }
+}
+
+const CLIENT_ID_PATTERN = /^[\x21-\x7e]{1,128}$/
+
+/** One line per request, when its connection has done with it. Never a prompt, an answer or a key. */
+export function accessLog(log: Logger) {
+  return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    reply.raw.once('close', () => {
+      const { settlement, failure, identity } = request
+      const error = settlement?.error ?? failure
+      log.info('request', {
+        request: request.id,
+        clientRequest: clientRequestId(request),
+        method: request.method,
+        route: request.routeOptions.url,
+        status: error?.status ?? reply.raw.statusCode,
+        error: error?.code,
+        cause: error && error.message !== error.publicMessage ? error.message : undefined,
+        model: request.model,
+        project: identity?.projectId,
+        key: identity?.keyId,
+        user: request.user,
+        promptTokens: settlement?.usage.promptTokens,
+        completionTokens: settlement?.usage.completionTokens,
+        ms: Math.round(reply.elapsedTime),
+      })
+    })
+  }
+}
+
+function clientRequestId(request: FastifyRequest): string | undefined {
+  const given = request.headers['x-client-request-id']
+  return typeof given === 'string' && CLIENT_ID_PATTERN.test(given) ? given : undefined
+}

@@ -1,0 +1,43 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { z } from 'zod'
+import { parseJson, parseRequest } from '../../contracts/openai/parse.ts'
+import type { Dispatch } from '../dispatch/dispatch.ts'
+import type { Exchange } from '../dispatch/exchange.ts'
+
+/**
+ * A route that an engine answers: the body is parsed once against its schema, made into an exchange and dispatched.
+ * Authentication has already run: see app.ts.
+ */
+export function generate<T extends object>(
+  dispatch: Dispatch,
+  schema: z.ZodType<T>,
+  toExchange: (request: T) => Exchange,
+) {
+  return async (request: FastifyRequest, reply: FastifyReply) => {
+    const body = parseRequest(schema, parseJson(request.body as Buffer))
+    const exchange = toExchange(body)
+    request.model = exchange.model
+    request.user = 'user' in body && typeof body.user === 'string' ? body.user : undefined
+    await dispatch.run(exchange, {
+      response: reply.raw,
+      headers: () => {
+        // From here on the answer is written past the framework.
+        reply.hijack()
+        return answerHeaders(request, reply, exchange.model)
+      },
+      settled: (settlement) => {
+        request.settlement = settlement
+      },
+    })
+    return reply
+  }
+}
+
+function answerHeaders(request: FastifyRequest, reply: FastifyReply, model: string): Record<string, string> {
+  return {
+    'x-request-id': request.id,
+    'openai-processing-ms': String(Math.round(reply.elapsedTime)),
+    'x-helixflow-model': encodeURI(model),
+    'x-helixflow-instance': String(reply.getHeader('x-helixflow-instance')),
+  }
+}

@@ -1,0 +1,194 @@
+import type { InstanceShape, NodeClient } from '../contracts/node.ts'
+import type { Clock } from '../core/clock.ts'
+import { HelixError } from '../core/errors.ts'
+import type { Logger } from '../core/log.ts'
+import type { Refusal, SchedulerAction } from '../scheduler/actions.ts'
+import { decide, nextWakeMs, type Policy } from '../scheduler/decide.ts'
+import type { SchedulerEvent } from '../scheduler/events.ts'
+import type { ClusterState } from '../scheduler/state.ts'
+import { Effects } from './effects.ts'
+
+export interface ControllerParts {
+  readonly node: NodeClient
+  readonly policy: Policy
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/**
+ * The one writer of the cluster state. Every change is an event that goes through `decide`; effects run beside it
+ * and come back as events. Requests that wait for a model are settled here.
+ */
+export class PoolController {
+  private readonly waiters = new Map<string, Set<Waiter>>()
+  private readonly listeners = new Set<() => void>()
+  private readonly effects: Effects
+  private cancelWake: (() => void) | undefined
+  private stopped = false
+
+  constructor(
+    private readonly parts: ControllerParts,
+    private current: ClusterState,
+  ) {
+    this.effects = new Effects(parts, {
+      post: (event) => this.post(event),
+      failed: (model, error) => this.reject(model, error),
+    })
+  }
+
+  get state(): ClusterState {
+    return this.current
+  }
+
+  /** Instances that can take requests, with where they listen. */
+  get engines(): Effects['engines'] {
+    return this.effects.engines
+  }
+
+  /** What the next instances of a model are started with. */
+  setShape(model: string, shape: InstanceShape): void {
+    this.effects.setShape(model, shape)
+  }
+
+  /** How long the last load of the model took; undefined before the first. */
+  lastLoadMs(model: string): number | undefined {
+    return this.effects.loadMs.get(model)
+  }
+
+  /** On the monotonic clock; undefined when the instance is not being loaded. */
+  loadStartedMs(instanceId: string): number | undefined {
+    return this.effects.startedMs.get(instanceId)
+  }
+
+  /** Calls back after each change of the state. */
+  watch(listener: () => void): () => void {
+    this.listeners.add(listener)
+    return () => this.listeners.delete(listener)
+  }
+
+  post(event: SchedulerEvent): void {
+    if (this.stopped) return
+    const decision = decide(this.current, event, this.parts.policy, this.parts.clock.monotonic())
+    this.current = decision.state
+    for (const action of decision.actions) this.perform(action)
+    for (const listener of this.listeners) listener()
+    this.resolveReady()
+    this.wakeInTime()
+  }
+
+  /** Resolves when an instance of the model is ready; rejects when it is known that none will be. */
+  waitFor(model: string, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason)
+      const leave = () => {
+        this.forget(model, waiter)
+        reject(signal.reason)
+      }
+      const waiter: Waiter = {
+        resolve: () => {
+          signal.removeEventListener('abort', leave)
+          resolve()
+        },
+        reject: (error) => {
+          signal.removeEventListener('abort', leave)
+          reject(error)
+        },
+      }
+      signal.addEventListener('abort', leave, { once: true })
+      const waiting = this.waiters.get(model) ?? new Set()
+      this.waiters.set(model, waiting.add(waiter))
+    })
+  }
+
+  /** Ends every engine and refuses whoever still waits. */
+  async stop(): Promise<void> {
+    this.stopped = true
+    this.cancelWake?.()
+    for (const model of [...this.waiters.keys()]) {
+      this.reject(
+        model,
+        new HelixError('server_draining', 'The server is shutting down.', { retryAfterMs: 250 }),
+      )
+    }
+    await Promise.all(this.current.instances.map(({ id }) => this.parts.node.stop(id)))
+  }
+
+  private perform(action: SchedulerAction): void {
+    switch (action.kind) {
+      case 'load':
+        this.effects.load(action)
+        break
+      case 'unload':
+        this.effects.unload(action.instanceId)
+        break
+      case 'quarantine':
+        this.effects.quarantine(action.model, action.crashes)
+        this.reject(action.model, quarantined(action.model, action.crashes))
+        break
+      case 'refuse':
+        this.reject(action.model, refusalError(action.model, action.refusal))
+        break
+    }
+  }
+
+  private resolveReady(): void {
+    for (const { spec, state } of this.current.instances) {
+      if (state !== 'ready') continue
+      for (const waiter of this.take(spec.name)) waiter.resolve()
+    }
+  }
+
+  private reject(model: string, error: HelixError): void {
+    for (const waiter of this.take(model)) waiter.reject(error)
+  }
+
+  private take(model: string): Iterable<Waiter> {
+    const waiting = this.waiters.get(model) ?? new Set()
+    this.waiters.delete(model)
+    return waiting
+  }
+
+  private forget(model: string, waiter: Waiter): void {
+    const waiting = this.waiters.get(model)
+    if (!waiting?.delete(waiter) || waiting.size > 0) return
+    this.waiters.delete(model)
+    this.post({ kind: 'model-unwanted', model })
+  }
+
+  private wakeInTime(): void {
+    this.cancelWake?.()
+    const nowMs = this.parts.clock.monotonic()
+    const wakeMs = nextWakeMs(this.current, nowMs)
+    if (wakeMs === undefined) return
+    this.cancelWake = this.parts.clock.schedule(Math.max(1, wakeMs - nowMs), () =>
+      this.post({ kind: 'time-passed' }),
+    )
+  }
+}
+
+interface Waiter {
+  resolve(): void
+  reject(error: unknown): void
+}
+
+export function quarantined(model: string, crashes: number): HelixError {
+  return new HelixError(
+    'model_quarantined',
+    `The model '${model}' crashed its engine ${crashes} times and is not loaded any more. ` +
+      `Once the cause is mended, 'helixflow models load ${model}' puts it back.`,
+  )
+}
+
+function refusalError(model: string, refusal: Refusal): HelixError {
+  if (refusal.kind === 'no-device') {
+    return new HelixError('model_does_not_fit', `There is no device to run the model '${model}' on.`)
+  }
+  const [needed, largest] = [refusal.neededBytes, refusal.largestBytes].map((bytes) =>
+    (bytes / 2 ** 20).toFixed(0),
+  )
+  return new HelixError(
+    'model_does_not_fit',
+    `The model '${model}' needs ${needed} MiB and the largest device has ${largest} MiB for models. ` +
+      'A smaller contextLength or fewer slots need less.',
+  )
+}

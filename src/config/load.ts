@@ -21,6 +21,13 @@ export interface Environment {
   readonly huggingFaceToken: string | undefined
   /** What pip would read: PIP_* variables, by name. */
   readonly pip: Readonly<Record<string, string>>
+  readonly configHome: string | undefined
+  readonly virtualEnvironment: string | undefined
+  readonly proxy: {
+    readonly httpProxy: string | undefined
+    readonly httpsProxy: string | undefined
+    readonly noProxy: string | undefined
+  }
   readonly compiler: string | undefined
   /** A key for `helixflow chat`. */
   readonly apiKey: string | undefined
@@ -65,6 +72,13 @@ function readEnvironment(variables: Variables): Environment {
     searchPath: variables['PATH'] ?? '',
     huggingFaceToken: variables['HF_TOKEN'],
     pip: Object.fromEntries(pip.map(([name, value]) => [name, value ?? ''])),
+    configHome: variables['XDG_CONFIG_HOME'],
+    virtualEnvironment: variables['VIRTUAL_ENV'],
+    proxy: {
+      httpProxy: variables['HTTP_PROXY'] ?? variables['http_proxy'],
+      httpsProxy: variables['HTTPS_PROXY'] ?? variables['https_proxy'],
+      noProxy: variables['NO_PROXY'] ?? variables['no_proxy'],
+    },
     compiler: variables['CXX'],
     apiKey: variables['HELIXFLOW_API_KEY'],
     noColor: variables['NO_COLOR'] !== undefined && variables['NO_COLOR'] !== '',

@@ -18,7 +18,7 @@ export interface NodeClient {
   watchExits(listener: (exit: EngineExit) => void): () => void
   quarantine(model: string, reason: string): Promise<void>
   release(model: string): Promise<void>
-  /** Why no engine can run here; undefined when one can, or when that is still being found out. */
+  /** Why no engine can run here; undefined when one can. */
   engineProblem(): HelixError | undefined
 }
 

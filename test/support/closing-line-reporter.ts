@@ -10,7 +10,8 @@ export default class ClosingLineReporter implements Reporter {
         if (state !== 'pending') counts[state]++
       }
       // A file that breaks before its first test has no failed test to count.
-      if (module.state() === 'failed' && !tests.some((test) => test.result().state === 'failed')) counts.failed++
+      if (module.state() === 'failed' && !tests.some((test) => test.result().state === 'failed'))
+        counts.failed++
     }
     const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : ''
     process.stdout.write(`\n${counts.passed} passed, ${counts.failed} failed${skipped}\n`)

@@ -51,7 +51,8 @@ export class StreamFilter {
   /** Whether an event can go on as it is: it is a chunk, and carries neither usage nor an error. */
   private passes(event: Buffer): boolean {
     // `data: {"choices"` and `data: {"id"` are all that engines send for tokens; anything else is looked into.
-    if (event[6] !== BRACE || event.indexOf('"usage":{') >= 0 || event.indexOf('"usage": {') >= 0)
+    if (event[6] !== OPENING_BRACE || event.at(-3) !== CLOSING_BRACE) return false
+    if (event.indexOf('"usage":{') >= 0 || event.indexOf('"usage": {') >= 0)
       return false
     if (event.indexOf('"error"') >= 0) return false
     if (!this.head) this.head = parseChunk(event)
@@ -106,7 +107,8 @@ export class StreamFilter {
 }
 
 const EMPTY = Buffer.alloc(0)
-const BRACE = 123
+const OPENING_BRACE = 123
+const CLOSING_BRACE = 125
 
 function parseChunk(event: Buffer): Answer | undefined {
   try {

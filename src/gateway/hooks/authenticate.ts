@@ -61,7 +61,7 @@ export class KeyCache {
 
   private forget(keyId: string | undefined): void {
     this.generation++
-    if (keyId === undefined) return this.verified.clear()
+    if (keyId === undefined) this.verified.clear()
     for (const [id, { identity }] of this.verified.entries())
       if (identity.keyId === keyId) this.verified.delete(id)
   }

@@ -1,0 +1,59 @@
+import { expect, test } from 'vitest'
+import { ManualClock } from '../core/clock.ts'
+import { seededRandom } from '../core/random.ts'
+import type { Database } from '../storage/database.ts'
+import { newApiKey } from './api-keys.ts'
+import { AuthService } from './service.ts'
+
+/** Counts what would have been sent to a server, and answers as an empty one. */
+class CountingDatabase implements Database {
+  queries = 0
+
+  async query(): Promise<readonly []> {
+    this.queries += 1
+    return []
+  }
+
+  transaction<Result>(work: (transaction: Database) => Promise<Result>): Promise<Result> {
+    return work(this)
+  }
+
+  async listen(): Promise<() => Promise<void>> {
+    return async () => {}
+  }
+
+  async close(): Promise<void> {}
+}
+
+test('a malformed key is refused without a look into the database, a well-formed one with exactly one', async () => {
+  const database = new CountingDatabase()
+  const auth = new AuthService({ database, pepper: Buffer.alloc(32), clock: new ManualClock() })
+  const random = seededRandom(2)
+  for (let index = 0; index < 2_000; index++) {
+    const { plaintext } = newApiKey()
+    const at = Math.floor(random.uniform() * plaintext.length)
+    const mutated = `${plaintext.slice(0, at)}${plaintext[at] === 'x' ? 'y' : 'x'}${plaintext.slice(at + 1)}`
+    await expect(auth.verifyKey(mutated)).rejects.toMatchObject({ code: 'invalid_api_key', status: 401 })
+  }
+  expect(database.queries).toBe(0)
+
+  await expect(auth.verifyKey(newApiKey().plaintext)).rejects.toMatchObject({ code: 'invalid_api_key' })
+  expect(database.queries).toBe(1)
+})
+
+test('each watcher hears each revocation until it ends its watch', () => {
+  const auth = new AuthService({
+    database: new CountingDatabase(),
+    pepper: Buffer.alloc(32),
+    clock: new ManualClock(),
+  })
+  const first: (string | undefined)[] = []
+  const second: (string | undefined)[] = []
+  const end = auth.watchRevocations((id) => first.push(id))
+  auth.watchRevocations((id) => second.push(id))
+  auth.announceRevocation('a')
+  end()
+  auth.announceRevocation(undefined)
+  expect(first).toEqual(['a'])
+  expect(second).toEqual(['a', undefined])
+})

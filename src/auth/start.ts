@@ -1,0 +1,68 @@
+import type { Clock } from '../core/clock.ts'
+import { HelixError } from '../core/errors.ts'
+import type { Stoppable } from '../core/lifecycle.ts'
+import type { Logger } from '../core/log.ts'
+import { ensureDefaultAccount } from '../storage/accounts.ts'
+import { type Database, openDatabase, type PostgresConnection } from '../storage/database.ts'
+import { findPepperFingerprint, insertPepperFingerprint, REVOKED_KEYS_CHANNEL } from '../storage/keys.ts'
+import { migrate } from '../storage/migrate.ts'
+import { readOrCreateSecret, readSecret } from '../storage/secret-file.ts'
+import { pepperFingerprint } from './api-keys.ts'
+import { AuthService } from './service.ts'
+
+export interface AuthOptions {
+  readonly connection: PostgresConnection | string
+  readonly connectionsMax?: number | undefined
+  readonly acquireTimeoutMs: number
+  readonly queryTimeoutMs: number
+  /** Made at the first start. Every machine that shares the database needs the same file. */
+  readonly pepperFile: string
+  readonly log: Logger
+  readonly clock: Clock
+}
+
+export interface RunningAuth extends Stoppable {
+  readonly auth: AuthService
+}
+
+/**
+ * The auth service on its database, which is brought up to date first.
+ * @throws HelixError `migration_failed`, `storage_unavailable`, `invalid_configuration`
+ */
+export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
+  const { connection, log, clock } = options
+  await migrate({ connection, log, clock })
+  const database = openDatabase(connection, options)
+  try {
+    await ensureDefaultAccount(database, clock.now())
+    const auth = new AuthService({
+      database,
+      pepper: await choosePepper(database, options.pepperFile),
+      clock,
+    })
+    await database.listen(
+      REVOKED_KEYS_CHANNEL,
+      (keyId) => auth.announceRevocation(keyId),
+      () => auth.announceRevocation(undefined),
+    )
+    return { auth, stop: () => database.close() }
+  } catch (reason) {
+    await database.close()
+    throw reason
+  }
+}
+
+/** With another pepper than the one they were made with, every key would be refused as if it were forged. */
+async function choosePepper(database: Database, path: string): Promise<Buffer> {
+  const known = await findPepperFingerprint(database)
+  const secret = known ? await readSecret(path) : await readOrCreateSecret(path)
+  const pepper = Buffer.from(secret ?? '', 'hex')
+  const fingerprint = pepperFingerprint(pepper)
+  if (!known) await insertPepperFingerprint(database, fingerprint)
+  const stored = known ?? (await findPepperFingerprint(database))
+  if (stored?.equals(fingerprint)) return pepper
+  throw new HelixError(
+    'invalid_configuration',
+    `${secret ? 'The API keys in the database were made with another secret than that in' : 'The secret that the API keys in the database were made with is missing:'} ${path}. Copy the file from where the database was made, or restore it from a backup.`,
+  )
+}

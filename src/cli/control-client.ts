@@ -1,0 +1,53 @@
+import { existsSync } from 'node:fs'
+import { Client } from 'undici'
+import { type ErrorBody, HelixError } from '../core/errors.ts'
+
+/** Asks the running server of this installation, over its control socket. */
+export class ControlClient {
+  constructor(private readonly socketPath: string) {}
+
+  get isRunning(): boolean {
+    return existsSync(this.socketPath)
+  }
+
+  get<T>(path: string): Promise<T> {
+    return this.send('GET', path)
+  }
+
+  post<T>(path: string, body: object = {}): Promise<T> {
+    return this.send('POST', path, body)
+  }
+
+  delete<T>(path: string): Promise<T> {
+    return this.send('DELETE', path)
+  }
+
+  /** @throws HelixError `not_running`, or what the server answered */
+  private async send<T>(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object): Promise<T> {
+    const client = new Client('http://localhost', {
+      socketPath: this.socketPath,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+    })
+    try {
+      const answer = await client.request({
+        method,
+        path,
+        ...(body === undefined
+          ? {}
+          : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+      })
+      const value = await answer.body.json()
+      if (answer.statusCode < 400) return value as T
+      const { error } = value as ErrorBody
+      throw new HelixError(error.code, error.message, { param: error.param ?? undefined })
+    } catch (reason) {
+      if (reason instanceof HelixError) throw reason
+      throw new HelixError('not_running', "HelixFlow is not running here. Start it with 'helixflow up'.", {
+        cause: reason,
+      })
+    } finally {
+      await client.close()
+    }
+  }
+}

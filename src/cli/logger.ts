@@ -1,0 +1,41 @@
+import pino from 'pino'
+import type { Config } from '../config/schema.ts'
+import type { LogFields, Logger } from '../core/log.ts'
+
+/** The program's log, on standard error: JSON lines, or short text where a person watches. */
+export function createLogger(config: Config['log']): Logger {
+  const text = config.format === 'text' || (config.format === 'auto' && process.stderr.isTTY)
+  const destination = text
+    ? { write: (line: string) => void process.stderr.write(textLine(line)) }
+    : pino.destination(2)
+  return wrap(
+    pino(
+      { level: config.level, base: null, messageKey: 'event', timestamp: pino.stdTimeFunctions.isoTime },
+      destination,
+    ),
+  )
+}
+
+function wrap(log: pino.Logger): Logger {
+  return {
+    debug: (event, fields) => log.debug(fields ?? {}, event),
+    info: (event, fields) => log.info(fields ?? {}, event),
+    warn: (event, fields) => log.warn(fields ?? {}, event),
+    error: (event, fields) => log.error(fields ?? {}, event),
+    with: (fields) => wrap(log.child(fields)),
+  }
+}
+
+const LEVELS: Readonly<Record<number, string>> = { 20: 'debug', 30: 'info ', 40: 'warn ', 50: 'error' }
+
+function textLine(line: string): string {
+  const { level, time, event, ...fields } = JSON.parse(line) as LogFields & {
+    level: number
+    time: string
+    event: string
+  }
+  const rest = Object.entries(fields).map(
+    ([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  )
+  return `${time.slice(11, 19)} ${LEVELS[level] ?? level} ${[event, ...rest].join(' ')}\n`
+}

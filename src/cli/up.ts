@@ -1,0 +1,118 @@
+import type { Command } from 'commander'
+import type { Places } from '../config/places.ts'
+import { HelixError } from '../core/errors.ts'
+import type { OnProgress } from '../core/progress.ts'
+import { ensureLlamaServer, type LlamaEngine } from '../engines/llama-locate.ts'
+import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
+import { engineOptions } from './engine.ts'
+import { firstToken } from './first-token.ts'
+import { type Platform, startPlatform } from './platform.ts'
+import { progressBar } from './progress.ts'
+import { welcome } from './welcome.ts'
+
+type UpFlags = CommonOptions & { readonly host?: string; readonly port?: string; readonly model?: string }
+
+export function upCommand(version: string): Command {
+  return command('up', 'run everything on this machine')
+    .option('--host <address>', 'address to listen on (default: 127.0.0.1)')
+    .option('--port <number>', 'port to listen on (default: 8443)')
+    .option('--model <name>', 'model to fetch and load at the start')
+    .action((options: UpFlags) => {
+      const flags = {
+        'gateway.host': options.host,
+        'gateway.port': options.port === undefined ? undefined : Number(options.port),
+        'models.default': options.model,
+      }
+      return runCommand(options, (context) => up(context, version), flags)
+    })
+}
+
+async function up(context: CommandContext, version: string): Promise<number> {
+  const stopping = stopSignal()
+  const progress = progressBar()
+  const { onProgress } = progress
+  const platform = await startPlatform({
+    settings: context.settings,
+    log: context.log,
+    version,
+    engine: (places) => findEngine(context, places, onProgress),
+  })
+  try {
+    const ready = bringUp(context, platform, onProgress).finally(() => progress.end())
+    await Promise.race([ready, stopping.asked])
+    if (!stopping.signal.aborted) await announce(context, platform, await ready)
+    await stopping.asked
+  } finally {
+    context.log.info('stopping')
+    await platform.stop()
+  }
+  return 0
+}
+
+async function findEngine(
+  context: CommandContext,
+  places: Places,
+  onProgress: OnProgress,
+): Promise<LlamaEngine> {
+  const options = engineOptions(context.settings, places, {
+    log: context.log,
+    onProgress,
+    signal: context.signal,
+  })
+  return ensureLlamaServer(options)
+}
+
+/** What of the first model is there, or why it is not: without it the server runs on, and says so in /readyz. */
+export type FirstModel =
+  | { readonly kind: 'ready'; readonly model: string; readonly firstTokenMs: number }
+  | { readonly kind: 'none'; readonly reason: HelixError | undefined }
+
+async function bringUp(
+  context: CommandContext,
+  platform: Platform,
+  onProgress: OnProgress,
+): Promise<FirstModel> {
+  const name = context.settings.config.models.default
+  if (name === null) return { kind: 'none', reason: undefined }
+  const { store, pool } = platform
+  const { signal } = context
+  try {
+    const present = (await store.list()).some((model) => model.name === name)
+    if (!present) await store.pull(name, { onProgress, signal })
+    await pool.acquire(name, signal)
+    return { kind: 'ready', model: name, firstTokenMs: await firstToken(pool, name, signal) }
+  } catch (reason) {
+    const error = HelixError.from(reason)
+    context.log.error('no model to serve', { model: name, code: error.code, reason: error.message })
+    return { kind: 'none', reason: error }
+  }
+}
+
+async function announce(context: CommandContext, platform: Platform, first: FirstModel): Promise<void> {
+  const keys = await platform.auth.listKeys()
+  const key = keys.length === 0 ? await platform.auth.createKey({ name: 'first key' }) : undefined
+  const facts = {
+    url: `${platform.gateway.url}/v1`,
+    apiKey: key?.plaintext,
+    first,
+    home: platform.places.home,
+  }
+  const model = first.kind === 'ready' ? first.model : undefined
+  const firstTokenMs = first.kind === 'ready' ? first.firstTokenMs : undefined
+  context.output.result({ url: facts.url, apiKey: facts.apiKey, model, firstTokenMs }, () => welcome(facts))
+}
+
+/** The first SIGTERM or Ctrl-C ends in order; the second one at once. */
+function stopSignal(): { readonly asked: Promise<void>; readonly signal: AbortSignal } {
+  const controller = new AbortController()
+  const asked = new Promise<void>((resolve) => {
+    const onSignal = () => {
+      if (controller.signal.aborted) process.exit(1)
+      controller.abort()
+      resolve()
+    }
+    process.on('SIGTERM', onSignal)
+    process.on('SIGINT', onSignal)
+  })
+  return { asked, signal: controller.signal }
+}

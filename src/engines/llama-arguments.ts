@@ -1,0 +1,66 @@
+/** What one engine process is to serve. */
+export interface EngineShape {
+  readonly kind: 'generation' | 'embedding'
+  /** What the engine calls the model in its answers. */
+  readonly alias: string
+  /** Requests worked on at the same time. */
+  readonly slots: number
+  /** Tokens per slot. The engine rounds up to a multiple of 256, and down to what the model was trained for. */
+  readonly contextLength: number
+  readonly threads: number
+  /** Instead of the model's own. */
+  readonly chatTemplatePath?: string | undefined
+  /** Looks for invalid numbers in all weights; reads the whole file. */
+  readonly checkTensors?: boolean | undefined
+}
+
+/** Host memory for prompts that lost their slot to others; llama.cpp would take 8 GiB. */
+export const PROMPT_CACHE_MIB = 256
+
+/** Threads beyond one per slot, for health checks and the like while all slots are busy. */
+const SPARE_HTTP_THREADS = 4
+
+/** The command line of `llama-server`. No secret is in it: everybody on the machine can read it. */
+export function llamaServerArguments(shape: EngineShape, modelPath: string, socketPath: string): string[] {
+  return [
+    ...['--model', modelPath, '--host', socketPath, '--alias', shape.alias],
+    ...['--parallel', `${shape.slots}`, '--ctx-size', `${shape.slots * shape.contextLength}`],
+    // Each slot has its context for itself, and says so when it is full: a request that fits alone always fits.
+    ...['--no-kv-unified', '--no-context-shift', '--cache-ram', `${PROMPT_CACHE_MIB}`],
+    ...['--threads', `${shape.threads}`, '--threads-http', `${shape.slots + SPARE_HTTP_THREADS}`],
+    // The pool has decided what goes where; the engine must not decide again, nor fetch anything.
+    ...['--fit', 'off', '--offline', '--no-webui', '--slots'],
+    ...['--jinja', '--no-prefill-assistant'],
+    ...(shape.chatTemplatePath ? ['--chat-template-file', shape.chatTemplatePath] : []),
+    ...(shape.checkTensors ? ['--check-tensors'] : []),
+    ...embeddingArguments(shape),
+    // Warnings and errors. The line prefix is what tells them from text of a request.
+    ...['--log-verbosity', '2', '--log-prefix', '--log-timestamps'],
+  ]
+}
+
+/** Flags that this `llama-server` does not know, going by what it prints for `--help`. */
+export function missingFlags(help: string): string[] {
+  const everything: EngineShape = {
+    kind: 'embedding',
+    alias: 'any',
+    slots: 1,
+    contextLength: 1,
+    threads: 1,
+    chatTemplatePath: '/any',
+    checkTensors: true,
+  }
+  const needed = [
+    ...llamaServerArguments(everything, '/any', '/any'),
+    ...llamaServerArguments({ ...everything, kind: 'generation' }, '/any', '/any'),
+  ].filter((argument) => argument.startsWith('--'))
+  const known = new Set(help.match(/(?<![\w-])--[a-z][\w-]*/g))
+  return [...new Set(needed)].filter((flag) => !known.has(flag))
+}
+
+function embeddingArguments({ kind, contextLength }: EngineShape): string[] {
+  // A generating model has no pooling of its own; the mean over all tokens is the usual one.
+  if (kind === 'generation') return ['--embeddings', '--pooling', 'mean']
+  // An encoder reads a text in one piece or not at all.
+  return ['--embeddings', '--batch-size', `${contextLength}`, '--ubatch-size', `${contextLength}`]
+}

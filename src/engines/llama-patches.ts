@@ -1,0 +1,57 @@
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { buildFailure } from './llama-build-failure.ts'
+import { describeFailure, runCommand } from './llama-command.ts'
+import type { BuildTools } from './llama-tools.ts'
+
+const OWN_PATCHES = fileURLToPath(new URL('./llama-patches/', import.meta.url))
+
+/** Our changes to llama.cpp, in the order in which they are applied. Each says in its head what it is for. */
+export async function readOwnPatches(): Promise<{ readonly path: string; readonly text: string }[]> {
+  const paths = await patchesIn(OWN_PATCHES, '.patch')
+  return Promise.all(paths.map(async (path) => ({ path, text: await readFile(path, 'utf8') })))
+}
+
+/**
+ * Lays out the source tree: the bundle, then the patches with which the prepared libraries were made, without
+ * which headers and libraries would not match, then our own.
+ * @throws HelixError `engine_build_failed`
+ */
+export async function layOutSources(
+  tools: BuildTools,
+  options: { readonly package: string; readonly into: string; readonly signal?: AbortSignal | undefined },
+): Promise<void> {
+  const bundle = join(options.package, 'gitRelease.bundle')
+  await git(tools, ['clone', '--quiet', '--template=', bundle, options.into], { signal: options.signal })
+  const upstream = await patchesIn(join(options.package, 'patches'), '.diff')
+  const own = await readOwnPatches()
+  for (const path of [...upstream, ...own.map((patch) => patch.path)]) {
+    await git(tools, ['apply', path], { directory: options.into, signal: options.signal })
+  }
+}
+
+async function patchesIn(directory: string, ending: string): Promise<string[]> {
+  const names = await readdir(directory)
+  return names
+    .filter((name) => name.endsWith(ending))
+    .sort()
+    .map((name) => join(directory, name))
+}
+
+async function git(
+  tools: BuildTools,
+  args: readonly string[],
+  options: { readonly directory?: string; readonly signal: AbortSignal | undefined },
+): Promise<void> {
+  // The user's own settings may rewrite line ends, and then no patch applies.
+  const settings = ['-c', 'core.autocrlf=false', '-c', 'advice.detachedHead=false']
+  const result = await runCommand('git', [...settings, ...args], {
+    directory: options.directory,
+    environment: tools.environment,
+    signal: options.signal,
+  })
+  if (result.code === 0) return
+  const said = `git ${args.join(' ')}: ${describeFailure(result)}`
+  throw buildFailure('The source of the engine could not be prepared.', result, said)
+}

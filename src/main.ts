@@ -1,0 +1,39 @@
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError } from 'commander'
+import { chatCommand } from './cli/chat.ts'
+import { configCommand } from './cli/config.ts'
+import { doctorCommand } from './cli/doctor.ts'
+import { enginesCommand } from './cli/engines.ts'
+import { keysCommand } from './cli/keys.ts'
+import { modelsCommand } from './cli/models.ts'
+import { upCommand } from './cli/up.ts'
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+  version: string
+}
+
+const program = new Command('helixflow')
+  .description('Self-hosted AI inference: one OpenAI-compatible endpoint on your own machines.')
+  .version(version)
+  .addCommand(upCommand(version))
+  .addCommand(modelsCommand())
+  .addCommand(keysCommand())
+  .addCommand(chatCommand())
+  .addCommand(enginesCommand())
+  .addCommand(doctorCommand(version))
+  .addCommand(configCommand())
+
+for (const command of allCommands(program))
+  command.exitOverride().showHelpAfterError('(--help shows the usage)')
+
+try {
+  await program.parseAsync()
+} catch (reason) {
+  if (!(reason instanceof CommanderError)) throw reason
+  // Help and version end a command well; everything else that the parser refuses is wrong usage.
+  process.exitCode = reason.exitCode === 0 ? 0 : 2
+}
+
+function allCommands(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(allCommands)]
+}

@@ -1,0 +1,184 @@
+import { availableParallelism } from 'node:os'
+import type {
+  DeviceView,
+  EngineExit,
+  InstanceShape,
+  ModelFile,
+  NodeClient,
+  StartOutcome,
+  StartRequest,
+} from '../contracts/node.ts'
+import type { Clock } from '../core/clock.ts'
+import { HelixError } from '../core/errors.ts'
+import type { Logger } from '../core/log.ts'
+import { chatTemplatePath } from '../engines/chat-templates.ts'
+import { estimateMemory } from '../engines/llama-fit.ts'
+import type { LlamaEngine } from '../engines/llama-locate.ts'
+import { type LlamaServer, startLlamaServer } from '../engines/llama-server.ts'
+import type { ModelStore, StoredModel } from '../engines/model-store.ts'
+import { superviseEngine } from './supervise.ts'
+
+export interface NodeParts {
+  readonly store: ModelStore
+  /** The engine of this machine; pending while it is being built. */
+  readonly engine: Promise<LlamaEngine>
+  /** Folder for the engines' sockets. */
+  readonly socketDirectory: string
+  readonly memoryBytes: number
+  readonly threads: number | undefined
+  readonly startTimeoutMs: number
+  readonly probeIntervalMs: number
+  readonly probeTimeoutMs: number
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+const STOP_GRACE_MS = 3_000
+const CPU_DEVICE = 'cpu'
+
+/** The model files and the engine processes of this machine, behind the contract that the pool speaks. */
+export class NodeService implements NodeClient {
+  private readonly running = new Map<string, Running>()
+  private readonly exitListeners = new Set<(exit: EngineExit) => void>()
+  private readonly estimates = new Map<string, Promise<number>>()
+  /** Files whose tensors an engine has checked for this run; the check reads the whole file, so it is done once. */
+  private readonly checked = new Set<string>()
+  private problem: HelixError | undefined = new HelixError('engine_missing', 'The engine is still being prepared.')
+
+  constructor(private readonly parts: NodeParts) {
+    parts.engine.then(
+      () => {
+        this.problem = undefined
+      },
+      (reason) => {
+        this.problem = HelixError.from(reason)
+      },
+    )
+  }
+
+  async devices(): Promise<readonly DeviceView[]> {
+    return [{ id: CPU_DEVICE, kind: 'cpu', totalBytes: this.parts.memoryBytes }]
+  }
+
+  async listModels(): Promise<readonly ModelFile[]> {
+    return (await this.parts.store.list()).map(toModelFile)
+  }
+
+  async estimate(model: string, shape: InstanceShape): Promise<number> {
+    const { path, sizeBytes } = await this.parts.store.get(model)
+    const key = JSON.stringify([path, sizeBytes, shape.slots, shape.contextLength])
+    const known = this.estimates.get(key)
+    if (known) return known
+    const estimate = this.parts.engine.then(async (engine) => {
+      const parts = await estimateMemory({ engine, modelPath: path, ...shape })
+      return parts.modelBytes + parts.contextBytes + parts.computeBytes
+    })
+    this.estimates.set(key, estimate)
+    estimate.catch(() => this.estimates.delete(key))
+    return estimate
+  }
+
+  async start(request: StartRequest): Promise<StartOutcome> {
+    const abort = new AbortController()
+    const starting = this.startServer(request, abort.signal)
+    this.running.set(request.instanceId, {
+      abort,
+      server: starting.catch(() => undefined),
+      supervision: undefined,
+    })
+    try {
+      const server = await starting
+      this.supervise(request.instanceId, server)
+      const { address, contextLength, supportsTools, vocabularySize } = server
+      return { kind: 'ready', engine: { address, contextLength, supportsTools, vocabularySize } }
+    } catch (reason) {
+      this.running.delete(request.instanceId)
+      const error = HelixError.from(reason)
+      if (abort.signal.aborted) return { kind: 'gone', why: 'stopped', error }
+      return { kind: 'gone', why: error.code === 'engine_crashed' ? 'crashed' : 'failed', error }
+    }
+  }
+
+  async stop(instanceId: string): Promise<void> {
+    const running = this.running.get(instanceId)
+    if (!running) return
+    running.supervision?.end()
+    running.abort.abort(new HelixError('server_draining', 'The engine was told to stop.'))
+    const server = await running.server
+    await server?.stop(STOP_GRACE_MS)
+    this.running.delete(instanceId)
+  }
+
+  watchExits(listener: (exit: EngineExit) => void): () => void {
+    this.exitListeners.add(listener)
+    return () => this.exitListeners.delete(listener)
+  }
+
+  quarantine(model: string, reason: string): Promise<void> {
+    return this.parts.store.quarantine(model, reason)
+  }
+
+  release(model: string): Promise<void> {
+    return this.parts.store.release(model)
+  }
+
+  engineProblem(): HelixError | undefined {
+    return this.problem
+  }
+
+  private async startServer(request: StartRequest, signal: AbortSignal): Promise<LlamaServer> {
+    const { parts } = this
+    const engine = await parts.engine
+    const model = await parts.store.get(request.model)
+    const identity = `${model.path}:${model.sizeBytes}:${model.addedAtMs}`
+    const { slots, contextLength, chatTemplate } = request.shape
+    const server = await startLlamaServer({
+      engine,
+      modelPath: model.path,
+      alias: model.name,
+      slots,
+      contextLength,
+      threads: parts.threads ?? availableParallelism(),
+      kind: model.header?.kind ?? 'generation',
+      chatTemplatePath: chatTemplate === undefined ? undefined : chatTemplatePath(chatTemplate),
+      checkTensors: !this.checked.has(identity),
+      socketDirectory: parts.socketDirectory,
+      startTimeoutMs: parts.startTimeoutMs,
+      log: parts.log.with({ instance: request.instanceId }),
+      signal,
+    })
+    this.checked.add(identity)
+    return server
+  }
+
+  private supervise(instanceId: string, server: LlamaServer): void {
+    const running = this.running.get(instanceId)
+    if (!running) return
+    const { probeIntervalMs, probeTimeoutMs, clock } = this.parts
+    running.supervision = superviseEngine(server, { probeIntervalMs, probeTimeoutMs, clock }, (end) => {
+      this.running.delete(instanceId)
+      for (const listener of this.exitListeners) listener({ instanceId, ...end })
+    })
+  }
+}
+
+interface Running {
+  readonly abort: AbortController
+  readonly server: Promise<LlamaServer | undefined>
+  supervision: { end(): void } | undefined
+}
+
+function toModelFile(model: StoredModel): ModelFile {
+  return {
+    name: model.name,
+    sizeBytes: model.sizeBytes,
+    sha256: model.sha256,
+    source: model.source,
+    addedAtMs: model.addedAtMs,
+    architecture: model.header?.architecture,
+    quantization: model.header?.quantization,
+    trainedContextLength: model.header?.contextLength,
+    quarantinedBecause: model.quarantine?.reason,
+    invalidBecause: model.invalidBecause,
+  }
+}

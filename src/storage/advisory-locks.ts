@@ -1,0 +1,7 @@
+/** Keys for PostgreSQL's advisory locks, which are plain numbers: every use in this program stands here. */
+export const ADVISORY_LOCKS = {
+  /** Held for as long as a HelixFlow uses its embedded database. */
+  instance: 7_411_001,
+  /** Held for one migration. */
+  migration: 7_411_002,
+} as const

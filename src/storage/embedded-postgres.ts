@@ -1,0 +1,165 @@
+import { rm } from 'node:fs/promises'
+import { type Clock, delay } from '../core/clock.ts'
+import { HelixError } from '../core/errors.ts'
+import type { Logger } from '../core/log.ts'
+import type { PostgresConnection } from './database.ts'
+import { type InstanceLock, lockInstance } from './instance-lock.ts'
+import { findPostgresBinaries, type PostgresBinaries } from './postgres-binaries.ts'
+import { DATABASE_USER, initialiseDatabase, majorVersionOf } from './postgres-initialise.ts'
+import { choosePlace, holdsDatabase, type PostgresPlace } from './postgres-place.ts'
+import { type Postmaster, runPostmaster, StartedPostmaster } from './postmaster.ts'
+import { readOrCreateSecret, readSecret } from './secret-file.ts'
+
+export interface EmbeddedPostgresOptions {
+  /** The data directory. The password is kept beside it, in `<directory>.password`. */
+  readonly directory: string
+  /** For the Unix socket: short, and gone with the next boot where possible. */
+  readonly runtimeDirectory: string
+  /** Folder with `postgres` and `initdb`; undefined: the system's own, then the ones that npm installed. */
+  readonly binaries?: string | undefined
+  readonly log: Logger
+  readonly clock: Clock
+}
+
+export interface EmbeddedPostgres {
+  /** Stays valid when the server is started again after a crash. */
+  readonly connection: PostgresConnection
+  /** `15.18` */
+  readonly version: string
+  /** Where the data really is: not the asked-for place where root had to choose one that another user can reach. */
+  readonly directory: string
+  /** Resolves when nothing of it runs any more. */
+  stop(): Promise<void>
+}
+
+const RESTART_DELAY_MAX_MS = 30_000
+
+/** A server that ran for this long and then ends has a new trouble, not the last one again. */
+const STABLE_MS = 60_000
+
+/**
+ * A PostgreSQL of our own as a child process, on a Unix socket only. It ends with this process, even by SIGKILL; it
+ * is started again when it ends by itself; and no two HelixFlow share one.
+ * @throws HelixError `already_running`, `database_unavailable`, `disk_full`, `invalid_configuration`
+ */
+export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
+  const { log } = options
+  const place = await choosePlace(options)
+  const binaries = await findPostgresBinaries({
+    given: options.binaries,
+    majorVersion: await majorVersionOf(place.directory),
+    user: place.user,
+    programsDirectory: place.programsDirectory,
+  })
+  const password = await passwordOf(place)
+  await initialiseDatabase({ place, binaries, password, log })
+  const server = new EmbeddedServer({ place, binaries, password, log, clock: options.clock })
+  await server.start()
+  log.info('database ready', { version: server.version, directory: place.directory })
+  return server
+}
+
+async function passwordOf(place: PostgresPlace): Promise<string> {
+  if (!(await holdsDatabase(place.directory))) return readOrCreateSecret(place.passwordFile)
+  const password = await readSecret(place.passwordFile)
+  if (password !== undefined) return password
+  throw new HelixError(
+    'database_unavailable',
+    `The database in ${place.directory} exists, but its password in ${place.passwordFile} is gone. Restore that file from where the database came.`,
+  )
+}
+
+interface ServerParts {
+  readonly place: PostgresPlace
+  readonly binaries: PostgresBinaries
+  readonly password: string
+  readonly log: Logger
+  readonly clock: Clock
+}
+
+class EmbeddedServer implements EmbeddedPostgres {
+  private readonly stopping = new AbortController()
+  private current: { readonly postmaster: Postmaster; readonly lock: InstanceLock } | undefined
+  private supervision: Promise<void> = Promise.resolve()
+  private place: PostgresPlace
+
+  constructor(private readonly parts: ServerParts) {
+    this.place = parts.place
+  }
+
+  get connection(): PostgresConnection {
+    const { password } = this.parts
+    return { host: this.place.socketDirectory, database: 'postgres', user: DATABASE_USER, password }
+  }
+
+  get version(): string {
+    return this.current?.lock.version ?? this.parts.binaries.version
+  }
+
+  get directory(): string {
+    return this.place.directory
+  }
+
+  async start(): Promise<void> {
+    await this.takeServer()
+    this.supervision = this.supervise()
+  }
+
+  async stop(): Promise<void> {
+    this.stopping.abort()
+    this.current?.lock.release()
+    await this.supervision
+    // Another one, where the server was being started again just now.
+    this.current?.lock.release()
+    await this.current?.postmaster.stop()
+    await rm(this.place.socketDirectory, { recursive: true, force: true })
+  }
+
+  /** Has a server run, and makes it this process's own. */
+  private async takeServer(): Promise<void> {
+    const { log, clock } = this.parts
+    const postmaster = await runPostmaster({ ...this.parts, place: this.place, signal: this.stopping.signal })
+    // An adopted server may listen elsewhere. Its successor must too, for the sake of open pools.
+    this.place = { ...this.place, socketDirectory: postmaster.socketDirectory }
+    try {
+      const lock = await lockInstance({ connection: this.connection, directory: this.directory, log, clock })
+      this.current = { postmaster, lock }
+      // Not for an adopted one before now: its true owner's end is none of our business.
+      postmaster.guard()
+    } catch (reason) {
+      const taken = HelixError.from(reason).code === 'already_running'
+      if (taken || !(postmaster instanceof StartedPostmaster)) postmaster.abandon()
+      else await postmaster.stop()
+      throw reason
+    }
+  }
+
+  /** Starts the server again for as long as it ends by itself: whatever ends it closes the lock's connection too. */
+  private async supervise(): Promise<void> {
+    const { log, clock } = this.parts
+    let readyAtMs = clock.monotonic()
+    for (let tries = 0; !this.stopping.signal.aborted; tries++) {
+      await this.current?.lock.lost
+      // The number of a process that is gone may soon be another's.
+      this.current?.postmaster.abandon()
+      if (clock.monotonic() - readyAtMs > STABLE_MS) tries = 0
+      if (tries > 0) await pause(clock, Math.min(RESTART_DELAY_MAX_MS, 50 * 2 ** tries), this.stopping.signal)
+      if (this.stopping.signal.aborted) return
+      log.warn('database server lost, starting it again', { tries })
+      try {
+        await this.takeServer()
+        readyAtMs = clock.monotonic()
+        log.info('database ready again', { tries })
+      } catch (reason) {
+        if (!this.stopping.signal.aborted) {
+          log.error('database server does not come back', { tries, cause: String(reason) })
+        }
+      }
+    }
+  }
+}
+
+/** Ends early, and not as an error, when the signal aborts. */
+async function pause(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
+  await delay(clock, delayMs, signal).catch(() => signal.aborted)
+}

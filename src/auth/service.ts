@@ -38,6 +38,15 @@ export class AuthService implements AuthClient {
     return { organisationId, projectId, keyId: key.id, expiresAtMs }
   }
 
+  async problem(): Promise<HelixError | undefined> {
+    try {
+      await this.parts.database.query('select 1')
+      return undefined
+    } catch (reason) {
+      return HelixError.from(reason)
+    }
+  }
+
   async createKey(request: CreateKeyRequest): Promise<CreatedKey> {
     const { database, pepper, clock } = this.parts
     checkRequest(request, clock.now())

@@ -5,7 +5,7 @@ import { makePlaces, type Places, placesOf } from '../config/places.ts'
 import { HelixError } from '../core/errors.ts'
 import { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
-import type { LlamaEngine } from '../engines/llama-locate.ts'
+import type { LlamaEngine } from '../engines/llama-engine.ts'
 import type { ModelStore } from '../engines/model-store.ts'
 import { type Gateway, startGateway } from '../gateway/start.ts'
 import { startNode } from '../node/start.ts'
@@ -65,7 +65,7 @@ export async function startPlatform({ settings, log, engine, version }: Platform
       config: config.gateway,
       auth: auth.auth,
       pool: running.pool,
-      databaseProblem: () => problemOf(auth.auth.listKeys()),
+      databaseProblem: () => auth.auth.problem(),
       controlSocket: places.controlSocket,
       status: async () => ({ version, pid: process.pid, startedAtMs, url: gateway.url, home: places.home }),
       instance: `${process.pid}`,
@@ -100,13 +100,4 @@ async function startDatabase(
 function databaseUrl({ config: { database } }: Settings): string {
   if (database.driver === 'postgres') return database.url
   throw new HelixError('invalid_configuration', 'The embedded database did not start.')
-}
-
-async function problemOf(work: Promise<unknown>): Promise<HelixError | undefined> {
-  try {
-    await work
-    return undefined
-  } catch (reason) {
-    return HelixError.from(reason)
-  }
 }

@@ -2,13 +2,14 @@ import type { Command } from 'commander'
 import type { Places } from '../config/places.ts'
 import { HelixError } from '../core/errors.ts'
 import type { OnProgress } from '../core/progress.ts'
-import { ensureLlamaServer, type LlamaEngine } from '../engines/llama-locate.ts'
+import type { LlamaEngine } from '../engines/llama-engine.ts'
+import { ensureLlamaServer } from '../engines/llama-locate.ts'
 import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
 import { engineOptions } from './engine.ts'
 import { firstToken } from './first-token.ts'
 import { type Platform, startPlatform } from './platform.ts'
 import { progressBar } from './progress.ts'
-import { welcome } from './welcome.ts'
+import { type FirstModel, welcome } from './welcome.ts'
 
 type UpFlags = CommonOptions & { readonly host?: string; readonly port?: string; readonly model?: string }
 
@@ -61,11 +62,6 @@ async function findEngine(
   })
   return ensureLlamaServer(options)
 }
-
-/** What of the first model is there, or why it is not: without it the server runs on, and says so in /readyz. */
-export type FirstModel =
-  | { readonly kind: 'ready'; readonly model: string; readonly firstTokenMs: number }
-  | { readonly kind: 'none'; readonly reason: HelixError | undefined }
 
 async function bringUp(
   context: CommandContext,

@@ -1,4 +1,9 @@
-import type { FirstModel } from './up.ts'
+import type { HelixError } from '../core/errors.ts'
+
+/** What of the first model is there, or why it is not: without it the server runs on, and says so in /readyz. */
+export type FirstModel =
+  | { readonly kind: 'ready'; readonly model: string; readonly firstTokenMs: number }
+  | { readonly kind: 'none'; readonly reason: HelixError | undefined }
 
 export interface WelcomeFacts {
   /** Ends in /v1, as SDKs want it. */

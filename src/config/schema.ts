@@ -88,7 +88,7 @@ const Models = z.strictObject({
     .describe('A mirror of Hugging Face; HF_ENDPOINT is read too.'),
   perModel: z
     .record(z.string(), ModelSettings)
-    .default({})
+    .prefault({ 'smollm2-135m-instruct': { chatTemplate: 'chatml-tools' } })
     .describe(
       'Settings of single models by name: contextLength, slots, keepAlive, chatTemplate (a path, or chatml-tools).',
     ),

@@ -1,3 +1,5 @@
+import type { HelixError } from '../core/errors.ts'
+
 /**
  * What the auth service offers. In `helixflow up` the service object itself stands behind this interface;
  * apart, a generated RPC client does.
@@ -14,6 +16,9 @@ export interface AuthClient {
   listKeys(): Promise<readonly KeyView[]>
   /** @throws HelixError `not_found` */
   revokeKey(keyId: string): Promise<KeyView>
+
+  /** Why keys cannot be verified at the moment; undefined when they can. For `/readyz`. */
+  problem(): Promise<HelixError | undefined>
 
   /**
    * Calls back for each key that stops being valid, on whichever process that was decided. `undefined` means

@@ -38,7 +38,6 @@ const CODES = {
   server_draining: { status: 503, type: 'server_error', retryable: true },
   storage_unavailable: { status: 503, type: 'server_error', retryable: true },
   engine_failed: { status: 502, type: 'server_error', retryable: true },
-  engine_crashed: { status: 502, type: 'server_error', retryable: true },
   upstream_unavailable: { status: 502, type: 'server_error', retryable: true },
   upstream_auth_failed: { status: 502, type: 'server_error', retryable: false },
   upstream_invalid_response: { status: 502, type: 'server_error', retryable: false },

@@ -41,6 +41,10 @@ function download(options: Partial<DownloadOptions> = {}) {
   })
 }
 
+function rangeStart(range: string | undefined): number {
+  return range === undefined ? 0 : Number(/^bytes=(\d+)-$/.exec(range)?.[1])
+}
+
 /** Aborts as soon as some bytes are on the disk, so that a part is left. */
 async function downloadPart(answer: Answer = serving(content, { etag: '"v1"', cutAfterBytes: 1_000_000 })) {
   server.answer = answer
@@ -60,7 +64,7 @@ describe('a whole file', () => {
       onProgress: (step) => steps.push(step),
     })
     expect(whole).toEqual({ sha256, sizeBytes: content.length })
-    expect(await readFile(join(folder, 'file.bin'))).toEqual(content)
+    expect((await readFile(join(folder, 'file.bin'))).equals(content)).toBe(true)
     expect(await readdir(folder)).toEqual(['file.bin'])
     expect(steps.at(-1)).toMatchObject({ done: content.length, total: content.length, unit: 'bytes' })
   })
@@ -91,7 +95,7 @@ describe('a whole file', () => {
   })
 
   test('comes with user and password of the URL, which are kept nowhere', async () => {
-    server.answer = serving(content, { etag: '"v1"', cutAfterBytes: 10 })
+    server.answer = serving(content, { etag: '"v1"', cutAfterBytes: 500_000 })
     const url = `http://user:pass%20word@127.0.0.1:${server.port}/file.bin?token=secret`
     const error = await download({ url }).catch((cause: unknown) => cause)
     const basic = `Basic ${Buffer.from('user:pass word').toString('base64')}`
@@ -109,11 +113,13 @@ describe('a connection that breaks', () => {
       serving(content, { etag: '"v1"' }),
     )
     expect(await download({ sha256 })).toEqual({ sha256, sizeBytes: content.length })
-    expect(server.seen.map(({ headers }) => [headers.range, headers['if-range']])).toEqual([
-      [undefined, undefined],
-      ['bytes=1000000-', '"v1"'],
-      ['bytes=1500000-', '"v1"'],
-    ])
+    const starts = server.seen.map(({ headers }) => rangeStart(headers.range))
+    expect(starts).toHaveLength(3)
+    expect(starts[0]).toBe(0)
+    // What lay unread in a buffer when the connection broke is fetched again.
+    expect(starts[1]).toBeGreaterThan(500_000)
+    expect(starts[2]).toBeGreaterThan(starts[1] ?? 0)
+    expect(server.seen.map(({ headers }) => headers['if-range'])).toEqual([undefined, '"v1"', '"v1"'])
   })
 
   test('is given up after five times in a row; what has arrived is kept, not under the name of the file', async () => {
@@ -123,17 +129,19 @@ describe('a connection that breaks', () => {
     )
     await expect(download({ sha256 })).rejects.toMatchObject({
       code: 'download_interrupted',
-      message: expect.stringMatching(/1\.0 MB of 3\.0 MB, 5 tries in a row.*run the same command again/),
+      message: expect.stringMatching(
+        /broke off after .* of 3\.0 MB, 5 tries in a row.*run the same command again/,
+      ),
     })
     expect(server.seen).toHaveLength(5)
     expect((await readdir(folder)).sort()).toEqual(['file.bin.partial', 'file.bin.partial.json'])
   })
 
   test('is not given up while each one brings a fair part', async () => {
-    const many = randomBytes(9 * 2 ** 20)
-    server.answer = serving(many, { etag: '"v1"', cutAfterBytes: 2 ** 20 })
+    const many = randomBytes(7 * 2 ** 21)
+    server.answer = serving(many, { etag: '"v1"', cutAfterBytes: 2 ** 21 })
     expect(await download()).toMatchObject({ sizeBytes: many.length })
-    expect(server.seen).toHaveLength(9)
+    expect(server.seen.length).toBeGreaterThan(5)
   })
 
   test('counts as broken when the server falls silent', async () => {
@@ -171,7 +179,7 @@ describe('a later call', () => {
     const changed = randomBytes(2_000_000)
     server.answer = serving(changed, { etag: '"v2"' })
     expect(await download()).toMatchObject({ sizeBytes: changed.length })
-    expect(await readFile(join(folder, 'file.bin'))).toEqual(changed)
+    expect((await readFile(join(folder, 'file.bin'))).equals(changed)).toBe(true)
   })
 
   test('starts anew when the server sends a range of a changed file in spite of If-Range', async () => {
@@ -182,7 +190,7 @@ describe('a later call', () => {
       serving(changed, { etag: '"v2"' })(request, response)
     }
     await download()
-    expect(await readFile(join(folder, 'file.bin'))).toEqual(changed)
+    expect((await readFile(join(folder, 'file.bin'))).equals(changed)).toBe(true)
   })
 
   test('starts anew when the server ignores ranges', async () => {
@@ -232,8 +240,11 @@ describe('a later call', () => {
 
   test('keeps the part when the host is out of reach meanwhile', async () => {
     const partBytes = await downloadPart()
+    const { url } = server
     await server.stop()
-    await expect(download()).rejects.toMatchObject({ code: 'model_source_unavailable' })
+    await expect(download({ url: `${url}/file.bin` })).rejects.toMatchObject({
+      code: 'model_source_unavailable',
+    })
     expect((await readFile(join(folder, 'file.bin.partial'))).length).toBe(partBytes)
   })
 })
@@ -296,8 +307,9 @@ describe('nothing is left', () => {
   })
 
   test('of a host that refuses the connection, at once', async () => {
+    const { url } = server
     await server.stop()
-    await expect(download({ retryDelayMs: 60_000 })).rejects.toMatchObject({
+    await expect(download({ url, retryDelayMs: 60_000 })).rejects.toMatchObject({
       code: 'model_source_unavailable',
       message: expect.stringContaining('refuses the connection'),
     })

@@ -8,7 +8,6 @@ import type { OnProgress } from '../core/progress.ts'
 import { withFileLock } from './file-lock.ts'
 import { freeBytes } from './free-space.ts'
 import { BUILD_BYTES, buildDiskFull } from './llama-build-failure.ts'
-import type { Environment } from './llama-command.ts'
 import { COMPILE_FLAGS, compileLlamaServer, LINK_FLAGS, NO_WEB_UI } from './llama-compile.ts'
 import {
   canBuildFor,
@@ -17,20 +16,14 @@ import {
   LLAMA_PACKAGE_VERSION,
 } from './llama-packages.ts'
 import { layOutSources, readOwnPatches } from './llama-patches.ts'
-import { type BuildTools, findBuildTools } from './llama-tools.ts'
+import { type BuildTools, findBuildTools, type ToolOptions } from './llama-tools.ts'
 
-export interface BuildOptions {
+export interface BuildOptions extends ToolOptions {
   /** Builds of all versions and platforms lie here side by side. */
   readonly cacheDirectory: string
-  /** The variables of this process; the tools get a part of them. */
-  readonly environment: Environment
   readonly onProgress: OnProgress
   readonly log: Logger
   readonly signal?: AbortSignal | undefined
-  /** Instead of the first of c++, g++ and clang++ on the PATH. */
-  readonly compiler?: string | undefined
-  /** Instead of the npm on the PATH. */
-  readonly npm?: string | undefined
 }
 
 export interface LlamaBuild {
@@ -70,7 +63,7 @@ export async function buildLlamaServer(options: BuildOptions): Promise<LlamaBuil
   const present = await findLlamaBuild(options.cacheDirectory)
   if (present) return present
   if (!canBuildFor(platform())) throw noLibraries()
-  const tools = await findBuildTools(options.environment, options)
+  const tools = await findBuildTools(options)
   const name = await buildName()
   await mkdir(options.cacheDirectory, { recursive: true })
   const lockPath = join(options.cacheDirectory, `${name}.lock`)
@@ -98,7 +91,7 @@ async function buildName(): Promise<string> {
 async function buildAside(tools: BuildTools, name: string, options: BuildOptions): Promise<LlamaBuild> {
   const { cacheDirectory, log, onProgress, signal } = options
   const aside = await mkdtemp(join(cacheDirectory, asidePrefix(name)))
-  log.info('building the engine', { llamaCpp: LLAMA_CPP_RELEASE, compiler: tools.compiler })
+  log.info('building the engine', { llamaCpp: LLAMA_CPP_RELEASE, compiler: tools.compiler.join(' ') })
   try {
     let fetched = 0
     const onFetched = () =>

@@ -3,11 +3,11 @@ import { constants } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 
-/** Variables handed to a child process; the caller passes on the process's own ones. */
-export type Environment = Readonly<Record<string, string | undefined>>
+export type Environment = Readonly<Record<string, string>>
 
 export interface CommandOptions {
-  readonly environment: Environment
+  /** Instead of the variables of this process. */
+  readonly environment?: Environment | undefined
   readonly directory?: string | undefined
   readonly signal?: AbortSignal | undefined
   /** The command is killed when it takes longer. */
@@ -69,7 +69,7 @@ function runToEnd(command: string, args: readonly string[], options: CommandOpti
     // Its own process group, so that a compiler's helpers end together with it.
     const child = spawn(command, args, {
       cwd: options.directory,
-      env: { ...options.environment },
+      env: options.environment,
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
     })

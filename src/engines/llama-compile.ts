@@ -158,9 +158,9 @@ async function forEachInParallel<T>(items: readonly T[], work: (item: T) => Prom
 }
 
 async function run(tools: BuildTools, options: CompileOptions, args: readonly string[]): Promise<void> {
-  const result = await runCommand(tools.compiler, args, {
+  const [program, ...always] = tools.compiler
+  const result = await runCommand(program, [...always, ...args], {
     directory: options.sources,
-    environment: tools.environment,
     signal: options.signal,
   })
   if (result.code !== 0) throw await compileFailure(tools, options, { args, result })
@@ -171,17 +171,18 @@ async function compileFailure(
   { logPath }: CompileOptions,
   { args, result }: { readonly args: readonly string[]; readonly result: CommandResult },
 ): Promise<HelixError> {
+  const compiler = tools.compiler.join(' ')
   const output = `${result.stdout}${result.stderr}`.trim()
   const ending = result.endedBy ? ` (ended by ${result.endedBy}: too little memory?)` : ''
   const failure = buildFailure(
-    `llama-server could not be compiled with ${tools.compiler}${ending}. The compiler's messages are in ${logPath}. ` +
+    `llama-server could not be compiled with ${compiler}${ending}. The compiler's messages are in ${logPath}. ` +
       'Try a newer compiler, or put a ready-made llama-server on the PATH, or name one as engines.llamaServer ' +
       'in helixflow.yaml.',
     result,
-    output.split('\n').slice(-20).join('\n') || `${tools.compiler} said nothing`,
+    output.split('\n').slice(-20).join('\n') || `${compiler} said nothing`,
   )
   if (failure.code !== 'disk_full') {
-    await appendFile(logPath, `${tools.compiler} ${args.join(' ')}\n${output}${ending}\n`)
+    await appendFile(logPath, `${compiler} ${args.join(' ')}\n${output}${ending}\n`)
   }
   return failure
 }

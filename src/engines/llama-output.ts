@@ -45,7 +45,8 @@ const OWN_REMARK = /^\d+\.\d\d\.\d{3}\.\d{3} [A-Z] (srv|slot|que|res|cmn) /
 const QUOTES = /exception|error:|unparsed|grammar|template/i
 
 /** The last words of a process. */
-const CRASH = /GGML_ASSERT|GGML_ABORT|ggml_abort|CUDA error|terminate called|std::bad_alloc|out of memory|Sanitizer/
+const CRASH =
+  /GGML_ASSERT|GGML_ABORT|ggml_abort|CUDA error|terminate called|std::bad_alloc|out of memory|Sanitizer/
 
 /** What is not known to be harmless is not: a new version of llama.cpp may print something new. */
 function isHarmless(line: string): boolean {
@@ -59,5 +60,5 @@ export function tellingLine(lines: readonly string[]): string | undefined {
     lines.findLast((line) => CRASH.test(line)) ??
     lines.findLast((line) => /^error\b|^[\d.]+ E /.test(line)) ??
     lines.at(-1)
-  return telling?.replace(/^[\d.]+ [A-Z] (\w+\s*:\s*|srv\s+\w+: )?/, '')
+  return telling?.replace(/^[\d.]+ [A-Z] (?:srv\s+)?(?:\w+:\s*)?/, '')
 }

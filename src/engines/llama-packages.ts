@@ -104,7 +104,6 @@ async function pack(
   const args = ['pack', specifier, '--ignore-scripts', '--loglevel=error', '--pack-destination', target]
   const result = await runCommand(tools.npm, args, {
     directory: target,
-    environment: tools.environment,
     signal,
     timeoutMs: 30 * 60_000,
   })
@@ -147,8 +146,7 @@ async function extract(
     readonly signal: AbortSignal | undefined
   },
 ): Promise<void> {
-  const result = await runCommand('tar', ['-xzf', tarball, '-C', options.target, ...options.wanted], {
-    environment: tools.environment,
+  const result = await runCommand(tools.tar, ['-xzf', tarball, '-C', options.target, ...options.wanted], {
     signal: options.signal,
   })
   if (result.code === 0) return

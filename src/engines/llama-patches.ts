@@ -44,11 +44,12 @@ async function git(
   args: readonly string[],
   options: { readonly directory?: string; readonly signal: AbortSignal | undefined },
 ): Promise<void> {
+  // Where HelixFlow runs inside a git hook, these lead every git to the repository of the hook.
+  const apart = ['-u', 'GIT_DIR', '-u', 'GIT_WORK_TREE', '-u', 'GIT_INDEX_FILE', tools.git]
   // The user's own settings may rewrite line ends, and then no patch applies.
   const settings = ['-c', 'core.autocrlf=false', '-c', 'advice.detachedHead=false']
-  const result = await runCommand('git', [...settings, ...args], {
+  const result = await runCommand('/usr/bin/env', [...apart, ...settings, ...args], {
     directory: options.directory,
-    environment: tools.environment,
     signal: options.signal,
   })
   if (result.code === 0) return

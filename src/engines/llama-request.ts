@@ -1,6 +1,10 @@
 import { request } from 'node:http'
-import type { EngineAddress } from '../contracts/pool.ts'
 import { HelixError } from '../core/errors.ts'
+
+export interface LlamaSocket {
+  readonly socketPath: string
+  readonly apiKey: string
+}
 
 export interface LlamaAnswer {
   readonly status: number
@@ -14,7 +18,7 @@ export interface LlamaAnswer {
  * @throws HelixError `engine_failed` when no answer comes in time
  */
 export function askEngine(
-  address: EngineAddress,
+  socket: LlamaSocket,
   path: string,
   options: { readonly timeoutMs: number; readonly body?: object | undefined },
 ): Promise<LlamaAnswer> {
@@ -22,7 +26,10 @@ export function askEngine(
   return new Promise((resolve, reject) => {
     const fail = (cause: unknown) =>
       reject(
-        new HelixError('engine_failed', 'The engine does not answer.', { internal: `${path}: ${cause}`, cause }),
+        new HelixError('engine_failed', 'The engine does not answer.', {
+          internal: `${path}: ${cause}`,
+          cause,
+        }),
       )
     const outgoing = request(
       {
@@ -30,11 +37,11 @@ export function askEngine(
         method: body === undefined ? 'GET' : 'POST',
         headers: {
           'content-type': 'application/json',
-          ...(address.apiKey === undefined ? {} : { authorization: `Bearer ${address.apiKey}` }),
+          authorization: `Bearer ${socket.apiKey}`,
         },
         agent: false,
         signal: AbortSignal.timeout(options.timeoutMs),
-        ...(address.socketPath === undefined ? {} : { socketPath: address.socketPath }),
+        socketPath: socket.socketPath,
       },
       (incoming) => {
         let text = ''

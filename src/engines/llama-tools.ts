@@ -1,66 +1,56 @@
 import { HelixError } from '../core/errors.ts'
-import { type Environment, findCommand, isExecutable } from './llama-command.ts'
+import { findCommand, isExecutable } from './llama-command.ts'
 
 /** What building the engine needs on this machine, found. */
 export interface BuildTools {
-  readonly compiler: string
+  /** The program and what always follows it, such as `ccache g++`. */
+  readonly compiler: readonly [program: string, ...args: string[]]
   readonly npm: string
-  readonly environment: Environment
+  readonly git: string
+  readonly tar: string
 }
 
-const COMPILERS = ['c++', 'g++', 'clang++'] as const
+export interface ToolOptions {
+  /** The value of PATH. */
+  readonly searchPath: string
+  /** Instead of the first of c++, g++ and clang++; in the form of the variable CXX. */
+  readonly compiler?: string | undefined
+  readonly npm?: string | undefined
+}
 
-/** What a build may see: where tools and their settings are. Keys and passwords of this process are not among it. */
-const PASSED_ON: readonly RegExp[] = [
-  /^(PATH|HOME|USER|TMPDIR|LANG|LC_ALL|XDG_[A-Z_]+)$/,
-  /^(https?_proxy|all_proxy|no_proxy)$/i,
-  /^(npm_config_.*|NPM_.*|NODE_EXTRA_CA_CERTS|SSL_CERT_(FILE|DIR))$/i,
-  /^(CPATH|C_INCLUDE_PATH|CPLUS_INCLUDE_PATH|LIBRARY_PATH|LD_LIBRARY_PATH|SDKROOT)$/,
-]
+/** @throws HelixError `compiler_missing`, naming what is missing and every way out */
+export async function findBuildTools(options: ToolOptions): Promise<BuildTools> {
+  const [chosen, ...args] = options.compiler?.trim().split(/\s+/) ?? []
+  const program = await findFirst(chosen ? [chosen] : ['c++', 'g++', 'clang++'], options.searchPath)
+  const npm = await findFirst([options.npm ?? 'npm'], options.searchPath)
+  const git = await findFirst(['git'], options.searchPath)
+  const tar = await findFirst(['tar'], options.searchPath)
+  if (program && npm && git && tar) return { compiler: [program, ...args], npm, git, tar }
+  throw compilerMissing([
+    ...(program ? [] : [chosen ?? 'a C++ compiler (g++ or clang++)']),
+    ...(npm ? [] : [options.npm ?? 'npm']),
+    ...(git ? [] : ['git']),
+    ...(tar ? [] : ['tar']),
+  ])
+}
 
-/**
- * @param chosen programs to use instead of those on the PATH
- * @throws HelixError `compiler_missing`, naming what is missing and every way out
- */
-export async function findBuildTools(
-  environment: Environment,
-  chosen: { readonly compiler?: string | undefined; readonly npm?: string | undefined } = {},
-): Promise<BuildTools> {
-  const searchPath = environment['PATH'] ?? ''
-  const find = async (wanted: string | undefined, names: readonly string[]) => {
-    if (wanted?.includes('/')) return (await isExecutable(wanted)) ? wanted : undefined
-    for (const name of wanted ? [wanted] : names) {
-      const path = await findCommand(name, searchPath)
-      if (path) return path
-    }
-    return undefined
+async function findFirst(names: readonly string[], searchPath: string): Promise<string | undefined> {
+  for (const name of names) {
+    if (name.includes('/') && (await isExecutable(name))) return name
+    const path = await findCommand(name, searchPath)
+    if (path) return path
   }
-  const compiler = await find(chosen.compiler, COMPILERS)
-  const npm = await find(chosen.npm, ['npm'])
-  const missing = [
-    ...(compiler ? [] : [chosen.compiler ?? 'a C++ compiler (g++ or clang++)']),
-    ...((await find(undefined, ['git'])) ? [] : ['git']),
-    ...(npm ? [] : [chosen.npm ?? 'npm']),
-    ...((await find(undefined, ['tar'])) ? [] : ['tar']),
-  ]
-  if (compiler && npm && missing.length === 0) return { compiler, npm, environment: passedOn(environment) }
-  throw compilerMissing(missing)
-}
-
-/** Without GIT_DIR and the like, which git sets in hooks and which would lead `git apply` to another repository. */
-export function passedOn(environment: Environment): Environment {
-  return Object.fromEntries(
-    Object.entries(environment).filter(([name]) => PASSED_ON.some((pattern) => pattern.test(name))),
-  )
+  return undefined
 }
 
 function compilerMissing(missing: readonly string[]): HelixError {
   return new HelixError(
     'compiler_missing',
-    `There is no llama-server on this machine, and building one needs ${missing.join(', ')}. One of these helps:\n` +
-      '  Debian, Ubuntu: apt-get install g++ git npm\n' +
-      '  Fedora, RHEL:   dnf install gcc-c++ git npm\n' +
-      '  macOS:          brew install llama.cpp\n' +
+    `There is no usable llama-server on this machine, and to build one it lacks ${missing.join(', ')}. ` +
+      'One of these helps:\n' +
+      '  Debian, Ubuntu:  apt-get install g++ git npm\n' +
+      '  Fedora, RHEL:    dnf install gcc-c++ git npm\n' +
+      '  macOS:           brew install llama.cpp\n' +
       '  or put a ready-made llama-server on the PATH\n' +
       '  or name one in helixflow.yaml: engines.llamaServer: /path/to/llama-server',
   )

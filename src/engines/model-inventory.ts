@@ -1,5 +1,5 @@
 import { HelixError } from '../core/errors.ts'
-import type { GgufHeader } from './gguf/read-header.ts'
+import { readGgufHeader } from './gguf/read-header.ts'
 import type { FolderFile, ModelFolder } from './model-folder.ts'
 import type { HeaderFacts, ModelManifest } from './model-manifest.ts'
 import { modelNameFrom } from './model-name.ts'
@@ -18,16 +18,11 @@ export interface HeaderReading {
   readonly invalid: HelixError | undefined
 }
 
-export type ReadHeader = (path: string) => Promise<GgufHeader>
-
 /** Which models there are. Looks at the folder anew each time: users and other processes change it too. */
 export class ModelInventory {
   private readonly readings = new Map<string, HeaderReading>()
 
-  constructor(
-    private readonly folder: ModelFolder,
-    private readonly readHeader: ReadHeader,
-  ) {}
+  constructor(private readonly folder: ModelFolder) {}
 
   /** In order of their names, each of them once. */
   async entries(): Promise<InventoryEntry[]> {
@@ -65,18 +60,18 @@ export class ModelInventory {
     return reading
   }
 
-  /** The facts of any file. @throws HelixError `model_invalid` */
-  async facts(path: string): Promise<HeaderFacts> {
-    const { architecture, quantization, contextLength, parameterCount, kind } = await this.readHeader(path)
-    return { architecture, quantization, contextLength, parameterCount, kind }
-  }
-
   private async read(path: string): Promise<HeaderReading> {
     try {
-      return { header: await this.facts(path), invalid: undefined }
+      return { header: await readHeaderFacts(path), invalid: undefined }
     } catch (cause) {
       if (!(cause instanceof HelixError)) throw cause
       return { header: undefined, invalid: cause }
     }
   }
+}
+
+/** @throws HelixError `model_invalid`, `not_found` */
+export async function readHeaderFacts(path: string): Promise<HeaderFacts> {
+  const { architecture, quantization, contextLength, parameterCount, kind } = await readGgufHeader(path)
+  return { architecture, quantization, contextLength, parameterCount, kind }
 }

@@ -5,12 +5,12 @@ import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { noProgress, type OnProgress } from '../core/progress.ts'
 import { type HeldLock, withFileLock } from './file-lock.ts'
-import { readGgufHeader } from './gguf/read-header.ts'
 import { hashFile } from './hash-file.ts'
 import { type FolderFile, ModelFolder } from './model-folder.ts'
-import { type InventoryEntry, ModelInventory, type ReadHeader } from './model-inventory.ts'
+import { type InventoryEntry, ModelInventory, readHeaderFacts } from './model-inventory.ts'
 import { type HeaderFacts, type ModelManifest, writeManifest } from './model-manifest.ts'
 import { modelNameFrom, requireModelName } from './model-name.ts'
+import type { CatalogModel } from './model-sources/catalog.ts'
 import { type FetchedModel, fetchModel } from './model-sources/fetch-model.ts'
 import { parseModelReference, type WantedModel } from './model-sources/model-sources.ts'
 import type { SourceContext, SourceSettings } from './model-sources/source.ts'
@@ -22,7 +22,8 @@ export interface ModelStoreOptions {
   readonly sources: SourceSettings
   readonly clock: Clock
   readonly log: Logger
-  readonly readHeader?: ReadHeader
+  /** Models that can be pulled by a name alone; by default those that everybody may use. */
+  readonly catalog?: readonly CatalogModel[]
 }
 
 export interface PullOptions {
@@ -67,7 +68,7 @@ export class ModelStore {
     private readonly folder: ModelFolder,
     private readonly options: ModelStoreOptions,
   ) {
-    this.inventory = new ModelInventory(folder, options.readHeader ?? readGgufHeader)
+    this.inventory = new ModelInventory(folder)
   }
 
   /** Also removes what unfinished pulls left more than a week ago. */
@@ -97,7 +98,7 @@ export class ModelStore {
    *   signal's reason when it aborts
    */
   async pull(reference: string, options: PullOptions = {}): Promise<StoredModel> {
-    const wanted = withSha256(parseModelReference(reference), options.sha256)
+    const wanted = withSha256(parseModelReference(reference, this.options.catalog), options.sha256)
     const name = nameFor(wanted, options.name)
     return this.locked(name, options, async (lock) => {
       const pull: Pull = { name, wanted, lock, context: this.contextOf(options) }
@@ -234,7 +235,7 @@ export class ModelStore {
     from: string,
     fetched: FetchedModel,
   ): Promise<StoredModel> {
-    const header = await this.inventory.facts(from)
+    const header = await readHeaderFacts(from)
     await lock.requireHeld()
     // The manifest first: without its file it is of nothing, whereas a file alone would look put here by hand.
     const { sha256, sizeBytes, source } = fetched

@@ -13,8 +13,8 @@ import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { chatTemplatePath } from '../engines/chat-templates.ts'
 import { estimateMemory } from '../engines/llama-fit.ts'
-import type { LlamaEngine } from '../engines/llama-locate.ts'
-import { type LlamaServer, startLlamaServer } from '../engines/llama-server.ts'
+import type { LlamaEngine } from '../engines/llama-engine.ts'
+import { type LlamaExit, type LlamaServer, startLlamaServer } from '../engines/llama-server.ts'
 import type { ModelStore, StoredModel } from '../engines/model-store.ts'
 import { superviseEngine } from './supervise.ts'
 
@@ -43,7 +43,10 @@ export class NodeService implements NodeClient {
   private readonly estimates = new Map<string, Promise<number>>()
   /** Files whose tensors an engine has checked for this run; the check reads the whole file, so it is done once. */
   private readonly checked = new Set<string>()
-  private problem: HelixError | undefined = new HelixError('engine_missing', 'The engine is still being prepared.')
+  private problem: HelixError | undefined = new HelixError(
+    'engine_missing',
+    'The engine is still being prepared.',
+  )
 
   constructor(private readonly parts: NodeParts) {
     parts.engine.then(
@@ -95,7 +98,7 @@ export class NodeService implements NodeClient {
       this.running.delete(request.instanceId)
       const error = HelixError.from(reason)
       if (abort.signal.aborted) return { kind: 'gone', why: 'stopped', error }
-      return { kind: 'gone', why: error.code === 'engine_crashed' ? 'crashed' : 'failed', error }
+      return { kind: 'gone', why: endedBySignal(error) ? 'crashed' : 'failed', error }
     }
   }
 
@@ -144,6 +147,7 @@ export class NodeService implements NodeClient {
       checkTensors: !this.checked.has(identity),
       socketDirectory: parts.socketDirectory,
       startTimeoutMs: parts.startTimeoutMs,
+      clock: parts.clock,
       log: parts.log.with({ instance: request.instanceId }),
       signal,
     })
@@ -166,6 +170,12 @@ interface Running {
   readonly abort: AbortController
   readonly server: Promise<LlamaServer | undefined>
   supervision: { end(): void } | undefined
+}
+
+/** While loading, an engine that ends with a message has refused the file; one that a signal ended has not. */
+function endedBySignal({ cause }: HelixError): boolean {
+  const exit = cause as Partial<LlamaExit> | undefined
+  return exit?.signal !== undefined
 }
 
 function toModelFile(model: StoredModel): ModelFile {

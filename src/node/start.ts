@@ -1,7 +1,7 @@
 import type { Config } from '../config/schema.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/log.ts'
-import type { LlamaEngine } from '../engines/llama-locate.ts'
+import type { LlamaEngine } from '../engines/llama-engine.ts'
 import type { ModelStore } from '../engines/model-store.ts'
 import { memoryForModels } from './memory.ts'
 import { NodeService } from './service.ts'

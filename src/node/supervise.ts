@@ -40,7 +40,7 @@ export function superviseEngine(
     ended = true
     if (frozen)
       return onEnd({ why: 'killed', description: `did not answer for ${probeTimeoutMs} ms and was ended` })
-    const why = signal !== null && SENT_SIGNALS.includes(signal) ? 'killed' : 'crashed'
+    const why = signal !== undefined && SENT_SIGNALS.includes(signal) ? 'killed' : 'crashed'
     onEnd({ why, description: [signal ?? `exit code ${code}`, ...lastLines.slice(-3)].join('; ') })
   })
   scheduleProbe()

@@ -1,18 +1,13 @@
-import type { InstanceShape, NodeClient } from '../contracts/node.ts'
-import type { Clock } from '../core/clock.ts'
+import type { InstanceShape } from '../contracts/node.ts'
 import { HelixError } from '../core/errors.ts'
-import type { Logger } from '../core/log.ts'
 import type { Refusal, SchedulerAction } from '../scheduler/actions.ts'
 import { decide, nextWakeMs, type Policy } from '../scheduler/decide.ts'
 import type { SchedulerEvent } from '../scheduler/events.ts'
 import type { ClusterState } from '../scheduler/state.ts'
-import { Effects } from './effects.ts'
+import { Effects, type EffectsParts } from './effects.ts'
 
-export interface ControllerParts {
-  readonly node: NodeClient
+export interface ControllerParts extends EffectsParts {
   readonly policy: Policy
-  readonly clock: Clock
-  readonly log: Logger
 }
 
 /**

@@ -1,8 +1,15 @@
-import type { InstanceShape, StartedEngine } from '../contracts/node.ts'
+import type { InstanceShape, NodeClient, StartedEngine } from '../contracts/node.ts'
+import type { Clock } from '../core/clock.ts'
 import type { HelixError } from '../core/errors.ts'
+import type { Logger } from '../core/log.ts'
 import type { SchedulerAction } from '../scheduler/actions.ts'
 import type { SchedulerEvent } from '../scheduler/events.ts'
-import type { ControllerParts } from './controller.ts'
+
+export interface EffectsParts {
+  readonly node: NodeClient
+  readonly clock: Clock
+  readonly log: Logger
+}
 
 export interface Reports {
   post(event: SchedulerEvent): void
@@ -26,7 +33,7 @@ export class Effects {
   private readonly shapes = new Map<string, InstanceShape>()
 
   constructor(
-    private readonly parts: ControllerParts,
+    private readonly parts: EffectsParts,
     private readonly reports: Reports,
   ) {
     parts.node.watchExits(({ instanceId, why, description }) => {

@@ -5,6 +5,7 @@ import type { Logger } from '../core/log.ts'
 import type { PostgresConnection } from './database.ts'
 import { type InstanceLock, lockInstance } from './instance-lock.ts'
 import { findPostgresBinaries, type PostgresBinaries } from './postgres-binaries.ts'
+import { postgresFailure } from './postgres-failure.ts'
 import { DATABASE_USER, initialiseDatabase, majorVersionOf } from './postgres-initialise.ts'
 import { choosePlace, holdsDatabase, type PostgresPlace } from './postgres-place.ts'
 import { type Postmaster, runPostmaster, StartedPostmaster } from './postmaster.ts'
@@ -43,6 +44,16 @@ const STABLE_MS = 60_000
  * @throws HelixError `already_running`, `database_unavailable`, `disk_full`, `invalid_configuration`
  */
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
+  try {
+    return await start(options)
+  } catch (reason) {
+    if (reason instanceof HelixError) throw reason
+    // The system refused a folder or a file.
+    throw postgresFailure('The embedded database cannot be started', String(reason))
+  }
+}
+
+async function start(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const { log } = options
   const place = await choosePlace(options)
   const binaries = await findPostgresBinaries({

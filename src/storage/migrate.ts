@@ -21,7 +21,7 @@ const MIGRATION_TIMEOUT_MS = 3_600_000
  * Brings the schema to what this program needs. Each file is one transaction under a lock, so any number of
  * processes may do this at the same time and any of them may be killed: a migration happened once, or not at all.
  * @throws HelixError `migration_failed` when a file fails, was changed after it was applied, or when the schema is
- *   newer than this program; `storage_unavailable`
+ *   newer than this program; `storage_unavailable`, `disk_full`
  */
 export async function migrate({ connection, directory, log, clock }: MigrateRequest): Promise<void> {
   const migrations = await readMigrations(directory ?? new URL('./migrations/', import.meta.url))
@@ -82,11 +82,15 @@ async function applyNext(
   try {
     await transaction.query(next.sql)
   } catch (reason) {
-    if (HelixError.from(reason).code === 'storage_unavailable') throw reason
+    const { code, cause } = HelixError.from(reason)
+    if (code === 'storage_unavailable' || code === 'disk_full') throw reason
+    const why = cause instanceof Error ? cause.message : String(reason)
     throw new HelixError(
       'migration_failed',
-      `Migration ${next.name} failed, and nothing of it was kept: ${HelixError.from(reason).message}`,
-      { cause: reason },
+      `Migration ${next.name} failed, and nothing of it was kept: ${why}`,
+      {
+        cause: reason,
+      },
     )
   }
   await transaction.query(

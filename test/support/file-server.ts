@@ -22,29 +22,28 @@ export class FileServer {
 
   private constructor(
     private readonly server: Server,
+    readonly port: number,
     /** Answers each request; may be changed between two. */
     public answer: Answer,
   ) {}
 
   static async start(answer: Answer): Promise<FileServer> {
-    const server = createServer((request, response) => {
+    const server = createServer()
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const files = new FileServer(server, (server.address() as AddressInfo).port, answer)
+    server.on('request', (request, response) => {
       files.seen.push({ method: request.method, path: request.url ?? '', headers: request.headers })
       files.answer(request, response)
     })
-    const files = new FileServer(server, answer)
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
     return files
-  }
-
-  get port(): number {
-    return (this.server.address() as AddressInfo).port
   }
 
   get url(): string {
     return `http://127.0.0.1:${this.port}`
   }
 
+  /** May be called again. */
   async stop(): Promise<void> {
     this.server.closeAllConnections()
     await new Promise((resolve) => this.server.close(resolve))

@@ -14,15 +14,11 @@ export const modelName = text.min(1).max(256)
 
 /** For parameters that OpenAI documents and that mean nothing here unless they hold their default. */
 export function only<T extends string | number | boolean | null>(...allowed: readonly T[]) {
-  const list = allowed.map((value) => JSON.stringify(value)).join(' or ')
-  return z.custom<T>().superRefine((value, context) => {
-    if (value === undefined || allowed.includes(value)) return
-    context.addIssue({
-      code: 'custom',
-      message: `only ${list} is supported here`,
-      params: { unsupported: true },
-    })
+  const message = `only ${allowed.map((value) => JSON.stringify(value)).join(' or ')} is supported here`
+  const check = z.custom<T>().superRefine((value, context) => {
+    if (!allowed.includes(value)) context.addIssue({ code: 'custom', message, params: { unsupported: true } })
   })
+  return check.optional()
 }
 
 /** A JSON schema of a caller, small enough to be turned into a grammar without harm. */

@@ -169,11 +169,11 @@ function checkExperts(metadata: Metadata, architecture: string, blockCount: numb
 
   const groups = metadata.count(`${architecture}.expert_group_count`) ?? 0
   const groupsUsed = metadata.count(`${architecture}.expert_group_used_count`) ?? 0
-  const one = groups === 0 || (groups === 1 && experts > 1)
-  if (!one && (groups >= experts || experts % groups !== 0)) {
+  const ungrouped = groups === 0 || (groups === 1 && experts > 1)
+  if (!ungrouped && (groups >= experts || experts % groups !== 0)) {
     throw refuse(`it has ${experts} experts, which do not divide among ${groups} groups`)
   }
-  if (!one && (groupsUsed < 1 || groupsUsed >= groups)) {
+  if (!ungrouped && (groupsUsed < 1 || groupsUsed >= groups)) {
     throw refuse(`it uses ${groupsUsed} groups of experts per token but has ${groups}`)
   }
   const predictionLayers = metadata.count(`${architecture}.nextn_predict_layers`) ?? 0

@@ -5,16 +5,16 @@ import { constantWeights, randomWeights } from './random-weights.ts'
 describe.each(['F16', 'Q8_0'] as const)('%s weights', (type) => {
   const unpack = type === 'F16' ? unpackF16 : unpackQ8
 
-  it.each([0.25, 1, 0.001, 1e-6])('spread evenly between plus and minus %d', (amplitude) => {
+  it.each([0.25, 1, 0.001, 1e-4])('spread evenly between plus and minus %d', (amplitude) => {
     const random = seededRandom(3)
     const weights = unpack(Buffer.concat([...randomWeights({ type, elements: 64_000, amplitude, random })]))
     expect(weights).toHaveLength(64_000)
     const scaled = weights.map((weight) => weight / amplitude)
     expect(Math.max(...scaled)).toBeGreaterThan(0.9)
-    // Half precision has few digits left at 1e-6, and the scale of Q8_0 is then rounded coarsely.
-    expect(Math.max(...scaled)).toBeLessThan(amplitude < 1e-5 ? 8 : 1.001)
+    // The scale of Q8_0 is rounded to few digits where it is tiny.
+    expect(Math.max(...scaled)).toBeLessThan(1.05)
     expect(Math.min(...scaled)).toBeLessThan(-0.9)
-    expect(Math.abs(mean(scaled))).toBeLessThan(amplitude < 1e-5 ? 0.1 : 0.02)
+    expect(Math.abs(mean(scaled))).toBeLessThan(0.02)
   })
 
   it('come in chunks that stay below a MiB, however many there are', () => {

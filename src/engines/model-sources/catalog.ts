@@ -1,7 +1,6 @@
 /** A model that can be named instead of a place. */
 export interface CatalogModel {
   readonly name: string
-  readonly title: string
   readonly sha256: string
   readonly sizeBytes: number
   readonly licence: string
@@ -11,9 +10,9 @@ export interface CatalogModel {
 
 /** Models whose licence allows everybody to use them, each with the SHA-256 of one exact file. */
 export const catalog: readonly CatalogModel[] = [
+  // SmolLM2 135M Instruct with weights in Q4_1.
   {
     name: 'smollm2-135m-instruct',
-    title: 'SmolLM2 135M Instruct, Q4_1',
     sha256: 'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53',
     sizeBytes: 98_362_432,
     licence: 'Apache-2.0',

@@ -1,5 +1,5 @@
 import { HelixError } from '../../core/errors.ts'
-import { catalog } from './catalog.ts'
+import { type CatalogModel, catalog as publicCatalog } from './catalog.ts'
 import { huggingFace } from './hugging-face.ts'
 import { localFile } from './local-file.ts'
 import { pypi } from './pypi.ts'
@@ -28,14 +28,18 @@ export interface WantedModel {
  * What a reference means: a name in the catalog, or a place in the notation of one of the sources.
  * @throws HelixError `invalid_arguments`
  */
-export function parseModelReference(reference: string): WantedModel {
+export function parseModelReference(
+  reference: string,
+  catalog: readonly CatalogModel[] = publicCatalog,
+): WantedModel {
   const model = catalog.find(({ name }) => name === reference.toLowerCase())
   if (model !== undefined) {
-    const { name, sources, ...facts } = model
+    const { name, sources, sha256, sizeBytes, licence } = model
     const [first, ...others] = sources
-    return { ...facts, fileName: name, origins: [parseOrigin(first), ...others.map(parseOrigin)] }
+    const parse = (source: string) => parseOrigin(source, catalog)
+    return { fileName: name, origins: [parse(first), ...others.map(parse)], sha256, sizeBytes, licence }
   }
-  const origin = parseOrigin(reference)
+  const origin = parseOrigin(reference, catalog)
   return {
     fileName: origin.fileName,
     origins: [origin],
@@ -45,7 +49,7 @@ export function parseModelReference(reference: string): WantedModel {
   }
 }
 
-function parseOrigin(reference: string): Origin {
+function parseOrigin(reference: string, catalog: readonly CatalogModel[]): Origin {
   for (const source of Object.values(modelSources)) {
     const origin = source(reference)
     if (origin !== undefined) return origin

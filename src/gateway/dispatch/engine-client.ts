@@ -41,8 +41,8 @@ export class EngineClients {
 function connect(address: EngineAddress, slots: number): { client: EngineClient; pool: Pool } {
   const url = new URL(address.url)
   const pool = new Pool(url.origin, {
-    // Slots bound the requests at work; a few more connections serve those that end while others begin.
-    connections: slots + 4,
+    // As many as requests can be at work; each idle one would hold a thread of the engine.
+    connections: slots,
     pipelining: 1,
     connect: {
       timeout: 5_000,

@@ -33,7 +33,8 @@ function filtered(filter: StreamFilter, ...chunks: string[]): string {
 
 describe('a stream', () => {
   test('passes its tokens as the bytes they came in, however they are cut', () => {
-    const odd = 'data: {"choices":[{"index":0,"delta":{"content":"\\u00e4 \\"usage\\":{ \\"error\\" ☃"} } ]  }\n\n'
+    const odd =
+      'data: {"choices":[{"index":0,"delta":{"content":"\\u00e4 \\"usage\\":{ \\"error\\" ☃"} } ]  }\n\n'
     const whole = Buffer.from(`${token('a')}${odd}: ping\n\n${token('b')}${done}`)
     for (let seed = 1; seed <= 50; seed++) {
       const random = seededRandom(seed)
@@ -62,7 +63,10 @@ describe('a stream', () => {
   })
 
   test('of several choices counts the prompt once and every choice', () => {
-    const filter = new StreamFilter(exchange({ includeUsage: true, choices: 2, choicesPerPrompt: 2 }), undefined)
+    const filter = new StreamFilter(
+      exchange({ includeUsage: true, choices: 2, choicesPerPrompt: 2 }),
+      undefined,
+    )
     const out = filtered(filter, token('a'), usage(31, 2), token('b', 1), usage(31, 5), done)
     expect(filter.usage()).toEqual({ promptTokens: 31, completionTokens: 7, cachedTokens: 0 })
     expect(out.match(/usage/g)).toHaveLength(1)
@@ -71,7 +75,11 @@ describe('a stream', () => {
   test('loses the usage that rides on a chunk with text, not the text', () => {
     const filter = new StreamFilter(exchange(), undefined)
     const last = { ...head, choices: [{ index: 0, text: 'x', finish_reason: 'stop' }] }
-    const out = filtered(filter, frame({ ...last, usage: { prompt_tokens: 1, completion_tokens: 2 }, timings: {} }), done)
+    const out = filtered(
+      filter,
+      frame({ ...last, usage: { prompt_tokens: 1, completion_tokens: 2 }, timings: {} }),
+      done,
+    )
     expect(out).toBe(frame(last) + done)
     expect(filter.usage()).toEqual({ promptTokens: 1, completionTokens: 2, cachedTokens: 0 })
   })
@@ -82,7 +90,11 @@ describe('a stream', () => {
 
   test('is not done, whatever else it says, before it says so', () => {
     const filter = new StreamFilter(exchange(), undefined)
-    filtered(filter, token('a'), frame({ ...head, choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] }))
+    filtered(
+      filter,
+      token('a'),
+      frame({ ...head, choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] }),
+    )
     expect(filter.done).toBe(false)
   })
 

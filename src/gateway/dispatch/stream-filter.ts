@@ -52,8 +52,7 @@ export class StreamFilter {
   private passes(event: Buffer): boolean {
     // `data: {"choices"` and `data: {"id"` are all that engines send for tokens; anything else is looked into.
     if (event[6] !== OPENING_BRACE || event.at(-3) !== CLOSING_BRACE) return false
-    if (event.indexOf('"usage":{') >= 0 || event.indexOf('"usage": {') >= 0)
-      return false
+    if (event.indexOf('"usage":{') >= 0 || event.indexOf('"usage": {') >= 0) return false
     if (event.indexOf('"error"') >= 0) return false
     if (!this.head) this.head = parseChunk(event)
     return this.head !== undefined

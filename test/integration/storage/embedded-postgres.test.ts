@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process'
 import { chmod, chown, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { silentLog } from '../../../src/core/log.ts'
 import { type Database, openDatabase, type PostgresConnection } from '../../../src/storage/database.ts'
-import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
 import { systemClock } from '../../../src/system.ts'
 import { DatabasePlace, Holder, isRoot, postmasterPid, processesWith } from './database-place.ts'
 
@@ -96,6 +96,7 @@ describe('a stopped server', () => {
   let place: DatabasePlace
   beforeAll(async () => {
     place = await DatabasePlace.make()
+    await (await place.start()).stop()
   })
   afterAll(() => place.remove())
 
@@ -122,13 +123,22 @@ describe('a stopped server', () => {
     await rename(join(place.root, 'aside'), `${place.directory}.password`)
   })
 
+  test('is not started where the path of its socket would be too long for the system', async () => {
+    const runtimeDirectory = join(place.root, 'x'.repeat(80))
+    const options = { directory: place.directory, runtimeDirectory, log: silentLog, clock: systemClock }
+    await expect(startEmbeddedPostgres(options)).rejects.toMatchObject({
+      code: 'database_unavailable',
+      message: expect.stringContaining('Choose a shorter one'),
+    })
+  })
+
   test('is not kept from starting by a file that names another program', async () => {
     const { uid, gid } = await stat(place.directory)
     const other = spawn('sleep', ['60'], { uid, gid, stdio: 'ignore' })
+    onTestFinished(() => void other.kill('SIGKILL'))
     await writeFile(join(place.directory, 'postmaster.pid'), `${other.pid}\n${place.directory}\n`)
     const postgres = await place.start()
     expect(other.exitCode ?? other.signalCode).toBeNull()
-    other.kill('SIGKILL')
     await postgres.stop()
   })
 

@@ -21,6 +21,7 @@ describe('the PostgreSQL that npm installed', () => {
   let place: DatabasePlace
   beforeAll(async () => {
     place = await DatabasePlace.make()
+    await (await place.start(packageBinaries)).stop()
   })
   afterAll(() => place.remove())
 

@@ -18,10 +18,15 @@ whenChanged('dependencies', ['package.json', 'package-lock.json'], 'node_modules
   run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'])
 })
 if (process.argv.includes('--build')) {
-  whenChanged('build', ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts', 'src'], 'dist/main.js', () => {
-    say('building ...')
-    run(process.execPath, [join(root, 'scripts', 'build.mjs')])
-  })
+  whenChanged(
+    'build',
+    ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts', 'src'],
+    'dist/main.js',
+    () => {
+      say('building ...')
+      run(process.execPath, [join(root, 'scripts', 'build.mjs')])
+    },
+  )
 }
 
 function whenChanged(name, inputs, product, work) {

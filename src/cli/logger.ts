@@ -10,7 +10,13 @@ export function createLogger(config: Config['log']): Logger {
     : pino.destination(2)
   return wrap(
     pino(
-      { level: config.level, base: null, messageKey: 'event', timestamp: pino.stdTimeFunctions.isoTime },
+      {
+        level: config.level,
+        base: null,
+        messageKey: 'event',
+        timestamp: pino.stdTimeFunctions.isoTime,
+        formatters: { level: (level) => ({ level }) },
+      },
       destination,
     ),
   )
@@ -26,16 +32,14 @@ function wrap(log: pino.Logger): Logger {
   }
 }
 
-const LEVELS: Readonly<Record<number, string>> = { 20: 'debug', 30: 'info ', 40: 'warn ', 50: 'error' }
-
 function textLine(line: string): string {
   const { level, time, event, ...fields } = JSON.parse(line) as LogFields & {
-    level: number
+    level: string
     time: string
     event: string
   }
   const rest = Object.entries(fields).map(
     ([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
   )
-  return `${time.slice(11, 19)} ${LEVELS[level] ?? level} ${[event, ...rest].join(' ')}\n`
+  return `${time.slice(11, 19)} ${level.padEnd(5)} ${[event, ...rest].join(' ')}\n`
 }

@@ -32,14 +32,18 @@ async function up(context: CommandContext, version: string): Promise<number> {
   const stopping = stopSignal()
   const progress = progressBar()
   const { onProgress } = progress
+  // One long work after the other: two progress bars at once tell nobody anything.
+  const fetched = signalled()
   const platform = await startPlatform({
     settings: context.settings,
     log: context.log,
     version,
-    engine: (places) => findEngine(context, places, onProgress),
+    engine: (places) => fetched.reached.then(() => findEngine(context, places, onProgress)),
   })
   try {
-    const ready = bringUp(context, platform, onProgress).finally(() => progress.end())
+    const ready = bringUp(context, platform, { onProgress, fetched: fetched.reach }).finally(() =>
+      progress.end(),
+    )
     await Promise.race([ready, stopping.asked])
     if (!stopping.signal.aborted) await announce(context, platform, await ready)
     await stopping.asked
@@ -66,22 +70,33 @@ async function findEngine(
 async function bringUp(
   context: CommandContext,
   platform: Platform,
-  onProgress: OnProgress,
+  steps: { readonly onProgress: OnProgress; readonly fetched: () => void },
 ): Promise<FirstModel> {
   const name = context.settings.config.models.default
-  if (name === null) return { kind: 'none', reason: undefined }
   const { store, pool } = platform
   const { signal } = context
   try {
+    if (name === null) return { kind: 'none', reason: undefined }
     const present = (await store.list()).some((model) => model.name === name)
-    if (!present) await store.pull(name, { onProgress, signal })
+    if (!present) await store.pull(name, { onProgress: steps.onProgress, signal })
+    steps.fetched()
     await pool.acquire(name, signal)
     return { kind: 'ready', model: name, firstTokenMs: await firstToken(pool, name, signal) }
   } catch (reason) {
     const error = HelixError.from(reason)
     context.log.error('no model to serve', { model: name, code: error.code, reason: error.message })
     return { kind: 'none', reason: error }
+  } finally {
+    steps.fetched()
   }
+}
+
+function signalled(): { readonly reached: Promise<void>; readonly reach: () => void } {
+  let reach = () => {}
+  const reached = new Promise<void>((resolve) => {
+    reach = resolve
+  })
+  return { reached, reach }
 }
 
 async function announce(context: CommandContext, platform: Platform, first: FirstModel): Promise<void> {

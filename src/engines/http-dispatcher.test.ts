@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
-import { type AddressInfo, connect } from 'node:net'
+import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -118,12 +118,21 @@ function selfSigned(): { key: string; cert: string } {
   }
 }
 
-test('a host that never takes the connection is given up soon', async () => {
-  // An address that no machine has. Where the network refuses it at once, that is as good.
-  const startMs = performance.now()
-  const request = withDispatcher({ proxy: NO_PROXY, connectTimeoutMs: 100 }, (dispatcher) =>
-    sendRequest({ url: 'http://192.0.2.1:81/file', dispatcher, stallTimeoutMs: 200 }),
-  )
-  await expect(request).rejects.toHaveProperty('code')
-  expect(performance.now() - startMs).toBeLessThan(3_000)
+test('a host that takes a connection and then says nothing is given up soon', async () => {
+  // Reads what comes, to hear the connection end.
+  const server = createTcpServer((socket) => socket.on('error', () => socket.destroy()).resume())
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}/file`
+  try {
+    const request = withDispatcher({ proxy: NO_PROXY, connectTimeoutMs: 100 }, (dispatcher) =>
+      sendRequest({ url, dispatcher, stallTimeoutMs: 60_000 }),
+    )
+    await expect(request).rejects.toMatchObject({
+      code: 'model_source_unavailable',
+      message: expect.stringContaining('the host does not answer'),
+    })
+  } finally {
+    await new Promise((resolve) => server.close(resolve))
+  }
 })

@@ -17,6 +17,9 @@ export interface EngineShape {
 /** Host memory for prompts that lost their slot to others; llama.cpp would take 8 GiB. */
 export const PROMPT_CACHE_MIB = 256
 
+/** More gains nothing on a processor, and little on a graphics card. */
+const GENERATION_BATCH_TOKENS = 512
+
 /** Threads beyond one per slot, for health checks and the like while all slots are busy. */
 const SPARE_HTTP_THREADS = 4
 
@@ -39,6 +42,14 @@ export function llamaServerArguments(shape: EngineShape, modelPath: string, sock
   ]
 }
 
+/**
+ * Tokens computed at once. Also the longest text that can be embedded, which the engine takes in one piece or not
+ * at all, and the most that is computed in vain for a client that leaves while its prompt is read.
+ */
+export function batchTokens({ kind, contextLength }: Pick<EngineShape, 'kind' | 'contextLength'>): number {
+  return kind === 'embedding' ? contextLength : GENERATION_BATCH_TOKENS
+}
+
 /** Flags that this `llama-server` does not know, going by what it prints for `--help`. */
 export function missingFlags(help: string): string[] {
   const everything: EngineShape = {
@@ -58,9 +69,11 @@ export function missingFlags(help: string): string[] {
   return [...new Set(needed)].filter((flag) => !known.has(flag))
 }
 
-function embeddingArguments({ kind, contextLength }: EngineShape): string[] {
-  // A generating model has no pooling of its own; the mean over all tokens is the usual one.
-  if (kind === 'generation') return ['--embeddings', '--pooling', 'mean']
-  // An encoder reads a text in one piece or not at all.
-  return ['--embeddings', '--batch-size', `${contextLength}`, '--ubatch-size', `${contextLength}`]
+function embeddingArguments(shape: EngineShape): string[] {
+  const batch = `${batchTokens(shape)}`
+  return [
+    ...['--embeddings', '--batch-size', batch, '--ubatch-size', batch],
+    // A generating model has no pooling of its own; the mean over all tokens is the usual one.
+    ...(shape.kind === 'generation' ? ['--pooling', 'mean'] : []),
+  ]
 }

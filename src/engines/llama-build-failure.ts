@@ -27,3 +27,14 @@ export function buildDiskFull(internal: string, cause?: unknown): HelixError {
     { internal, cause },
   )
 }
+
+/** For what went wrong with our own files; anything else comes back as it is. */
+export function asBuildFailure(cause: unknown, cacheDirectory: string): unknown {
+  if (!(cause instanceof Error) || !('syscall' in cause) || !('code' in cause)) return cause
+  if (cause.code === 'ENOSPC' || cause.code === 'EDQUOT') return buildDiskFull(cause.message, cause)
+  return new HelixError(
+    'engine_build_failed',
+    `The engine could not be built in ${cacheDirectory}: ${cause.message}. Check that the folder can be written.`,
+    { cause },
+  )
+}

@@ -7,7 +7,7 @@ import type { Logger } from '../core/log.ts'
 import type { OnProgress } from '../core/progress.ts'
 import { withFileLock } from './file-lock.ts'
 import { freeBytes } from './free-space.ts'
-import { BUILD_BYTES, buildDiskFull } from './llama-build-failure.ts'
+import { asBuildFailure, BUILD_BYTES, buildDiskFull } from './llama-build-failure.ts'
 import { COMPILE_FLAGS, compileLlamaServer, LINK_FLAGS, NO_WEB_UI } from './llama-compile.ts'
 import {
   canBuildFor,
@@ -64,18 +64,27 @@ export async function buildLlamaServer(options: BuildOptions): Promise<LlamaBuil
   if (present) return present
   if (!canBuildFor(platform())) throw noLibraries()
   const tools = await findBuildTools(options)
-  const name = await buildName()
-  await mkdir(options.cacheDirectory, { recursive: true })
-  const lockPath = join(options.cacheDirectory, `${name}.lock`)
-  const onWaiting = () => {
-    options.log.info('waiting for another build of the engine', { lockPath })
-    options.onProgress({ step: 'waiting for another build of the engine', done: 0, unit: 'steps' })
+  try {
+    return await buildUnderLock(tools, options)
+  } catch (cause) {
+    throw asBuildFailure(cause, options.cacheDirectory)
   }
-  return withFileLock(lockPath, { signal: options.signal, onWaiting }, async () => {
-    const made = await findLlamaBuild(options.cacheDirectory)
+}
+
+async function buildUnderLock(tools: BuildTools, options: BuildOptions): Promise<LlamaBuild> {
+  const { cacheDirectory, log, onProgress, signal } = options
+  const name = await buildName()
+  await mkdir(cacheDirectory, { recursive: true })
+  const lockPath = join(cacheDirectory, `${name}.lock`)
+  const onWaiting = (pid: number) => {
+    log.info('waiting for another build of the engine', { pid, lockPath })
+    onProgress({ step: 'waiting for another build of the engine', done: 0, unit: 'steps' })
+  }
+  return withFileLock(lockPath, { signal, onWaiting }, async () => {
+    const made = await findLlamaBuild(cacheDirectory)
     if (made) return made
-    await removeAbandoned(options.cacheDirectory, name)
-    await requireSpace(options.cacheDirectory)
+    await removeAbandoned(cacheDirectory, name)
+    await requireSpace(cacheDirectory)
     return buildAside(tools, name, options)
   })
 }

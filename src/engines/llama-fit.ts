@@ -1,5 +1,6 @@
 import { HelixError } from '../core/errors.ts'
 import { type GgufHeader, readGgufHeader } from './gguf/read-header.ts'
+import { batchTokens } from './llama-arguments.ts'
 import { describeFailure, runCommand } from './llama-command.ts'
 import { engineEnvironment, type LlamaEngine } from './llama-engine.ts'
 
@@ -24,13 +25,11 @@ export interface MemoryEstimate {
 const MIB = 2 ** 20
 const TIMEOUT_MS = 60_000
 
-/** Tokens that the engine computes at once, and so the rows of its intermediate results. */
-const BATCH_TOKENS = 512
-
 /**
  * What one instance of a model will take. From llama.cpp itself, which lays the model out without loading it, in
  * a tenth of a second; where its tool is missing, from the header of the file.
- * @throws HelixError `model_invalid` (the file is no usable model), `not_found`
+ * @throws HelixError `model_invalid` (the file is no usable model), `not_found`, `engine_failed`; the signal's
+ *   reason when it aborts
  */
 export async function estimateMemory(options: EstimateOptions): Promise<MemoryEstimate> {
   const { fitParamsPath } = options.engine
@@ -44,14 +43,14 @@ export async function estimateMemory(options: EstimateOptions): Promise<MemoryEs
   })
   const estimate = parseFit(result.stdout)
   if (result.code === 0 && estimate) return estimate
+  const internal = `${fitParamsPath} ${options.modelPath}: ${describeFailure(result)}`
   const reason = /error loading model: (.*)/.exec(result.stderr)?.[1]
-  throw new HelixError(
-    'model_invalid',
-    `The engine cannot use this model: ${reason ?? 'it gives no reason'}.`,
-    {
-      internal: `${fitParamsPath} ${options.modelPath}: ${describeFailure(result)}`,
-    },
-  )
+  if (reason !== undefined) {
+    throw new HelixError('model_invalid', `The engine cannot use this model: ${reason}.`, { internal })
+  }
+  throw new HelixError('engine_failed', 'The engine could not tell how much memory the model needs.', {
+    internal,
+  })
 }
 
 /** One line per device, `Host 92 180 102`: MiB of model, context and computation. */
@@ -61,6 +60,9 @@ export function parseFit(stdout: string): MemoryEstimate | undefined {
   const sum = (column: number) => rows.reduce((total, row) => total + Number(row[column]), 0) * MIB
   return { modelBytes: sum(1), contextBytes: sum(2), computeBytes: sum(3) }
 }
+
+/** Many models have heads wider than their share of the embedding, which the header as we read it does not say. */
+const HEAD_LENGTH_MIN = 128
 
 /**
  * An upper guess. Keys and values in 16 bits for each layer and head; models that share or window them need less.
@@ -73,9 +75,10 @@ export function estimateFromHeader(
   >,
   { slots, contextLength }: Pick<EstimateOptions, 'slots' | 'contextLength'>,
 ): MemoryEstimate {
-  const headLength = header.headCount === 0 ? 0 : header.embeddingLength / header.headCount
+  const share = header.headCount === 0 ? 0 : header.embeddingLength / header.headCount
+  const headLength = Math.max(share, HEAD_LENGTH_MIN)
   const rowLength = header.headCountKv * headLength
-  const batch = header.kind === 'embedding' ? contextLength : BATCH_TOKENS
+  const batch = batchTokens({ kind: header.kind, contextLength })
   const widest = 4 * header.embeddingLength
   return {
     modelBytes: header.fileBytes,
@@ -85,10 +88,10 @@ export function estimateFromHeader(
 }
 
 function fitArguments(header: GgufHeader, { modelPath, slots, contextLength }: EstimateOptions): string[] {
-  const batch = ['--batch-size', `${contextLength}`, '--ubatch-size', `${contextLength}`]
+  const batch = `${batchTokens({ kind: header.kind, contextLength })}`
   return [
     ...['--model', modelPath, '--parallel', `${slots}`, '--ctx-size', `${slots * contextLength}`],
-    ...(header.kind === 'embedding' ? batch : []),
+    ...['--batch-size', batch, '--ubatch-size', batch],
     ...['--offline', '--fit-print', 'on'],
   ]
 }

@@ -31,5 +31,6 @@ export function modelNameFrom(fileName: string): string | undefined {
     .replaceAll(/\.{2,}/g, '.')
     .replace(/^[^a-z0-9]+/, '')
     .slice(0, 128)
+    .replace(/[^a-z0-9]+$/, '')
   return isModelName(name) ? name : undefined
 }

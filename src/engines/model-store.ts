@@ -5,6 +5,7 @@ import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { noProgress, type OnProgress } from '../core/progress.ts'
 import { type HeldLock, withFileLock } from './file-lock.ts'
+import { asDiskFull } from './free-space.ts'
 import { hashFile } from './hash-file.ts'
 import { type FolderFile, ModelFolder } from './model-folder.ts'
 import { type InventoryEntry, ModelInventory, readHeaderFacts } from './model-inventory.ts'
@@ -224,9 +225,10 @@ export class ModelStore {
       const fetched = await fetchModel(wanted, { ...context, into, sha256, sizeBytes }, this.folder.directory)
       return await this.land(pull, into, fetched)
     } catch (cause) {
-      if (cause instanceof HelixError && LEAVES_NOTHING.has(cause.code))
-        await rm(workspace, { recursive: true })
-      throw cause
+      const error = await asDiskFull(cause, workspace)
+      const worthless = error instanceof HelixError && LEAVES_NOTHING.has(error.code)
+      if (worthless || (await readdir(workspace)).length === 0) await rm(workspace, { recursive: true })
+      throw error
     }
   }
 

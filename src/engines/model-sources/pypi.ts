@@ -96,6 +96,7 @@ async function findWheel({ place, urls, request, dispatcher }: WheelSearch): Pro
       const wheel = chooseWheel(files, place)
       if (wheel !== undefined) return wheel
     } catch (cause) {
+      request.signal?.throwIfAborted()
       if (!(cause instanceof HelixError)) throw cause
       refusals.push(cause)
     }

@@ -8,7 +8,7 @@ export interface EngineShape {
   /** Tokens per slot. The engine rounds up to a multiple of 256, and down to what the model was trained for. */
   readonly contextLength: number
   readonly threads: number
-  /** Instead of the model's own. */
+  /** Absolute; used instead of the model's own. */
   readonly chatTemplatePath?: string | undefined
   /** Looks for invalid numbers in all weights; reads the whole file. */
   readonly checkTensors?: boolean | undefined

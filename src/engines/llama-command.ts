@@ -32,7 +32,7 @@ const OUTPUT_CHARACTERS_MAX = 1_000_000
 export async function runCommand(
   command: string,
   args: readonly string[],
-  options: CommandOptions,
+  options: CommandOptions = {},
 ): Promise<CommandResult> {
   options.signal?.throwIfAborted()
   const result = await runToEnd(command, args, options)
@@ -78,7 +78,7 @@ function runToEnd(command: string, args: readonly string[], options: CommandOpti
     child.stdout.setEncoding('utf8').on('data', (text: string) => stdout.add(text))
     child.stderr.setEncoding('utf8').on('data', (text: string) => stderr.add(text))
     const kill = () => {
-      if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGKILL')
+      if (child.pid !== undefined) killGroup(child.pid)
     }
     const timer = options.timeoutMs === undefined ? undefined : setTimeout(kill, options.timeoutMs)
     options.signal?.addEventListener('abort', kill, { once: true })
@@ -99,6 +99,16 @@ function runToEnd(command: string, args: readonly string[], options: CommandOpti
       }),
     )
   })
+}
+
+/** Also when its leader has ended: whatever it started may live on and hold the output open. */
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch (cause) {
+    const isGone = cause instanceof Error && 'code' in cause && cause.code === 'ESRCH'
+    if (!isGone) throw cause
+  }
 }
 
 class Tail {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, realpath, rename, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { llamaServerArguments, missingFlags } from './llama-arguments.ts'
@@ -18,6 +19,7 @@ export interface FindOptions {
   readonly searchPath: string
   /** Holds what was built, and what is known about the engines that were tried. */
   readonly cacheDirectory: string
+  readonly clock: Clock
   readonly log: Logger
   readonly signal?: AbortSignal | undefined
 }
@@ -53,7 +55,7 @@ export async function findLlamaServers(options: FindOptions): Promise<readonly L
 export async function ensureLlamaServer(options: EnsureOptions): Promise<LlamaEngine> {
   for (const engine of await listEngines(options)) {
     const candidate = await judge(engine, options)
-    if (candidate.works) return engine
+    if (candidate.works) return { ...engine, version: candidate.version }
     if (engine.origin !== 'path') throw unusable(candidate)
     options.log.warn('llama-server on the PATH is not suitable', {
       path: engine.serverPath,
@@ -114,7 +116,7 @@ async function judge(engine: LlamaEngine, options: FindOptions): Promise<LlamaCa
   const reason = (await unsuitability(engine, options)) ?? (await failedTrial(engine, options))
   if (reason !== undefined) return { ...engine, version, works: false, reason }
   // Only success is kept: a failure may have been the moment's, and costs a second to see again.
-  await keepVerdict(verdictPath, version ?? '')
+  if (engine.origin !== 'configured') await keepVerdict(verdictPath, version ?? '')
   return { ...engine, version, works: true }
 }
 

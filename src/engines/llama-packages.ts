@@ -81,10 +81,12 @@ export async function fetchLlamaPackages(
     options.onFetched()
     return target
   }
-  const [source, binaries] = await Promise.all([
-    unpack(SOURCE, 'source-package', ['package/llama/gitRelease.bundle', 'package/llama/patches']),
-    unpack(libraries, 'library-package', ['package/bins']),
+  // One after the other: a failure then never leaves a download behind that still writes.
+  const source = await unpack(SOURCE, 'source-package', [
+    'package/llama/gitRelease.bundle',
+    'package/llama/patches',
   ])
+  const binaries = await unpack(libraries, 'library-package', ['package/bins'])
   return {
     source: join(source, 'package/llama'),
     libraries: join(binaries, 'package/bins', options.platform),

@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { chmod, mkdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { EngineAddress } from '../contracts/pool.ts'
 import { type Clock, delay } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
-import { guard } from '../guardian.ts'
+import { type Guardian, guard } from '../guardian.ts'
 import { type EngineShape, llamaServerArguments } from './llama-arguments.ts'
 import type { Environment } from './llama-command.ts'
 import { engineEnvironment, type LlamaEngine } from './llama-engine.ts'
@@ -65,22 +65,22 @@ export async function startLlamaServer(options: StartOptions): Promise<LlamaServ
   options.signal?.throwIfAborted()
   const socketPath = await reserveSocketPath(options.socketDirectory)
   const socket: LlamaSocket = { socketPath, apiKey: randomBytes(24).toString('base64url') }
-  const process = launch(options, socket)
+  const running = launch(options, socket)
   try {
-    await untilReady(process, socket, options)
-    process.output.beginServing()
+    await untilReady(running, socket, options)
+    running.output.beginServing()
     const facts = await readLlamaFacts(socket, ANSWER_TIMEOUT_MS)
-    options.log.info('engine started', { pid: process.pid, alias: options.alias, ...facts })
+    options.log.info('engine started', { pid: running.pid, alias: options.alias, ...facts })
     return {
       ...facts,
-      pid: process.pid,
+      pid: running.pid,
       address: { url: 'http://localhost', ...socket },
-      exited: process.exited,
+      exited: running.exited,
       isAlive: (timeoutMs) => isHealthy(socket, timeoutMs),
-      stop: (graceMs) => end(process, graceMs, options.clock),
+      stop: (graceMs) => end(running, graceMs, options.clock),
     }
   } catch (cause) {
-    await end(process, 0, options.clock)
+    await end(running, 0, options.clock)
     throw cause
   }
 }
@@ -89,7 +89,7 @@ async function reserveSocketPath(directory: string): Promise<string> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
   // It may have been there before, with other rights.
   await chmod(directory, 0o700)
-  const path = join(directory, `${randomBytes(6).toString('base64url')}.sock`)
+  const path = join(resolve(directory), `${randomBytes(6).toString('base64url')}.sock`)
   if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX) return path
   throw new HelixError(
     'invalid_configuration',
@@ -109,7 +109,7 @@ function launch(options: StartOptions, socket: LlamaSocket): EngineProcess {
   const { engine, log, clock } = options
   const child = spawn(
     engine.serverPath,
-    llamaServerArguments(options, options.modelPath, socket.socketPath),
+    llamaServerArguments(options, resolve(options.modelPath), socket.socketPath),
     {
       // llama.cpp also looks for libraries to load in the working directory: it must be one that nobody writes to.
       cwd: '/',
@@ -123,16 +123,15 @@ function launch(options: StartOptions, socket: LlamaSocket): EngineProcess {
   const output = new LlamaOutput((line) => log.debug('engine output', { pid, line }))
   child.stdout.setEncoding('utf8').on('data', output.reader())
   child.stderr.setEncoding('utf8').on('data', output.reader())
-  const failed = new Promise<never>((_, reject) => child.once('error', reject))
+  child.on('error', (cause) =>
+    log.error('engine process', { pid, path: engine.serverPath, cause: String(cause) }),
+  )
   if (pid === undefined) {
-    failed.catch((cause) =>
-      log.error('engine not started', { path: engine.serverPath, cause: String(cause) }),
-    )
     throw new HelixError('engine_failed', 'The engine could not be started.', {
       internal: `${engine.serverPath} could not be started: is it an executable for this machine?`,
     })
   }
-  const guardian = guard(pid, 'SIGKILL')
+  const guardian = guardOf(child, pid)
   const exited = untilExit(child, clock).then(async ({ code, signal }) => {
     guardian.release()
     // Only an engine that ends in order removes its socket itself.
@@ -140,6 +139,16 @@ function launch(options: StartOptions, socket: LlamaSocket): EngineProcess {
     return { code, signal, lastLines: output.lastLines }
   })
   return { pid, child, output, exited }
+}
+
+/** An engine that nobody guards could outlive us: it is not left running. */
+function guardOf(child: ChildProcess, pid: number): Guardian {
+  try {
+    return guard(pid, 'SIGKILL')
+  } catch (cause) {
+    child.kill('SIGKILL')
+    throw cause
+  }
 }
 
 function untilExit(child: ChildProcess, clock: Clock): Promise<Omit<LlamaExit, 'lastLines'>> {
@@ -153,17 +162,17 @@ function untilExit(child: ChildProcess, clock: Clock): Promise<Omit<LlamaExit, '
   })
 }
 
-async function untilReady(process: EngineProcess, socket: LlamaSocket, options: StartOptions): Promise<void> {
+async function untilReady(running: EngineProcess, socket: LlamaSocket, options: StartOptions): Promise<void> {
   const { clock, startTimeoutMs, signal } = options
   const deadlineMs = clock.monotonic() + startTimeoutMs
   let ended: LlamaExit | undefined
-  void process.exited.then((exit) => {
+  void running.exited.then((exit) => {
     ended = exit
   })
   while (!(await isHealthy(socket, ANSWER_TIMEOUT_MS))) {
     if (ended) throw endedEarly(ended, options)
-    if (clock.monotonic() > deadlineMs) throw tooSlow(process, options)
-    await Promise.race([delay(clock, POLL_MS, signal), process.exited])
+    if (clock.monotonic() > deadlineMs) throw tooSlow(running, options)
+    await Promise.race([delay(clock, POLL_MS, signal), running.exited])
     signal?.throwIfAborted()
   }
 }
@@ -186,25 +195,25 @@ function endedEarly(exit: LlamaExit, options: StartOptions): HelixError {
   })
 }
 
-function tooSlow(process: EngineProcess, { alias, startTimeoutMs }: StartOptions): HelixError {
+function tooSlow(running: EngineProcess, { alias, startTimeoutMs }: StartOptions): HelixError {
   return new HelixError(
     'engine_failed',
     `The engine did not load ${alias} within ${Math.round(startTimeoutMs / 1000)} s.`,
-    { internal: `engine ${process.pid} was not ready in time:\n${process.output.lastLines.join('\n')}` },
+    { internal: `engine ${running.pid} was not ready in time:\n${running.output.lastLines.join('\n')}` },
   )
 }
 
-async function end(process: EngineProcess, graceMs: number, clock: Clock): Promise<void> {
-  const hasEnded = process.exited.then(() => true)
+async function end(running: EngineProcess, graceMs: number, clock: Clock): Promise<void> {
+  const hasEnded = running.exited.then(() => true)
   if (graceMs > 0) {
-    kill(process, 'SIGTERM')
+    kill(running, 'SIGTERM')
     if (await Promise.race([hasEnded, delay(clock, graceMs).then(() => false)])) return
   }
-  kill(process, 'SIGKILL')
+  kill(running, 'SIGKILL')
   await hasEnded
 }
 
 /** The whole group: what stands on the PATH may be a script that starts the server as its child. */
 function kill({ child, pid }: EngineProcess, signal: NodeJS.Signals): void {
-  if (child.exitCode === null && child.signalCode === null) globalThis.process.kill(-pid, signal)
+  if (child.exitCode === null && child.signalCode === null) process.kill(-pid, signal)
 }

@@ -2,15 +2,16 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
+import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
-import { systemClock } from '../system.ts'
 import { writeTinyModel } from './gguf/tiny-model.ts'
 import type { LlamaEngine } from './llama-engine.ts'
 import { askEngine, type LlamaSocket } from './llama-request.ts'
 import { startLlamaServer } from './llama-server.ts'
 
 export interface TrialOptions {
+  readonly clock: Clock
   readonly log: Logger
   readonly signal?: AbortSignal | undefined
 }
@@ -35,7 +36,6 @@ export async function tryEngine(engine: LlamaEngine, options: TrialOptions): Pro
     await writeTinyModel(modelPath, { seed: 1 })
     const server = await startLlamaServer({
       ...options,
-      clock: systemClock,
       engine,
       modelPath,
       alias: 'trial',

@@ -54,7 +54,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
     clientErrorHandler: refuseUnreadable,
   })
   readBodiesAsBytes(app)
-  for (const field of ['identity', 'model', 'settlement', 'failure', 'user'])
+  for (const field of ['identity', 'model', 'settlement', 'work', 'failure', 'user'])
     app.decorateRequest(field, undefined)
   app.setErrorHandler(errorReply(log, random))
   app.setNotFoundHandler(refuseUnknown(app))

@@ -19,7 +19,6 @@ export function testEngine(): Promise<LlamaEngine> {
     searchPath: process.env['PATH'] ?? '',
     cacheDirectory: ENGINE_CACHE,
     onProgress: () => {},
-    clock: systemClock,
     log: silentLog,
   })
   return engine

@@ -34,7 +34,7 @@ export function buildControlApp({ auth, pool, status, log, random }: ControlPart
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) =>
     done(null, body),
   )
-  for (const field of ['identity', 'model', 'settlement', 'failure', 'user'])
+  for (const field of ['identity', 'model', 'settlement', 'work', 'failure', 'user'])
     app.decorateRequest(field, undefined)
   app.setErrorHandler(errorReply(log, random))
   app.setNotFoundHandler(refuseUnknown(app))

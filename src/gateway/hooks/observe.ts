@@ -10,6 +10,8 @@ declare module 'fastify' {
     identity: Identity | undefined
     model: string | undefined
     settlement: Settlement | undefined
+    /** Resolves when the engine's part of the request has ended; undefined where no engine has one. */
+    work: Promise<void> | undefined
     failure: HelixError | undefined
     /** The caller's own label for its user, for the log. */
     user: string | undefined
@@ -21,7 +23,9 @@ const CLIENT_ID_PATTERN = /^[\x21-\x7e]{1,128}$/
 /** One line per request, when its connection has done with it. Never a prompt, an answer or a key. */
 export function accessLog(log: Logger) {
   return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-    reply.raw.once('close', () => {
+    reply.raw.once('close', async () => {
+      // A client that leaves is gone before the engine has stopped and its tokens are counted.
+      await request.work
       const { settlement, failure, identity } = request
       const error = settlement?.error ?? failure
       log.info('request', {

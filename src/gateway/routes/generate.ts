@@ -18,7 +18,7 @@ export function generate<T extends object>(
     const exchange = toExchange(body)
     request.model = exchange.model
     request.user = 'user' in body && typeof body.user === 'string' ? body.user : undefined
-    await dispatch.run(exchange, {
+    const work = dispatch.run(exchange, {
       response: reply.raw,
       headers: () => {
         // From here on the answer is written past the framework.
@@ -29,6 +29,8 @@ export function generate<T extends object>(
         request.settlement = settlement
       },
     })
+    request.work = work.catch(() => {})
+    await work
     return reply
   }
 }

@@ -1,17 +1,32 @@
-// Compiles src to dist and puts the files that are read at run time beside the modules that read them.
+// Compiles src to dist and puts the files that are read at run time beside the modules that read them. The finished
+// build takes the place of the old one at once: a program that starts meanwhile finds either.
 import { spawnSync } from 'node:child_process'
-import { cpSync, rmSync } from 'node:fs'
+import { cpSync, renameSync, rmSync } from 'node:fs'
 import { dirname, extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const ASSETS = new Set(['.sql', '.patch', '.jinja'])
+const fresh = join(root, 'node_modules', '.cache', 'helixflow', `dist-${process.pid}`)
+const old = `${fresh}-old`
 
-rmSync(join(root, 'dist'), { recursive: true, force: true })
 const tsc = join(root, 'node_modules', '.bin', 'tsc')
-const { status } = spawnSync(tsc, ['-p', join(root, 'tsconfig.build.json')], { cwd: root, stdio: 'inherit' })
-if (status !== 0) process.exit(status ?? 1)
-cpSync(join(root, 'src'), join(root, 'dist'), {
+const { status } = spawnSync(tsc, ['-p', join(root, 'tsconfig.build.json'), '--outDir', fresh], {
+  cwd: root,
+  stdio: 'inherit',
+})
+if (status !== 0) {
+  rmSync(fresh, { recursive: true, force: true })
+  process.exit(status ?? 1)
+}
+cpSync(join(root, 'src'), fresh, {
   recursive: true,
   filter: (source) => extname(source) === '' || ASSETS.has(extname(source)),
 })
+try {
+  renameSync(join(root, 'dist'), old)
+} catch (reason) {
+  if (reason.code !== 'ENOENT') throw reason
+}
+renameSync(fresh, join(root, 'dist'))
+rmSync(old, { recursive: true, force: true })

@@ -3,6 +3,7 @@ import type { Places } from '../config/places.ts'
 import type { Logger } from '../core/log.ts'
 import type { OnProgress } from '../core/progress.ts'
 import type { EnsureOptions } from '../engines/llama-locate.ts'
+import { systemClock } from '../system.ts'
 
 /** What finding or building the engine of this installation needs. */
 export function engineOptions(
@@ -15,6 +16,7 @@ export function engineOptions(
     searchPath: environment.searchPath,
     cacheDirectory: places.engines,
     compiler: environment.compiler,
+    clock: systemClock,
     ...parts,
   }
 }

@@ -35,10 +35,10 @@ const PAUSE_MS_MAX = 30_000
 
 /**
  * Fetches a file over HTTP, going on where an earlier call stopped if the file is still the same. It gets its
- * name when it is whole, verified and on the disk. A wrong checksum or a full disk leaves nothing; an abort or a
- * broken connection leaves the partial file for the next call.
- * @throws HelixError `disk_full`, `checksum_mismatch`, `download_interrupted`, `model_source_unavailable`; the
- *   signal's reason when it aborts
+ * name when it is whole, verified and on the disk. A wrong checksum or a full disk leaves nothing; an abort
+ * or a broken connection leaves the partial file for the next call.
+ * @throws HelixError `disk_full`, `checksum_mismatch`, `download_interrupted`, `model_source_unavailable`;
+ *   the signal's reason when it aborts
  */
 export async function downloadFile(options: DownloadOptions): Promise<WholeFile> {
   const { onProgress = noProgress, signal } = options
@@ -284,7 +284,10 @@ function recordPath({ into }: DownloadOptions): string {
   return `${into}.partial.json`
 }
 
-/** Undefined when there is none, or it is of another file, or a crash cut it off: then the download starts anew. */
+/**
+ * Undefined when there is none, or it is of another file, or a crash cut it off: then the download starts
+ * anew.
+ */
 async function readRecord(options: DownloadOptions): Promise<z.output<typeof PartialRecord> | undefined> {
   try {
     const record = PartialRecord.parse(JSON.parse(await readFile(recordPath(options), 'utf8')))

@@ -23,9 +23,9 @@ export interface HeldLock {
 const POLL_MS = 100
 
 /**
- * Does `work` while nobody else does work under the lock file of that path, in this process, in another one, or
- * on another machine with the same folder. A holder that died on this machine is noticed at once, any other by
- * its silence. Silence is measured by the waiting side, so that no two clocks need to agree.
+ * Does `work` while nobody else does work under the lock file of that path, in this process, in another one,
+ * or on another machine with the same folder. A holder that died on this machine is noticed at once, any
+ * other by its silence. Silence is measured by the waiting side, so that no two clocks need to agree.
  * @throws the signal's reason when it aborts before the lock is held
  */
 export async function withFileLock<T>(

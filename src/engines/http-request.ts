@@ -27,10 +27,10 @@ export interface HttpResponse {
 const REDIRECTS_MAX = 10
 
 /**
- * One request, with its redirects. Credentials, in the headers or in the URL itself, go to the first origin only.
- * Any status is an answer.
- * @throws HelixError `model_source_unavailable` when there is no connection, `download_interrupted` when there
- *   was one and it broke or fell silent; the signal's reason when it aborts
+ * One request, with its redirects. Credentials, in the headers or in the URL itself, go to the first origin
+ * only. Any status is an answer.
+ * @throws HelixError `model_source_unavailable` when there is no connection, `download_interrupted` when
+ *   there was one and it broke or fell silent; the signal's reason when it aborts
  */
 export async function sendRequest(request: HttpRequest): Promise<HttpResponse> {
   const start = withoutCredentials(request.url)

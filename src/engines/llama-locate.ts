@@ -158,13 +158,14 @@ function ask(engine: LlamaEngine, flag: string, signal: AbortSignal | undefined)
   return runCommand(engine.serverPath, [flag], { environment, signal, timeoutMs: HELP_TIMEOUT_MS })
 }
 
-async function failedTrial(engine: LlamaEngine, { log, signal }: FindOptions): Promise<string | undefined> {
+async function failedTrial(engine: LlamaEngine, options: FindOptions): Promise<string | undefined> {
   try {
-    await tryEngine(engine, { log, signal })
+    await tryEngine(engine, { clock: options.clock, log: options.log, signal: options.signal })
     return undefined
   } catch (cause) {
+    options.signal?.throwIfAborted()
     if (!(cause instanceof HelixError) || !cause.code.startsWith('engine_')) throw cause
-    log.warn('test generation failed', { path: engine.serverPath, cause: cause.message })
+    options.log.warn('test generation failed', { path: engine.serverPath, cause: cause.message })
     return `A test generation failed. ${cause.publicMessage}`
   }
 }

@@ -15,12 +15,16 @@ export interface LlamaAnswer {
 /**
  * One small question to an engine that we started, each on a connection of its own: the engine closes those that
  * were used a few times. Requests of users do not come this way.
- * @throws HelixError `engine_failed` when no answer comes in time
+ * @throws HelixError `engine_failed` when no answer comes in time, or the signal aborts
  */
 export function askEngine(
   socket: LlamaSocket,
   path: string,
-  options: { readonly timeoutMs: number; readonly body?: object | undefined },
+  options: {
+    readonly timeoutMs: number
+    readonly body?: object | undefined
+    readonly signal?: AbortSignal | undefined
+  },
 ): Promise<LlamaAnswer> {
   const body = options.body === undefined ? undefined : JSON.stringify(options.body)
   return new Promise((resolve, reject) => {
@@ -40,7 +44,10 @@ export function askEngine(
           authorization: `Bearer ${socket.apiKey}`,
         },
         agent: false,
-        signal: AbortSignal.timeout(options.timeoutMs),
+        signal: AbortSignal.any([
+          AbortSignal.timeout(options.timeoutMs),
+          ...(options.signal ? [options.signal] : []),
+        ]),
         socketPath: socket.socketPath,
       },
       (incoming) => {

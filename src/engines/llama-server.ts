@@ -30,7 +30,7 @@ export interface StartOptions extends EngineShape {
 /** A running `llama-server` that has loaded its model. */
 export interface LlamaServer extends LlamaFacts {
   readonly pid: number
-  readonly address: EngineAddress
+  readonly address: EngineAddress & LlamaSocket
   /** Resolves when the process has ended, however that came about. */
   readonly exited: Promise<LlamaExit>
   /** Whether it answers within that time. */

@@ -48,7 +48,7 @@ export async function tryEngine(engine: LlamaEngine, options: TrialOptions): Pro
       startTimeoutMs: START_TIMEOUT_MS,
     })
     try {
-      await generate({ socketPath: server.address.socketPath ?? '', apiKey: server.address.apiKey ?? '' })
+      await generate(server.address, options.signal)
     } finally {
       await server.stop(STOP_GRACE_MS)
     }
@@ -57,14 +57,14 @@ export async function tryEngine(engine: LlamaEngine, options: TrialOptions): Pro
   }
 }
 
-async function generate(socket: LlamaSocket): Promise<void> {
+async function generate(socket: LlamaSocket, signal: AbortSignal | undefined): Promise<void> {
   const messages = [{ role: 'user', content: 'Hello' }]
   const asked = [
     { path: '/v1/chat/completions', body: { messages, max_tokens: 4 }, schema: Completion },
     { path: '/v1/embeddings', body: { input: 'Hello' }, schema: Embedding },
   ]
   for (const { path, body, schema } of asked) {
-    const answer = await askEngine(socket, path, { timeoutMs: ANSWER_TIMEOUT_MS, body })
+    const answer = await askEngine(socket, path, { timeoutMs: ANSWER_TIMEOUT_MS, body, signal })
     const result = schema.safeParse(answer.body)
     if (answer.status === 200 && result.success) continue
     throw new HelixError('engine_failed', `The engine does not answer ${path} as it should.`, {

@@ -17,7 +17,9 @@ export interface FolderFile {
 
 const PART = /^(?<stem>.+)-(?<index>\d{5})-of-(?<count>\d{5})\.gguf$/
 
-/** What lies in the folder of models. Nothing outside of it is ever read, also not by way of a symbolic link. */
+/**
+ * What lies in the folder of models. Nothing outside of it is ever read, also not by way of a symbolic link.
+ */
 export class ModelFolder {
   private readonly warned = new Set<string>()
 
@@ -57,7 +59,9 @@ export class ModelFolder {
     })
   }
 
-  /** Manifests that can be read. A damaged one is told in the log, and its model counts as put here by hand. */
+  /**
+   * Manifests that can be read. A damaged one is told in the log, and its model counts as put here by hand.
+   */
   async manifests(): Promise<ModelManifest[]> {
     const names = (await readdir(this.directory)).filter((name) => name.endsWith('.json')).sort()
     const manifests: ModelManifest[] = []

@@ -19,8 +19,8 @@ export function requireModelName(text: string): string {
 }
 
 /**
- * `SmolLM2-135M-Instruct.Q4_1.gguf` -> `smollm2-135m-instruct.q4_1`. Of a model in several files the first stands
- * for all. Undefined when nothing usable is left.
+ * `SmolLM2-135M-Instruct.Q4_1.gguf` -> `smollm2-135m-instruct.q4_1`. Of a model in several files the first
+ * stands for all. Undefined when nothing usable is left.
  */
 export function modelNameFrom(fileName: string): string | undefined {
   const name = fileName

@@ -59,8 +59,8 @@ const PARTIAL_FOLDER = 'partial'
 const PARTIAL_AGE_MS_MAX = 7 * 24 * 60 * 60 * 1000
 
 /**
- * The models of this machine: `<name>.gguf` with what is known of it in `<name>.json` beside it. GGUF files that a
- * user puts into the folder are models as well. Several processes may work on one folder.
+ * The models of this machine: `<name>.gguf` with what is known of it in `<name>.json` beside it. GGUF files
+ * that a user puts into the folder are models as well. Several processes may work on one folder.
  */
 export class ModelStore {
   private readonly inventory: ModelInventory
@@ -92,11 +92,11 @@ export class ModelStore {
   }
 
   /**
-   * Fetches a model, or does nothing when the same content is already there under that name. It appears whole,
-   * verified and readable, or not at all.
+   * Fetches a model, or does nothing when the same content is already there under that name. It appears
+   * whole, verified and readable, or not at all.
    * @param reference a name in the catalog, or a place: see `parseModelReference`
-   * @throws HelixError `invalid_arguments`, `model_exists`, `model_invalid`, and what `fetchModel` throws; the
-   *   signal's reason when it aborts
+   * @throws HelixError `invalid_arguments`, `model_exists`, `model_invalid`, and what `fetchModel` throws;
+   *   the signal's reason when it aborts
    */
   async pull(reference: string, options: PullOptions = {}): Promise<StoredModel> {
     const wanted = withSha256(parseModelReference(reference, this.options.catalog), options.sha256)
@@ -121,7 +121,10 @@ export class ModelStore {
     })
   }
 
-  /** Marks the model as not to be loaded, until it is released or its file replaced. @throws HelixError as `get` */
+  /**
+   * Marks the model as not to be loaded, until it is released or its file replaced. @throws HelixError as
+   * `get`
+   */
   async quarantine(name: string, reason: string): Promise<void> {
     await this.change(name, { quarantine: { reason, sinceMs: this.options.clock.now() } })
   }
@@ -133,8 +136,8 @@ export class ModelStore {
 
   /**
    * Reads the whole file again and returns its SHA-256, which is from then on known where it was not.
-   * @throws HelixError `checksum_mismatch` when it is not what was once put there; `not_implemented` for a model
-   *   in several files; and as `get`
+   * @throws HelixError `checksum_mismatch` when it is not what was once put there; `not_implemented` for a
+   *   model in several files; and as `get`
    */
   async verify(name: string, options: VerifyOptions = {}): Promise<string> {
     const { file, manifest } = await this.require(name)
@@ -239,7 +242,8 @@ export class ModelStore {
   ): Promise<StoredModel> {
     const header = await readHeaderFacts(from)
     await lock.requireHeld()
-    // The manifest first: without its file it is of nothing, whereas a file alone would look put here by hand.
+    // The manifest first: without its file it is of nothing, whereas a file alone would look put here by
+    // hand.
     const { sha256, sizeBytes, source } = fetched
     const { licence } = wanted
     const addedAtMs = this.options.clock.now()

@@ -69,7 +69,8 @@ export class PartialFile {
   }
 
   /**
-   * Gives it its final name, replacing what had that name. A crash leaves either nothing or the whole file there.
+   * Gives it its final name, replacing what had that name. A crash leaves either nothing or the whole file
+   * there.
    * @throws HelixError `disk_full`, `download_interrupted`
    */
   async land(into: string): Promise<WholeFile> {

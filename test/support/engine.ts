@@ -19,6 +19,7 @@ export function testEngine(): Promise<LlamaEngine> {
     searchPath: process.env['PATH'] ?? '',
     cacheDirectory: ENGINE_CACHE,
     onProgress: () => {},
+    clock: systemClock,
     log: silentLog,
   })
   return engine

@@ -9,7 +9,9 @@ import { ModelStore, type ModelStoreOptions } from '../../src/engines/model-stor
 import { FileServer, serving } from './file-server.ts'
 import { sha256Of, sourceSettings } from './model-sources.ts'
 
-/** A folder for one store, two small real models, and a server that gives the first of them for every path. */
+/**
+ * A folder for one store, two small real models, and a server that gives the first of them for every path.
+ */
 export class StoreBench {
   /** What the store wrote to the log. */
   readonly warnings: LogFields[] = []

@@ -8,7 +8,9 @@ import { hashFile } from '../hash-file.ts'
 import { PartialFile, type WholeFile } from '../partial-file.ts'
 import type { FetchRequest, ModelSource } from './source.ts'
 
-/** A path, or `file:` with one. The file is copied: a link would break, or change, with the user's own file. */
+/**
+ * A path, or `file:` with one. The file is copied: a link would break, or change, with the user's own file.
+ */
 export const localFile: ModelSource = (reference) => {
   const path = localPath(reference)
   if (path === undefined) return undefined

@@ -7,7 +7,9 @@ import { HelixError } from '../../core/errors.ts'
 export interface PipSettings {
   /** PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_NO_INDEX, PIP_CERT and PIP_CONFIG_FILE, by name. */
   readonly variables: Readonly<Record<string, string | undefined>>
-  /** pip's files, of which the later ones win: see `pipConfigPaths`. Those that do not exist are passed over. */
+  /**
+   * pip's files, of which the later ones win: see `pipConfigPaths`. Those that do not exist are passed over.
+   */
   readonly configPaths: readonly string[]
   readonly homeDirectory: string
 }
@@ -81,8 +83,8 @@ async function readConfigFiles(
 }
 
 /**
- * The settings that `pip install` would see: those of section `install` over those of `global`. Values go on in
- * indented lines.
+ * The settings that `pip install` would see: those of section `install` over those of `global`. Values go on
+ * in indented lines.
  */
 function parseConfig(text: string): Map<string, string> {
   const sections = new Map<string, Map<string, string>>()

@@ -109,7 +109,9 @@ async function findWheel({ place, urls, request, dispatcher }: WheelSearch): Pro
   )
 }
 
-/** `name-version(-build)-python-abi-platform.whl`. A model needs no platform, so a wheel for all comes first. */
+/**
+ * `name-version(-build)-python-abi-platform.whl`. A model needs no platform, so a wheel for all comes first.
+ */
 function chooseWheel(
   files: readonly IndexedFile[],
   { packageName, version }: Place,

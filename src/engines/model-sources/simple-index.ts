@@ -22,8 +22,8 @@ export interface IndexRequest {
 const PAGE_BYTES_MAX = 32 * 2 ** 20
 
 /**
- * The files of a package on a Python package index (PEP 503 pages, PEP 691 JSON). None when the index does not
- * have the package.
+ * The files of a package on a Python package index (PEP 503 pages, PEP 691 JSON). None when the index does
+ * not have the package.
  * @throws HelixError `model_source_unavailable`, `download_interrupted`; the signal's reason when it aborts
  */
 export async function listPackageFiles(request: IndexRequest): Promise<IndexedFile[]> {

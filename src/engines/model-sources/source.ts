@@ -4,7 +4,8 @@ import type { WholeFile } from '../partial-file.ts'
 import type { PipSettings } from './pip-settings.ts'
 
 /**
- * Recognises references written in its own notation. Undefined means that the text is meant for another source.
+ * Recognises references written in its own notation. Undefined means that the text is meant for another
+ * source.
  * @throws HelixError `invalid_arguments` when the text is meant for this source but is wrong
  */
 export type ModelSource = (reference: string) => Origin | undefined
@@ -20,8 +21,8 @@ export interface Origin {
   identify?(context: SourceContext): Promise<string | undefined>
   /**
    * Brings the file here, whole and verified.
-   * @throws HelixError `model_source_unavailable`, `download_interrupted`, `checksum_mismatch`, `disk_full`; the
-   *   signal's reason when it aborts
+   * @throws HelixError `model_source_unavailable`, `download_interrupted`, `checksum_mismatch`, `disk_full`;
+   *   the signal's reason when it aborts
    */
   fetch(request: FetchRequest): Promise<WholeFile>
 }
@@ -40,8 +41,8 @@ export interface SourceContext {
 
 export interface FetchRequest extends SourceContext {
   /**
-   * The path of the file. What is partial, or needed on the way, lies beside it with this path as the beginning of
-   * its name, and is there again in the next call.
+   * The path of the file. What is partial, or needed on the way, lies beside it with this path as the
+   * beginning of its name, and is there again in the next call.
    */
   readonly into: string
   readonly sha256: string | undefined

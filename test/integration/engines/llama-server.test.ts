@@ -8,7 +8,7 @@ import { HelixError } from '../../../src/core/errors.ts'
 import { type Logger, silentLog } from '../../../src/core/log.ts'
 import { chatTemplatePath } from '../../../src/engines/chat-templates.ts'
 import { writeTinyModel } from '../../../src/engines/gguf/tiny-model.ts'
-import { askEngine, type LlamaSocket } from '../../../src/engines/llama-request.ts'
+import { askEngine } from '../../../src/engines/llama-request.ts'
 import type { LlamaServer } from '../../../src/engines/llama-server.ts'
 import { startTestServer, testDirectory, testEngine } from '../../support/engine.ts'
 import { commandLineOf, environmentOf, isRunning, processesWith } from '../../support/processes.ts'
@@ -27,7 +27,7 @@ describe('a started engine', () => {
 
   test('answers nobody without its key', async () => {
     const server = await startTestServer()
-    const stranger = { ...socketOf(server), apiKey: 'guessed' }
+    const stranger = { ...server.address, apiKey: 'guessed' }
     const answer = await askEngine(stranger, '/v1/chat/completions', { timeoutMs: 5_000, body: hello })
     expect(answer.status).toBe(401)
   })
@@ -51,7 +51,7 @@ describe('a started engine', () => {
     await server.stop(5_000)
     expect(await server.exited).toMatchObject({ code: 0, signal: undefined })
     expect(isRunning(server.pid)).toBe(false)
-    expect(await readdir(join(socketOf(server).socketPath, '..'))).toEqual([])
+    expect(await readdir(join(server.address.socketPath, '..'))).toEqual([])
   })
 
   test('is told apart from one that is frozen, and even that one can be stopped', async () => {
@@ -70,7 +70,7 @@ describe('a started engine', () => {
     expect(await server.exited).toMatchObject({ signal: 'SIGKILL' })
     expect(performance.now() - startedMs).toBeLessThan(500)
     expect(await server.isAlive(500)).toBe(false)
-    expect(await readdir(join(socketOf(server).socketPath, '..'))).toEqual([])
+    expect(await readdir(join(server.address.socketPath, '..'))).toEqual([])
   })
 
   test('tells the log nothing of what users write', async () => {
@@ -196,17 +196,13 @@ test('an engine dies with its parent, even by SIGKILL', async () => {
 
 const hello = { messages: [{ role: 'user', content: 'Hello' }] }
 
-function socketOf({ address }: LlamaServer): LlamaSocket {
-  return { socketPath: address.socketPath ?? '', apiKey: address.apiKey ?? '' }
-}
-
 function ask(server: LlamaServer, path: string, body?: object) {
-  return askEngine(socketOf(server), path, { timeoutMs: 20_000, body })
+  return askEngine(server.address, path, { timeoutMs: 20_000, body })
 }
 
 /** A request in flight, whose answer nobody reads to the end. */
 function post(server: LlamaServer, body: object) {
-  const { socketPath, apiKey } = socketOf(server)
+  const { socketPath, apiKey } = server.address
   const headers = { 'content-type': 'application/json', authorization: `Bearer ${apiKey}` }
   const outgoing = request({
     socketPath,

@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs'
 import type { RunningAuth } from '../auth/start.ts'
 import { startAuth } from '../auth/start.ts'
 import type { Settings } from '../config/load.ts'
@@ -42,6 +43,7 @@ export async function startPlatform({ settings, log, engine, version }: Platform
   const places = placesOf(settings.home, config)
   makePlaces(places)
   const lifecycle = new Lifecycle(log)
+  lifecycle.add('sockets', async () => rmSync(places.runtime, { recursive: true, force: true }))
   const startedAtMs = systemClock.now()
   try {
     const postgres = await startDatabase(settings, places, log)

@@ -113,17 +113,16 @@ async function announce(context: CommandContext, platform: Platform, first: Firs
   context.output.result({ url: facts.url, apiKey: facts.apiKey, model, firstTokenMs }, () => welcome(facts))
 }
 
-/** The first SIGTERM or Ctrl-C ends in order; the second one at once. */
+/** SIGTERM and Ctrl-C end in order; a second Ctrl-C ends at once. */
 function stopSignal(): { readonly asked: Promise<void>; readonly signal: AbortSignal } {
   const controller = new AbortController()
   const asked = new Promise<void>((resolve) => {
-    const onSignal = () => {
-      if (controller.signal.aborted) process.exit(1)
+    const stop = () => {
       controller.abort()
       resolve()
     }
-    process.on('SIGTERM', onSignal)
-    process.on('SIGINT', onSignal)
+    process.on('SIGTERM', stop)
+    process.on('SIGINT', () => (controller.signal.aborted ? process.exit(130) : stop()))
   })
   return { asked, signal: controller.signal }
 }

@@ -59,7 +59,8 @@ const contextLength = z
   .int()
   .min(64)
   .max(2 ** 27)
-const slots = z.int().min(1).max(1_024)
+// llama.cpp is compiled for this many sequences.
+const slots = z.int().min(1).max(256)
 
 const ModelSettings = z.strictObject({
   contextLength: contextLength.optional(),

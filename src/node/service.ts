@@ -12,6 +12,7 @@ import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { chatTemplatePath } from '../engines/chat-templates.ts'
+import { PROMPT_CACHE_MIB } from '../engines/llama-arguments.ts'
 import type { LlamaEngine } from '../engines/llama-engine.ts'
 import { estimateMemory } from '../engines/llama-fit.ts'
 import { type LlamaExit, type LlamaServer, startLlamaServer } from '../engines/llama-server.ts'
@@ -74,7 +75,7 @@ export class NodeService implements NodeClient {
     if (known) return known
     const estimate = this.parts.engine.then(async (engine) => {
       const parts = await estimateMemory({ engine, modelPath: path, ...shape })
-      return parts.modelBytes + parts.contextBytes + parts.computeBytes
+      return parts.modelBytes + parts.contextBytes + parts.computeBytes + PROMPT_CACHE_MIB * 2 ** 20
     })
     this.estimates.set(key, estimate)
     estimate.catch(() => this.estimates.delete(key))

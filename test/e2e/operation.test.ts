@@ -1,17 +1,11 @@
 import { execFile } from 'node:child_process'
-import {
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { writeTinyModel } from '../../src/engines/gguf/tiny-model.ts'
+import { processesWith } from '../support/processes.ts'
 import { type Server, type ServerOptions, startServer, tinyModel } from '../support/server.ts'
 
 const run = promisify(execFile)
@@ -55,18 +49,11 @@ function ask(server: Server, body: object, signal?: AbortSignal): Promise<Respon
   })
 }
 
-/** Processes whose command line names this folder. */
-function processesOf(home: string): string[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .map((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
-      } catch {
-        return ''
-      }
-    })
-    .filter((command) => command.includes(home))
+async function tinyMemoryBytes(): Promise<number> {
+  const server = await start()
+  const { out } = await helixflow(server, 'models', 'show', 'tiny', '--json')
+  await server.stop()
+  return (JSON.parse(out) as { memoryBytes: number }).memoryBytes
 }
 
 describe('SIGTERM', () => {
@@ -90,7 +77,7 @@ describe('SIGTERM', () => {
     }
     expect(text.endsWith('data: [DONE]\n\n')).toBe(true)
     expect(await server.stop()).toBe(0)
-    expect(processesOf(server.home)).toEqual([])
+    expect(processesWith(server.home)).toEqual([])
   })
 
   test('ends streams that outlast the grace time with an error event, never cleanly', async () => {
@@ -118,7 +105,7 @@ test('kill -9 leaves no engine and no database behind, and the next start works 
   const first = await start({ home })
   first.process.kill('SIGKILL')
   await first.stop()
-  await expect.poll(() => processesOf(home), { timeout: 10_000 }).toEqual([])
+  await expect.poll(() => processesWith(home), { timeout: 10_000 }).toEqual([])
   const second = await start({ home })
   expect(second.apiKey, 'a key is made only once').toBe('')
   expect((await ask({ ...second, apiKey: first.apiKey }, { model: 'tiny' })).status).toBe(200)
@@ -128,7 +115,7 @@ test('a second start on the same data is refused with a clear message', async ()
   const server = await start()
   const second = await helixflow(server, 'up', '--port', '0')
   expect(second.code).toBe(1)
-  expect(second.err).toMatch(/already/)
+  expect(second.err).toMatch(/Another HelixFlow/)
   expect(second.err).toContain(String(server.pid))
   expect((await ask(server, { model: 'tiny' })).status, 'the first one is not disturbed').toBe(200)
 })
@@ -156,8 +143,9 @@ describe('models', () => {
     const server = await start({
       models: { one: await tinyModel(1), two: await tinyModel(2) },
       config: {
-        engines: { memoryLimit: '60MiB' },
-        models: { perModel: { huge: { contextLength: 2_048, slots: 900 } } },
+        // Room for one and a half.
+        engines: { memoryLimit: `${Math.round(1.5 * (await tinyMemoryBytes()))}B` },
+        models: { perModel: { huge: { contextLength: 2_048, slots: 256 } } },
       },
     })
     for (const model of ['two', 'one', 'two']) expect((await ask(server, { model })).status).toBe(200)
@@ -166,7 +154,11 @@ describe('models', () => {
       ({ state }) => state === 'ready',
     )
     expect(ready.map(({ name }) => name)).toEqual(['two'])
-    writeFileSync(join(server.home, 'models', 'huge.gguf'), readFileSync(await tinyModel(3)))
+    await writeTinyModel(join(server.home, 'models', 'huge.gguf'), {
+      seed: 3,
+      layers: 64,
+      contextLength: 2_048,
+    })
     const refused = await ask(server, { model: 'huge' })
     expect(refused.status).toBe(503)
     expect(refused.headers.get('x-should-retry')).toBe('false')
@@ -199,9 +191,10 @@ describe('models', () => {
 
 test('without a model the server runs, says why it is not ready, and becomes ready when one is put there', async () => {
   const server = await start({ models: {}, model: null })
-  const ready = await fetch(`${server.origin}/readyz`)
-  expect(ready.status).toBe(503)
-  expect(await ready.json()).toMatchObject({ reasons: [{ code: 'model_unavailable' }] })
+  const readiness = async () => (await fetch(`${server.origin}/readyz`)).json()
+  await expect
+    .poll(readiness)
+    .toMatchObject({ status: 'not_ready', reasons: [{ code: 'model_unavailable' }] })
   expect((await fetch(`${server.origin}/livez`)).status).toBe(200)
   const pulled = await helixflow(server, 'models', 'pull', await tinyModel(), '--name', 'mine', '--json')
   expect(JSON.parse(pulled.out)).toMatchObject({ name: 'mine' })

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -42,6 +42,8 @@ export interface Server {
 /** Starts a server of this very build on a free port, with a real database and a real engine, and waits until it is ready. */
 export async function startServer(options: ServerOptions = {}): Promise<Server> {
   const home = options.home ?? mkdtempSync(join(tmpdir(), 'helixflow-test-'))
+  // The database of root runs as another user, who must be able to enter.
+  chmodSync(home, 0o755)
   const models = options.models ?? { tiny: await tinyModel() }
   mkdirSync(join(home, 'models'), { recursive: true })
   for (const [name, path] of Object.entries(models)) place(path, join(home, 'models', `${name}.gguf`))

@@ -108,7 +108,8 @@ class Connection {
     socket.on('data', (bytes) => this.read(bytes))
     socket.on('error', (cause) => this.settle?.fail(cause))
     socket.on('close', () => {
-      if (socket === this.socket && !this.ended) this.settle?.fail(new Error('the server closed a connection'))
+      if (socket === this.socket && !this.ended)
+        this.settle?.fail(new Error('the server closed a connection'))
     })
     this.socket = socket
     this.reader = new AnswerReader()

@@ -2,7 +2,9 @@
 // Plain JavaScript, as the other processes under test, so that no loader is measured with them.
 import { createServer } from 'node:http'
 
-const WORDS = ' one small step at a time leads far if nobody turns back before the end of the road'.match(/ \w+/g)
+const WORDS = ' one small step at a time leads far if nobody turns back before the end of the road'.match(
+  / \w+/g,
+)
 const HEAD = { id: 'chatcmpl-benchmark000000000000000', created: 1_790_000_000, model: 'mock' }
 const USAGE = { prompt_tokens: 41, completion_tokens: 18, total_tokens: 59 }
 const TEXT = WORDS.join('')
@@ -65,4 +67,6 @@ const server = createServer((incoming, response) => {
   incoming.on('data', (part) => parts.push(part))
   incoming.on('end', () => answer(JSON.parse(Buffer.concat(parts).toString('utf8')), response))
 })
-server.listen(0, '127.0.0.1', () => process.stdout.write(`${JSON.stringify({ port: server.address().port })}\n`))
+server.listen(0, '127.0.0.1', () =>
+  process.stdout.write(`${JSON.stringify({ port: server.address().port })}\n`),
+)

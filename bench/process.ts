@@ -41,7 +41,8 @@ export async function startAndPoll(
 }
 
 function launch({ command, args, core, environment, stderr }: StartOptions, stdout: 'pipe' | 'ignore') {
-  const [file, ...rest] = core === undefined ? [command, ...args] : ['taskset', '-c', String(core), command, ...args]
+  const [file, ...rest] =
+    core === undefined ? [command, ...args] : ['taskset', '-c', String(core), command, ...args]
   const child = spawn(file ?? '', rest, {
     stdio: ['ignore', stdout, stderr ?? 'inherit'],
     env: { PATH: process.env['PATH'] ?? '', NODE_ENV: 'production', ...environment },

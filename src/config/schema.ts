@@ -14,6 +14,9 @@ const Gateway = z.strictObject({
   loadWait: duration()
     .prefault('30s')
     .describe('How long a request waits for its model to load before 503 model_loading.'),
+  waitNotice: duration()
+    .prefault('10s')
+    .describe('How often a stream that waits for its model is told so, by a comment that clients skip.'),
   queueMax: z
     .int()
     .min(0)

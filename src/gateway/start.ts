@@ -37,7 +37,6 @@ export interface Gateway {
   stop(): Promise<void>
 }
 
-const WAIT_NOTICE_MS = 10_000
 const KEEP_ALIVE_BEAT_MS = 5_000
 
 /** @throws HelixError `address_in_use` */
@@ -61,7 +60,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     firstByteTimeoutMs: config.firstByteTimeout,
     stallTimeoutMs: config.stallTimeout,
     requestDeadlineMs: config.requestDeadline,
-    waitNoticeMs: WAIT_NOTICE_MS,
+    waitNoticeMs: config.waitNotice,
     explainWait: async (model) => (await pool.explainWait(model)).reason,
   })
   const app = buildApp({

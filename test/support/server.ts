@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { chmodSync, linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { randomUUID } from 'node:crypto'
+import { chmodSync, linkSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -83,7 +84,10 @@ export async function tinyModel(seed = 1): Promise<string> {
   const directory = join(root, 'node_modules', '.cache', 'helixflow', 'models')
   mkdirSync(directory, { recursive: true })
   const path = join(directory, `tiny-${seed}.gguf`)
-  await writeTinyModel(path, { seed, contextLength: 2_048 })
+  // Several tests may make it at the same time; each puts a whole file in its place.
+  const draft = join(directory, `${randomUUID()}.gguf`)
+  await writeTinyModel(draft, { seed, contextLength: 2_048 })
+  renameSync(draft, path)
   return path
 }
 

@@ -1,0 +1,61 @@
+import { chmodSync, closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { stringify } from 'yaml'
+import { placesOf } from '../src/config/places.ts'
+import { parseConfig } from '../src/config/schema.ts'
+import { type Started, startProcess } from './process.ts'
+
+const program = join(import.meta.dirname, '..', 'bin', 'helixflow.js')
+
+export interface HelixFlow extends Omit<Started<unknown>, 'ready'> {
+  readonly port: number
+  readonly apiKey: string
+  /** Where its log goes, the access log included. */
+  readonly logPath: string
+}
+
+/**
+ * `helixflow up` as an operator runs it: the compiled program, its own database, API keys, the access log in a file.
+ * Its data is gone after `stop`.
+ */
+export async function startHelixFlow(options: {
+  readonly config: Readonly<Record<string, unknown>>
+  readonly core?: number
+}): Promise<HelixFlow> {
+  const home = mkdtempSync(join(tmpdir(), 'helixflow-bench-'))
+  // As root, the database runs as another user, who has to pass here.
+  chmodSync(home, 0o711)
+  const config = { ...options.config, log: { level: 'info', format: 'json' } }
+  const configPath = join(home, 'bench.yaml')
+  writeFileSync(configPath, stringify(config))
+  const { runtime } = placesOf(home, parseConfig(config))
+  const logPath = join(home, 'helixflow.log')
+  const log = openSync(logPath, 'a')
+  const clean = () => {
+    closeSync(log)
+    for (const directory of [home, runtime]) rmSync(directory, { recursive: true, force: true })
+  }
+  try {
+    const started = await startProcess<{ url: string; apiKey: string }>({
+      command: process.execPath,
+      args: [program, 'up', '--json', '--config', configPath],
+      environment: { HELIXFLOW_HOME: home },
+      stderr: log,
+      ...(options.core === undefined ? {} : { core: options.core }),
+    })
+    return {
+      pid: started.pid,
+      port: Number(new URL(started.ready.url).port),
+      apiKey: started.ready.apiKey,
+      logPath,
+      stop: async () => {
+        await started.stop()
+        clean()
+      },
+    }
+  } catch (cause) {
+    clean()
+    throw cause
+  }
+}

@@ -1,0 +1,56 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { gateway } from './gateway.ts'
+import { killAll } from './process.ts'
+import { type Benchmark, goalLine, machineFacts, sourceFacts } from './report.ts'
+import { tokens } from './tokens.ts'
+
+/** Every benchmark, by the name it is run by. */
+const BENCHMARKS = { gateway, tokens } as const satisfies Record<string, Benchmark>
+
+const HELP = `Usage: npm run bench -- NAME [--quick] [--json] [--publish]
+
+${Object.entries(BENCHMARKS)
+  .map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`)
+  .join('\n')}
+
+  --quick    shorter rounds
+  --json     the whole result on standard output
+  --publish  write bench/results/NAME.json, which documents quote, instead of NAME.local.json
+`
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      help: { type: 'boolean', short: 'h' },
+      quick: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      publish: { type: 'boolean', default: false },
+    },
+  })
+  const [name = ''] = positionals
+  const benchmark = (BENCHMARKS as Readonly<Record<string, Benchmark>>)[name]
+  if (values.help || positionals.length !== 1 || !benchmark || (values.quick && values.publish)) {
+    process.stdout.write(HELP)
+    return values.help ? 0 : 1
+  }
+  const date = new Date().toISOString()
+  const facts = { bench: name, date, source: sourceFacts(), machine: machineFacts() }
+  const say = (text: string) => process.stderr.write(`${text}\n`)
+  const { table, ...result } = await benchmark.run({ quick: values.quick, say })
+  const text = `${JSON.stringify({ ...facts, ...result }, undefined, 1)}\n`
+  const path = join(import.meta.dirname, 'results', `${name}${values.publish ? '' : '.local'}.json`)
+  mkdirSync(join(path, '..'), { recursive: true })
+  writeFileSync(path, text)
+  say(`written to ${path}`)
+  process.stdout.write(values.json ? text : `${[...table, '', ...result.goals.map(goalLine)].join('\n')}\n`)
+  return 0
+}
+
+try {
+  process.exitCode = await main()
+} finally {
+  killAll()
+}

@@ -32,30 +32,16 @@ export async function startHelixFlow(options: {
   const { runtime } = placesOf(home, parseConfig(config))
   const logPath = join(home, 'helixflow.log')
   const log = openSync(logPath, 'a')
-  const clean = () => {
-    closeSync(log)
-    for (const directory of [home, runtime]) rmSync(directory, { recursive: true, force: true })
-  }
-  try {
-    const started = await startProcess<{ url: string; apiKey: string }>({
-      command: process.execPath,
-      args: [program, 'up', '--json', '--config', configPath],
-      environment: { HELIXFLOW_HOME: home },
-      stderr: log,
-      ...(options.core === undefined ? {} : { core: options.core }),
-    })
-    return {
-      pid: started.pid,
-      port: Number(new URL(started.ready.url).port),
-      apiKey: started.ready.apiKey,
-      logPath,
-      stop: async () => {
-        await started.stop()
-        clean()
-      },
-    }
-  } catch (cause) {
-    clean()
-    throw cause
-  }
+  const { ready, ...started } = await startProcess<{ url: string; apiKey: string }>({
+    command: process.execPath,
+    args: [program, 'up', '--json', '--config', configPath],
+    environment: { HELIXFLOW_HOME: home },
+    stderr: log,
+    ...(options.core === undefined ? {} : { core: options.core }),
+    cleanUp: () => {
+      closeSync(log)
+      for (const directory of [home, runtime]) rmSync(directory, { recursive: true, force: true })
+    },
+  })
+  return { ...started, port: Number(new URL(ready.url).port), apiKey: ready.apiKey, logPath }
 }

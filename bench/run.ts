@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { gateway } from './gateway.ts'
-import { killAll } from './process.ts'
+import { stopAll } from './process.ts'
 import { type Benchmark, goalLine, machineFacts, sourceFacts } from './report.ts'
 import { tokens } from './tokens.ts'
 
@@ -49,8 +49,9 @@ async function main(): Promise<number> {
   return 0
 }
 
+process.once('SIGINT', () => void stopAll().finally(() => process.exit(130)))
 try {
   process.exitCode = await main()
 } finally {
-  killAll()
+  await stopAll()
 }

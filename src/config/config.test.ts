@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -46,6 +46,11 @@ describe('the example file', () => {
   test('is a valid configuration that changes nothing', () => {
     expect(parseConfig(parse(exampleConfig()))).toEqual(parseConfig({}))
   })
+})
+
+test('the example file in the repository is the one that the schema gives', () => {
+  const path = join(import.meta.dirname, '..', '..', 'helixflow.example.yaml')
+  expect(readFileSync(path, 'utf8'), 'run `npm run gen`').toBe(exampleConfig())
 })
 
 describe('settings', () => {

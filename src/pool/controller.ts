@@ -117,8 +117,8 @@ export class PoolController {
         this.effects.unload(action.instanceId)
         break
       case 'quarantine':
-        this.effects.quarantine(action.model, action.crashes)
-        this.reject(action.model, quarantined(action.model, action.crashes))
+        this.effects.quarantine(action.model, crashedTimes(action.crashes))
+        this.reject(action.model, quarantined(action.model, crashedTimes(action.crashes)))
         break
       case 'refuse':
         this.reject(action.model, refusalError(action.model, action.refusal))
@@ -166,12 +166,17 @@ interface Waiter {
   reject(error: unknown): void
 }
 
-export function quarantined(model: string, crashes: number): HelixError {
+export function quarantined(model: string, because: string): HelixError {
   return new HelixError(
     'model_quarantined',
-    `The model '${model}' crashed its engine ${crashes} times and is not loaded any more. ` +
+    `The model '${model}' ${because} and is not loaded any more. ` +
       `Once the cause is mended, 'helixflow models load ${model}' puts it back.`,
   )
+}
+
+/** Why a model is in quarantine, as it is kept beside its file. */
+export function crashedTimes(crashes: number): string {
+  return `crashed its engine ${crashes} times`
 }
 
 function refusalError(model: string, refusal: Refusal): HelixError {

@@ -60,10 +60,10 @@ export class Effects {
     )
   }
 
-  quarantine(model: string, crashes: number): void {
-    this.parts.log.error('model quarantined', { model, crashes })
+  quarantine(model: string, because: string): void {
+    this.parts.log.error('model quarantined', { model, because })
     this.parts.node
-      .quarantine(model, `crashed its engine ${crashes} times`)
+      .quarantine(model, because)
       .catch((cause) => this.parts.log.error('quarantine not recorded', { model, cause: String(cause) }))
   }
 

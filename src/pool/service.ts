@@ -43,10 +43,7 @@ export class PoolService implements PoolClient {
   async acquire(model: string, signal: AbortSignal): Promise<void> {
     if (this.upstreamOf(model) || this.isReady(model)) return
     const file = await this.fileOf(model)
-    if (file.quarantinedBecause) {
-      const { code, publicMessage } = quarantined(model, 3)
-      throw new HelixError(code, publicMessage, { internal: file.quarantinedBecause })
-    }
+    if (file.quarantinedBecause) throw quarantined(model, file.quarantinedBecause)
     await this.want(file, signal)
   }
 

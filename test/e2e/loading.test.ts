@@ -1,7 +1,8 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
+import { helixflow } from '../support/helixflow.ts'
 import { type Server, startServer, tinyModel } from '../support/server.ts'
 import { wrappedEngine } from '../support/wrapped-engine.ts'
 
@@ -67,7 +68,11 @@ test('a stream that was told to wait and waited too long ends with an error even
 })
 
 test('a model that crashes its engine is quarantined, others go on, and the operator can put it back', async () => {
-  const server = await start('[ "$alias" = crasher ] && kill -SEGV $$', {}, ['crasher', 'sound'])
+  const cause = join(mkdtempSync(join(tmpdir(), 'helixflow-cause-')), 'broken')
+  onTestFinished(() => rmSync(dirname(cause), { recursive: true }))
+  writeFileSync(cause, '')
+  const script = `[ "$alias" = crasher ] && [ -e '${cause}' ] && kill -SEGV $$`
+  const server = await start(script, {}, ['crasher', 'sound'])
   const answer = await ask(server, { model: 'crasher' })
   expect(answer.status).toBe(503)
   expect(await answer.json()).toMatchObject({ error: { code: 'model_quarantined' } })
@@ -80,6 +85,9 @@ test('a model that crashes its engine is quarantined, others go on, and the oper
   const again = await ask(server, { model: 'crasher' })
   expect(await again.json()).toMatchObject({ error: { code: 'model_quarantined' } })
   expect((await ask(server, { model: 'sound' })).status).toBe(200)
+  rmSync(cause)
+  expect((await helixflow(server, 'models', 'load', 'crasher')).out).toContain('crasher is ready')
+  expect((await ask(server, { model: 'crasher' })).status).toBe(200)
 })
 
 test('a client that leaves while its model loads does not keep the request alive', async () => {

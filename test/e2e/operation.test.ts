@@ -1,15 +1,11 @@
-import { execFile } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { writeTinyModel } from '../../src/engines/gguf/tiny-model.ts'
+import { helixflow } from '../support/helixflow.ts'
 import { processesWith } from '../support/processes.ts'
 import { type Server, type ServerOptions, startServer, tinyModel } from '../support/server.ts'
-
-const run = promisify(execFile)
-const program = join(import.meta.dirname, '..', '..', 'bin', 'helixflow.js')
 
 async function start(options: ServerOptions = {}): Promise<Server> {
   const server = await startServer(options)
@@ -21,23 +17,6 @@ function temporaryHome(): string {
   const home = mkdtempSync(join(tmpdir(), 'helixflow-test-'))
   onTestFinished(() => rmSync(home, { recursive: true, force: true }))
   return home
-}
-
-/** A command of the program, with the server's home. */
-async function helixflow(
-  server: { home: string },
-  ...parts: string[]
-): Promise<{ code: number; out: string; err: string }> {
-  const env = { PATH: process.env['PATH'] ?? '', HELIXFLOW_HOME: server.home }
-  const config = join(server.home, 'test.yaml')
-  const options = existsSync(config) ? ['--config', config] : []
-  try {
-    const { stdout, stderr } = await run(process.execPath, [program, ...parts, ...options], { env })
-    return { code: 0, out: stdout, err: stderr }
-  } catch (reason) {
-    const { code, stdout, stderr } = reason as { code: number; stdout: string; stderr: string }
-    return { code, out: stdout, err: stderr }
-  }
 }
 
 function ask(server: Server, body: object, signal?: AbortSignal): Promise<Response> {

@@ -104,7 +104,13 @@ export function wholeStream(chunks: number): string[] {
   return [...texts, last, 'data: [DONE]\n\n']
 }
 
-/** Starts an event stream and sends these events, each in a packet of its own, as an engine does. */
+/** Sends a whole stream, as an engine does. */
+export async function sendStream(call: UpstreamCall, events: readonly string[]): Promise<void> {
+  await sendEvents(call, events)
+  call.response.end()
+}
+
+/** Starts a stream, sends these events, each in a packet of its own, and leaves it open. */
 export async function sendEvents({ response }: UpstreamCall, events: readonly string[]): Promise<void> {
   response.writeHead(200, { 'content-type': 'text/event-stream' })
   response.flushHeaders()

@@ -23,7 +23,7 @@ export interface PoolParts {
 
 /** The inference pool behind its contract: model names to replicas, loading on demand. */
 export class PoolService implements PoolClient {
-  private readonly inFlight = new Map<string, number>()
+  private readonly upstreamInFlight = new Map<string, number>()
 
   constructor(private readonly parts: PoolParts) {}
 
@@ -102,8 +102,9 @@ export class PoolService implements PoolClient {
   }
 
   reportUse(instanceId: string, inFlight: number): void {
-    this.inFlight.set(instanceId, inFlight)
-    this.parts.controller.post({ kind: 'use-changed', instanceId, inFlight })
+    const isUpstream = this.parts.upstreams.some(({ replica }) => replica.id === instanceId)
+    if (isUpstream) this.upstreamInFlight.set(instanceId, inFlight)
+    else this.parts.controller.post({ kind: 'use-changed', instanceId, inFlight })
   }
 
   async unavailability(): Promise<HelixError | undefined> {
@@ -240,7 +241,7 @@ export class PoolService implements PoolClient {
       source: `upstream ${upstream}`,
       sha256: undefined,
       addedAtMs: 0,
-      inFlight: this.inFlight.get(replica.id) ?? 0,
+      inFlight: this.upstreamInFlight.get(replica.id) ?? 0,
       unloadsAtMs: undefined,
     }
   }

@@ -36,7 +36,7 @@ export class GatewayBench {
   }
 
   /** A chat request to the upstream's model. */
-  ask = (change: object = {}, options: Omit<RawPost, 'body'> = {}): Promise<RawAnswer> => {
+  ask(change: object = {}, options: Omit<RawPost, 'body'> = {}): Promise<RawAnswer> {
     return post(`${this.server.url}/chat/completions`, {
       ...options,
       headers: { authorization: `Bearer ${this.server.apiKey}`, ...options.headers },

@@ -41,6 +41,9 @@ export interface Settlement {
 const RESETS_MAX = 1
 const ATTEMPTS_MAX = 4
 
+const UNREAD_BYTES_MAX = 64 * 1024
+const UNREAD_TIMEOUT_MS = 30_000
+
 /**
  * Carries a request to an engine and the answer back: waits for a replica, relays, tries again while nothing has been
  * generated, and stops the engine as soon as the client leaves.
@@ -81,6 +84,7 @@ export class Dispatch {
       if (!response.writableFinished) abort.abort(new HelixError('client_closed_request', 'The client left.'))
     }
     response.once('close', onClose)
+    if (response.destroyed) onClose()
     const cancelDeadline = this.options.clock.schedule(this.options.requestDeadlineMs, () => {
       abort.abort(new HelixError('deadline_exceeded', 'The request took longer than this server allows.'))
     })
@@ -259,6 +263,8 @@ function sendWhole({ response, headers }: Caller, exchange: Exchange, body: Buff
     ...headers(exchange),
   })
   response.end(body)
+  // What the client does not take is held in memory, and not for ever.
+  if (response.writableLength > UNREAD_BYTES_MAX) response.setTimeout(UNREAD_TIMEOUT_MS, () => response.destroy())
 }
 
 function parseAnswer(body: Buffer): Answer {

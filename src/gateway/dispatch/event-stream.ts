@@ -2,6 +2,8 @@ import type { ServerResponse } from 'node:http'
 import { comment, frame } from '../../contracts/sse.ts'
 import type { HelixError } from '../../core/errors.ts'
 
+const CUT_AFTER_MS = 1_000
+
 /**
  * The client's end of an event stream. Headers go out with the first bytes, so that a failure before that keeps its
  * own status; after that a failure is an error event and then a cut, never a clean end.
@@ -40,7 +42,10 @@ export class EventStream {
   /** Tells the client why the stream ends here, then cuts the connection so that nothing takes it for complete. */
   fail(error: HelixError): void {
     EventStream.open.delete(this)
-    this.response.write(frame(error.toBody()), () => this.response.destroy())
+    const cut = () => this.response.destroy()
+    this.response.write(frame(error.toBody()), cut)
+    // A client that does not read will not take this either.
+    setTimeout(cut, CUT_AFTER_MS).unref()
   }
 
   /** Forgets the stream; it was answered in another way or the client is gone. */

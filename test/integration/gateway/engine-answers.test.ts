@@ -72,12 +72,9 @@ describe('an upstream that behaves', () => {
   )
 
   function parameterOf({ text }: RawAnswer): object {
-    return (JSON.parse(text) as Failure).error
+    return (JSON.parse(text) as { error: object }).error
   }
 })
-
-const CHUNKS = 20
-const [FIRST = ''] = wholeStream(1)
 
 const CHUNKS = 20
 const [FIRST = ''] = wholeStream(1)

@@ -56,6 +56,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
   readBodiesAsBytes(app)
   for (const field of ['identity', 'model', 'settlement', 'work', 'failure', 'user'])
     app.decorateRequest(field, undefined)
+  app.decorateRequest('startedMs', 0)
   app.setErrorHandler(errorReply(log, random))
   app.setNotFoundHandler(refuseUnknown(app))
 

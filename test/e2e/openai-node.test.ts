@@ -62,6 +62,7 @@ describe('chat completions', () => {
     expect(data.model).toBe('tiny')
     expect(response.headers.get('x-request-id')).toMatch(/^req_[0-9a-f]{24}$/)
     expect(response.headers.get('x-helixflow-model')).toBe('tiny')
+    expect(Number(response.headers.get('openai-processing-ms'))).toBeGreaterThan(0)
   })
 
   test('stream the same text as they answer', async () => {

@@ -68,7 +68,7 @@ export class ScriptedUpstream {
 
   private async receive(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { socket } = request
-    const closed = once(socket, 'close').then(() => performance.now())
+    const closed = new Promise<number>((resolve) => socket.once('close', () => resolve(performance.now())))
     const parts: Buffer[] = []
     for await (const part of request) parts.push(part as Buffer)
     const { url: path, headers, rawHeaders } = request

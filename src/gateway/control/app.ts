@@ -36,6 +36,7 @@ export function buildControlApp({ auth, pool, status, log, random }: ControlPart
   )
   for (const field of ['identity', 'model', 'settlement', 'work', 'failure', 'user'])
     app.decorateRequest(field, undefined)
+  app.decorateRequest('startedMs', 0)
   app.setErrorHandler(errorReply(log, random))
   app.setNotFoundHandler(refuseUnknown(app))
 

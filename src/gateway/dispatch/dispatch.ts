@@ -264,7 +264,8 @@ function sendWhole({ response, headers }: Caller, exchange: Exchange, body: Buff
   })
   response.end(body)
   // What the client does not take is held in memory, and not for ever.
-  if (response.writableLength > UNREAD_BYTES_MAX) response.setTimeout(UNREAD_TIMEOUT_MS, () => response.destroy())
+  if (response.writableLength > UNREAD_BYTES_MAX)
+    response.setTimeout(UNREAD_TIMEOUT_MS, () => response.destroy())
 }
 
 function parseAnswer(body: Buffer): Answer {

@@ -45,7 +45,7 @@ describe('the calls', () => {
   })
 
   test('of an answer that the token limit cut are given as far as they go', () => {
-    const [choice] = new ForcedToolCalls().whole(whole(text.slice(0, 43), 'length'))['choices'] as unknown[]
+    const [choice] = new ForcedToolCalls().whole(whole(text.slice(0, 42), 'length'))['choices'] as unknown[]
     expect(choice).toMatchObject({
       finish_reason: 'length',
       message: { tool_calls: [{ function: { name: 'f', arguments: '{ "city": "Pa' } }] },

@@ -8,6 +8,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Set once the key was verified; nothing else sets it. */
     identity: Identity | undefined
+    /** When it arrived, on the monotonic clock. */
+    startedMs: number
     model: string | undefined
     settlement: Settlement | undefined
     /** Resolves when the engine's part of the request has ended; undefined where no engine has one. */
@@ -23,6 +25,7 @@ const CLIENT_ID_PATTERN = /^[\x21-\x7e]{1,128}$/
 /** One line per request, when its connection has done with it. Never a prompt, an answer or a key. */
 export function accessLog(log: Logger) {
   return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    request.startedMs = performance.now()
     reply.raw.once('close', async () => {
       // A client that leaves is gone before the engine has stopped and its tokens are counted.
       await request.work
@@ -42,7 +45,7 @@ export function accessLog(log: Logger) {
         user: request.user,
         promptTokens: settlement?.usage.promptTokens,
         completionTokens: settlement?.usage.completionTokens,
-        ms: Math.round(reply.elapsedTime),
+        ms: Math.round(performance.now() - request.startedMs),
       })
     })
   }

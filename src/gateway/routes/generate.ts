@@ -38,7 +38,7 @@ export function generate<T extends object>(
 function answerHeaders(request: FastifyRequest, reply: FastifyReply, model: string): Record<string, string> {
   return {
     'x-request-id': request.id,
-    'openai-processing-ms': String(Math.round(reply.elapsedTime)),
+    'openai-processing-ms': String(Math.round(performance.now() - request.startedMs)),
     'x-helixflow-model': encodeURI(model),
     'x-helixflow-instance': String(reply.getHeader('x-helixflow-instance')),
   }

@@ -1,5 +1,5 @@
 import { Agent } from 'node:http'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { GatewayBench, UPSTREAM_KEY } from '../../support/gateway-bench.ts'
 import { eventsOf, type RawAnswer } from '../../support/raw-client.ts'
 import {
@@ -21,6 +21,7 @@ beforeAll(async () => {
   bench = await GatewayBench.start()
   upstream = bench.upstream
 })
+beforeEach(() => upstream.play((call) => sendWhole(call, chatAnswer('hi'))))
 afterAll(() => bench?.stop())
 
 describe('an upstream that behaves', () => {

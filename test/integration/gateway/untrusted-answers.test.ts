@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { GatewayBench } from '../../support/gateway-bench.ts'
 import { eventsOf } from '../../support/raw-client.ts'
 import {
@@ -7,6 +7,7 @@ import {
   type Script,
   type ScriptedUpstream,
   sendEvents,
+  sendWhole,
   type UpstreamCall,
   wholeStream,
 } from '../../support/scripted-upstream.ts'
@@ -18,6 +19,7 @@ beforeAll(async () => {
   bench = await GatewayBench.start()
   upstream = bench.upstream
 })
+beforeEach(() => upstream.play((call) => sendWhole(call, chatAnswer('hi'))))
 afterAll(() => bench?.stop())
 
 describe('an upstream that says no', () => {

@@ -71,6 +71,8 @@ class Connection {
   private reader = new AnswerReader()
   private sentMs = 0
   private ended = false
+  /** Whether the present connection has brought an answer already. */
+  private answered = false
   private settle: { readonly done: () => void; readonly fail: (cause: unknown) => void } | undefined
 
   constructor(
@@ -106,7 +108,10 @@ class Connection {
     const socket = connect(this.options.to)
     socket.setNoDelay(true)
     socket.on('data', (bytes) => this.read(bytes))
-    socket.on('error', (cause) => this.settle?.fail(cause))
+    socket.on('error', (cause) => {
+      // A reset of a connection that was used is a close as any other; that event follows.
+      if (!this.answered) this.settle?.fail(cause)
+    })
     socket.on('close', () => {
       if (socket === this.socket && !this.ended)
         this.settle?.fail(new Error('the server closed a connection'))
@@ -123,16 +128,30 @@ class Connection {
       this.latenciesMs.push(performance.now() - this.sentMs)
       if (this.reader.midway) throw new Error('bytes after the end of an answer')
       this.options.check(answer)
-      if (answer.closes) this.reopen()
+      this.answered = true
+      if (answer.closes) this.drop()
       this.next()
     } catch (cause) {
       this.settle?.fail(cause)
     }
   }
 
-  /** An engine closes a connection after a number of answers, and says so in the last one. */
-  private reopen(): void {
+  private drop(): void {
     this.socket?.destroy()
     this.socket = undefined
+    this.answered = false
+  }
+
+  /**
+   * A server may close a connection after an answer, and llama-server does so without saying it before: what was sent
+   * meanwhile is sent again, as every HTTP client does.
+   */
+  private lost(): void {
+    if (!this.answered || this.reader.midway) {
+      this.settle?.fail(new Error('the server closed a connection before it answered'))
+      return
+    }
+    this.drop()
+    this.open().write(this.request)
   }
 }

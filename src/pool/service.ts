@@ -75,8 +75,20 @@ export class PoolService implements PoolClient {
     const { controller, clock } = this.parts
     const loading = this.instancesOf(model).find(({ state }) => state === 'loading')
     if (!loading) {
-      const reason = `waiting for memory to load ${model}`
-      return { code: 'insufficient_memory', reason, remainingMs: undefined }
+      const nowMs = clock.monotonic()
+      const notBeforeMs =
+        controller.state.waiting.find(({ spec }) => spec.name === model)?.notBeforeMs ?? nowMs
+      return notBeforeMs > nowMs
+        ? {
+            code: 'model_loading',
+            reason: `${model} crashed and is loaded again`,
+            remainingMs: notBeforeMs - nowMs,
+          }
+        : {
+            code: 'insufficient_memory',
+            reason: `waiting for memory to load ${model}`,
+            remainingMs: undefined,
+          }
     }
     const startedMs = controller.loadStartedMs(loading.id) ?? clock.monotonic()
     const elapsedMs = clock.monotonic() - startedMs

@@ -21,6 +21,7 @@ export interface RunningPool {
 }
 
 const CRASH_PAUSE_MS = 500
+const CRASH_PAUSE_MAX_MS = 10_000
 const CRASH_WINDOW_MS = 600_000
 /** Over the node's own deadline, so that this one acts only when the node does not. */
 const TRANSITION_MARGIN_MS = 10_000
@@ -31,6 +32,7 @@ export async function startPool({ config, node, clock, log }: PoolOptions): Prom
     place: firstFit,
     transitionTimeoutMs: engines.startTimeout + TRANSITION_MARGIN_MS,
     crashPauseMs: CRASH_PAUSE_MS,
+    crashPauseMaxMs: CRASH_PAUSE_MAX_MS,
     crashWindowMs: CRASH_WINDOW_MS,
     crashesMax: engines.crashesMax,
   }

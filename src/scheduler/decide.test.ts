@@ -10,6 +10,7 @@ const policy: Policy = {
   place: firstFit,
   transitionTimeoutMs: 60_000,
   crashPauseMs: 500,
+  crashPauseMaxMs: 1_200,
   crashWindowMs: 600_000,
   crashesMax: 3,
 }
@@ -159,7 +160,7 @@ describe('keep-alive', () => {
 })
 
 describe('failure', () => {
-  test('a crashed model comes back after a pause that doubles', () => {
+  test('a crashed model comes back after a pause that doubles up to its maximum', () => {
     const first = run(oneDevice, [
       [0, wanted(model('a', 50))],
       [10, ready('a-1')],
@@ -172,6 +173,14 @@ describe('failure', () => {
     ])
     expect(second.actions.map(({ kind }) => kind)).toEqual(['load'])
     expect(nextWakeMs(second.state, 1_600)).toBe(2_600)
+    const patient = { ...policy, crashesMax: 100 }
+    const third = decide(
+      decide(second.state, tick, patient, 2_600).state,
+      gone('a-3', 'crashed'),
+      patient,
+      3_000,
+    )
+    expect(nextWakeMs(third.state, 3_000)).toBe(4_200)
   })
 
   test('the third crash in the window quarantines the model; an older one does not count', () => {

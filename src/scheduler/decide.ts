@@ -9,8 +9,9 @@ export interface Policy {
   readonly place: PlacementStrategy
   /** A load or an unload that takes longer is given up and its process ended. */
   readonly transitionTimeoutMs: number
-  /** Pause before a crashed model is loaded again; doubles with each crash in the window. */
+  /** Pause before a crashed model is loaded again; doubles with each crash in the window, up to the maximum. */
   readonly crashPauseMs: number
+  readonly crashPauseMaxMs: number
   readonly crashWindowMs: number
   /** This many crashes in the window and the model is quarantined. */
   readonly crashesMax: number
@@ -130,7 +131,10 @@ function gone(
       actions: [{ kind: 'quarantine', model, crashes: crashes.length }],
     }
   }
-  const pauseMs = crashes.length === 0 ? 0 : policy.crashPauseMs * 2 ** (crashes.length - 1)
+  const pauseMs =
+    crashes.length === 0
+      ? 0
+      : Math.min(policy.crashPauseMaxMs, policy.crashPauseMs * 2 ** (crashes.length - 1))
   return unchanged(want(remembered, instance.spec, nowMs, nowMs + pauseMs))
 }
 

@@ -10,6 +10,7 @@ export interface RawAnswer {
 }
 
 export interface RawPost {
+  /** Over the usual ones; undefined leaves one out. */
   readonly headers?: OutgoingHttpHeaders
   readonly body: string | Buffer
   /** Leaves as soon as the text so far satisfies it. */
@@ -21,11 +22,8 @@ export interface RawPost {
 /** A client that tells a clean end from a cut, which fetch and SDKs hide. */
 export function post(url: string, { headers, body, leaveWhen, agent }: RawPost): Promise<RawAnswer> {
   return new Promise((resolve, reject) => {
-    const request = send(url, {
-      method: 'POST',
-      agent: agent ?? false,
-      headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), ...headers },
-    })
+    const all = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), ...headers }
+    const request = send(url, { method: 'POST', agent: agent ?? false, headers: withoutUndefined(all) })
     request.on('error', reject)
     request.on('response', (response) => {
       const { statusCode: status = 0, headers } = response
@@ -42,6 +40,10 @@ export function post(url: string, { headers, body, leaveWhen, agent }: RawPost):
     })
     request.end(body)
   })
+}
+
+function withoutUndefined(headers: OutgoingHttpHeaders): OutgoingHttpHeaders {
+  return Object.fromEntries(Object.entries(headers).filter(([, value]) => value !== undefined))
 }
 
 /** The values of a stream's data lines, the last of which may be `[DONE]`. */

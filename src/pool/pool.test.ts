@@ -1,0 +1,218 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import { parseConfig } from '../config/schema.ts'
+import type { EngineExit, ModelFile, NodeClient, StartOutcome, StartRequest } from '../contracts/node.ts'
+import type { Replica } from '../contracts/pool.ts'
+import { ManualClock } from '../core/clock.ts'
+import { HelixError } from '../core/errors.ts'
+import { silentLog } from '../core/log.ts'
+import type { PoolService } from './service.ts'
+import { startPool } from './start.ts'
+
+const MIB = 2 ** 20
+
+/** A node by hand: the test decides how each start ends. */
+class HandNode implements NodeClient {
+  starts: { request: StartRequest; finish: (outcome: StartOutcome) => void }[] = []
+  stopped: string[] = []
+  files: ModelFile[] = [file('a'), file('b')]
+  private exit: (exit: EngineExit) => void = () => {}
+
+  devices = async () => [{ id: 'cpu', kind: 'cpu' as const, totalBytes: 100 * MIB }]
+  listModels = async () => this.files
+  estimate = async () => 60 * MIB
+  engineProblem = () => undefined
+
+  start(request: StartRequest): Promise<StartOutcome> {
+    return new Promise((finish) => this.starts.push({ request, finish }))
+  }
+
+  async stop(instanceId: string): Promise<void> {
+    this.stopped.push(instanceId)
+  }
+
+  watchExits(listener: (exit: EngineExit) => void): () => void {
+    this.exit = listener
+    return () => {}
+  }
+
+  async quarantine(model: string, reason: string): Promise<void> {
+    this.files = this.files.map((one) => (one.name === model ? { ...one, quarantinedBecause: reason } : one))
+  }
+
+  async release(model: string): Promise<void> {
+    this.files = this.files.map((one) =>
+      one.name === model ? { ...one, quarantinedBecause: undefined } : one,
+    )
+  }
+
+  ready(at: number): void {
+    const address = { url: 'http://localhost', socketPath: '/s', apiKey: 'k' }
+    const engine = { address, contextLength: 64, supportsTools: false, vocabularySize: 10 }
+    this.starts[at]?.finish({ kind: 'ready', engine })
+  }
+
+  gone(at: number, why: 'crashed' | 'failed'): void {
+    this.starts[at]?.finish({ kind: 'gone', why, error: new HelixError('engine_failed', 'it did not start') })
+  }
+
+  crash(instanceId: string): void {
+    this.exit({ instanceId, why: 'crashed', description: 'SIGSEGV' })
+  }
+}
+
+function file(name: string): ModelFile {
+  return {
+    name,
+    sizeBytes: 1,
+    sha256: undefined,
+    source: undefined,
+    addedAtMs: 0,
+    architecture: 'llama',
+    quantization: 'F16',
+    trainedContextLength: 64,
+    quarantinedBecause: undefined,
+    invalidBecause: undefined,
+  }
+}
+
+let node: HandNode
+let clock: ManualClock
+let pool: PoolService
+let replicas: readonly Replica[]
+const never = new AbortController().signal
+const settle = () => new Promise((resolve) => setImmediate(resolve))
+
+beforeEach(async () => {
+  node = new HandNode()
+  clock = new ManualClock()
+  const running = await startPool({ config: parseConfig({}), node, clock, log: silentLog })
+  pool = running.pool
+  pool.watchReplicas((table) => {
+    replicas = table
+  })
+})
+
+/** Asks for a model and keeps how it ended. */
+function acquire(model: string, signal = never): { outcome: string | undefined } {
+  const asked: { outcome: string | undefined } = { outcome: undefined }
+  pool.acquire(model, signal).then(
+    () => {
+      asked.outcome = 'ready'
+    },
+    (reason: HelixError) => {
+      asked.outcome = reason.code
+    },
+  )
+  return asked
+}
+
+describe('a model that is asked for', () => {
+  test('is in the table before whoever waited hears of it', async () => {
+    const asked = acquire('a')
+    await settle()
+    expect(await pool.explainWait('a')).toMatchObject({ code: 'model_loading' })
+    node.ready(0)
+    await settle()
+    expect(asked.outcome).toBe('ready')
+    expect(replicas.map(({ model }) => model)).toEqual(['a'])
+  })
+
+  test('that does not exist is model_not_found', async () => {
+    const asked = acquire('nope')
+    await settle()
+    expect(asked.outcome).toBe('model_not_found')
+  })
+
+  test('that the engine refuses fails whoever waits at once', async () => {
+    const asked = acquire('a')
+    await settle()
+    node.gone(0, 'failed')
+    await settle()
+    expect(asked.outcome).toBe('engine_failed')
+  })
+
+  test('that crashes its engine is tried again while the caller waits, then quarantined, until the operator loads it', async () => {
+    const asked = acquire('a')
+    await settle()
+    for (let crash = 0; crash < 3; crash++) {
+      node.gone(crash, 'crashed')
+      await settle()
+      clock.advance(5_000)
+      await settle()
+    }
+    expect(node.starts).toHaveLength(3)
+    expect(asked.outcome).toBe('model_quarantined')
+    const again = acquire('a')
+    await settle()
+    expect(again.outcome).toBe('model_quarantined')
+    void pool.load('a', never)
+    await settle()
+    await settle()
+    node.ready(3)
+    await settle()
+    expect(replicas).toHaveLength(1)
+  })
+
+  test('waits for memory until the other one is idle and gone', async () => {
+    acquire('a')
+    await settle()
+    node.ready(0)
+    await settle()
+    const [first] = replicas
+    pool.reportUse(first?.id ?? '', 1)
+    const asked = acquire('b')
+    await settle()
+    expect(await pool.explainWait('b')).toMatchObject({ code: 'insufficient_memory' })
+    expect(replicas, 'the busy one takes no new requests').toEqual([])
+    expect(node.stopped).toEqual([])
+    pool.reportUse(first?.id ?? '', 0)
+    await settle()
+    await settle()
+    expect(node.stopped).toEqual(['a-1'])
+    node.ready(1)
+    await settle()
+    expect(asked.outcome).toBe('ready')
+  })
+
+  test('is not loaded for a caller who left while memory was short', async () => {
+    acquire('a')
+    await settle()
+    node.ready(0)
+    await settle()
+    pool.reportUse('a-1', 1)
+    const leaving = new AbortController()
+    const asked = acquire('b', leaving.signal)
+    await settle()
+    leaving.abort(new HelixError('client_closed_request', 'gone'))
+    pool.reportUse('a-1', 0)
+    await settle()
+    expect(asked.outcome).toBe('client_closed_request')
+    expect(node.starts).toHaveLength(1)
+  })
+})
+
+test('an engine that dies leaves the table at once and comes back', async () => {
+  acquire('a')
+  await settle()
+  node.ready(0)
+  await settle()
+  node.crash('a-1')
+  expect(replicas).toEqual([])
+  clock.advance(1_000)
+  await settle()
+  node.ready(1)
+  await settle()
+  expect(replicas.map(({ id }) => id)).toEqual(['a-2'])
+})
+
+test('an idle model is unloaded when its keep-alive ends, and the list says when', async () => {
+  acquire('a')
+  await settle()
+  node.ready(0)
+  await settle()
+  expect((await pool.showModel('a')).unloadsAtMs).toBe(600_000)
+  clock.advance(600_000)
+  await settle()
+  expect(replicas).toEqual([])
+  expect(node.stopped).toEqual(['a-1'])
+})

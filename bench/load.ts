@@ -113,8 +113,7 @@ class Connection {
       if (!this.answered) this.settle?.fail(cause)
     })
     socket.on('close', () => {
-      if (socket === this.socket && !this.ended)
-        this.settle?.fail(new Error('the server closed a connection'))
+      if (socket === this.socket && !this.ended) this.lost()
     })
     this.socket = socket
     this.reader = new AnswerReader()

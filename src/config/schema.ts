@@ -117,6 +117,11 @@ const Engines = z.strictObject({
   probeTimeout: duration()
     .prefault('5s')
     .describe('An engine that does not answer for this long is replaced.'),
+  stuckTimeout: duration()
+    .prefault('10m')
+    .describe(
+      'An engine that answers but generates nothing for this long is replaced. One batch must fit in it.',
+    ),
   crashesMax: z
     .int()
     .min(1)

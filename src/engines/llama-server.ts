@@ -20,6 +20,11 @@ export interface StartOptions extends EngineShape {
   /** Made if need be, for nobody but us. The paths of sockets are limited to 107 bytes: keep it short. */
   readonly socketDirectory: string
   readonly startTimeoutMs: number
+  /**
+   * Memory of its own beyond which its allocations fail: a request that drives it there is refused by the engine, and
+   * the machine is spared. Undefined: no bound.
+   */
+  readonly memoryMaxBytes?: number | undefined
   /** Which devices it may use, such as CUDA_VISIBLE_DEVICES. It sees no other variable of ours. */
   readonly environment?: Environment | undefined
   readonly clock: Clock
@@ -35,6 +40,8 @@ export interface LlamaServer extends LlamaFacts {
   readonly exited: Promise<LlamaExit>
   /** Whether it answers within that time. */
   isAlive(timeoutMs: number): Promise<boolean>
+  /** Whether its generating loop comes round within that time; it may be stuck while the rest still answers. */
+  isWorking(timeoutMs: number): Promise<boolean>
   /** Asks it to end, insists after `graceMs`; returns when the process and its socket are gone. */
   stop(graceMs: number): Promise<void>
 }
@@ -76,7 +83,8 @@ export async function startLlamaServer(options: StartOptions): Promise<LlamaServ
       pid: running.pid,
       address: { url: 'http://localhost', ...socket },
       exited: running.exited,
-      isAlive: (timeoutMs) => isHealthy(socket, timeoutMs),
+      isAlive: (timeoutMs) => answers(socket, '/health', timeoutMs),
+      isWorking: (timeoutMs) => answers(socket, '/slots', timeoutMs),
       stop: (graceMs) => end(running, graceMs, options.clock),
     }
   } catch (cause) {
@@ -108,8 +116,11 @@ interface EngineProcess {
 function launch(options: StartOptions, socket: LlamaSocket): EngineProcess {
   const { engine, log, clock } = options
   const child = spawn(
-    engine.serverPath,
-    llamaServerArguments(options, resolve(options.modelPath), socket.socketPath),
+    '/bin/sh',
+    boundedCommand(options.memoryMaxBytes, [
+      engine.serverPath,
+      ...llamaServerArguments(options, resolve(options.modelPath), socket.socketPath),
+    ]),
     {
       // llama.cpp also looks for libraries to load in the working directory: it must be one that nobody writes to.
       cwd: '/',
@@ -141,6 +152,12 @@ function launch(options: StartOptions, socket: LlamaSocket): EngineProcess {
   return { pid, child, output, exited }
 }
 
+/** The shell sets the bound and becomes the engine: same process, same id. */
+function boundedCommand(memoryMaxBytes: number | undefined, command: readonly string[]): string[] {
+  const bound = memoryMaxBytes === undefined ? '' : `ulimit -d ${Math.ceil(memoryMaxBytes / 1024)} && `
+  return ['-c', `${bound}exec "$@"`, 'sh', ...command]
+}
+
 /** An engine that nobody guards could outlive us: it is not left running. */
 function guardOf(child: ChildProcess, pid: number): Guardian {
   try {
@@ -169,7 +186,7 @@ async function untilReady(running: EngineProcess, socket: LlamaSocket, options: 
   void running.exited.then((exit) => {
     ended = exit
   })
-  while (!(await isHealthy(socket, ANSWER_TIMEOUT_MS))) {
+  while (!(await answers(socket, '/health', ANSWER_TIMEOUT_MS))) {
     if (ended) throw endedEarly(ended, options)
     if (clock.monotonic() > deadlineMs) throw tooSlow(running, options)
     await Promise.race([delay(clock, POLL_MS, signal), running.exited])
@@ -177,8 +194,8 @@ async function untilReady(running: EngineProcess, socket: LlamaSocket, options: 
   }
 }
 
-async function isHealthy(socket: LlamaSocket, timeoutMs: number): Promise<boolean> {
-  return askEngine(socket, '/health', { timeoutMs }).then(
+async function answers(socket: LlamaSocket, path: string, timeoutMs: number): Promise<boolean> {
+  return askEngine(socket, path, { timeoutMs }).then(
     ({ status }) => status === 200,
     () => false,
   )

@@ -30,6 +30,7 @@ export interface NodeParts {
   readonly startTimeoutMs: number
   readonly probeIntervalMs: number
   readonly probeTimeoutMs: number
+  readonly stuckTimeoutMs: number
   readonly clock: Clock
   readonly log: Logger
 }
@@ -148,6 +149,7 @@ export class NodeService implements NodeClient {
       checkTensors: !this.checked.has(identity),
       socketDirectory: parts.socketDirectory,
       startTimeoutMs: parts.startTimeoutMs,
+      memoryMaxBytes: memoryBound(await this.estimate(request.model, request.shape), slots),
       clock: parts.clock,
       log: parts.log.with({ instance: request.instanceId }),
       signal,
@@ -159,8 +161,7 @@ export class NodeService implements NodeClient {
   private supervise(instanceId: string, server: LlamaServer): void {
     const running = this.running.get(instanceId)
     if (!running) return
-    const { probeIntervalMs, probeTimeoutMs, clock } = this.parts
-    running.supervision = superviseEngine(server, { probeIntervalMs, probeTimeoutMs, clock }, (end) => {
+    running.supervision = superviseEngine(server, this.parts, (end) => {
       this.running.delete(instanceId)
       for (const listener of this.exitListeners) listener({ instanceId, ...end })
     })
@@ -171,6 +172,14 @@ interface Running {
   readonly abort: AbortController
   readonly server: Promise<LlamaServer | undefined>
   supervision: { end(): void } | undefined
+}
+
+const THREAD_STACK_BYTES = 8 * 2 ** 20
+const SPARE_BYTES = 2 * 2 ** 30
+
+/** Well above what an engine needs, and far below what a runaway request would take. */
+function memoryBound(estimateBytes: number, slots: number): number {
+  return Math.round(1.5 * estimateBytes) + slots * THREAD_STACK_BYTES + SPARE_BYTES
 }
 
 /** While loading, an engine that ends with a message has refused the file; one that a signal ended has not. */

@@ -23,5 +23,6 @@ export function startNode({ config, ...parts }: NodeOptions): NodeService {
     startTimeoutMs: config.startTimeout,
     probeIntervalMs: config.probeInterval,
     probeTimeoutMs: config.probeTimeout,
+    stuckTimeoutMs: config.stuckTimeout,
   })
 }

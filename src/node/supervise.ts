@@ -1,12 +1,17 @@
 import type { EngineExit } from '../contracts/node.ts'
-import type { Clock } from '../core/clock.ts'
+import { type Clock, delay } from '../core/clock.ts'
 import type { LlamaServer } from '../engines/llama-server.ts'
 
 export interface SupervisionOptions {
   readonly probeIntervalMs: number
   readonly probeTimeoutMs: number
+  /** For the generating loop: longer than any one batch takes. */
+  readonly stuckTimeoutMs: number
   readonly clock: Clock
 }
+
+/** The end of a process is known within this time. */
+const EXIT_NOTICE_MS = 1_000
 
 /** Signals that somebody sends; all others come from the program's own failure. */
 const SENT_SIGNALS: readonly string[] = ['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT']
@@ -18,36 +23,42 @@ const SENT_SIGNALS: readonly string[] = ['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP
  */
 export function superviseEngine(
   server: LlamaServer,
-  { probeIntervalMs, probeTimeoutMs, clock }: SupervisionOptions,
+  { probeIntervalMs, probeTimeoutMs, stuckTimeoutMs, clock }: SupervisionOptions,
   onEnd: (end: Pick<EngineExit, 'why' | 'description'>) => void,
 ): { end(): void } {
   let ended = false
-  let frozen = false
-  let cancelProbe = () => {}
-  const scheduleProbe = () => {
-    cancelProbe = clock.schedule(probeIntervalMs, () => void probe())
+  let replacedBecause: string | undefined
+  const cancels = new Map<string, () => void>()
+  const watch = (probe: (timeoutMs: number) => Promise<boolean>, timeoutMs: number, failure: string) => {
+    const ask = async () => {
+      const well = await probe(timeoutMs)
+      // A process that just ended refuses connections before its end is known here; that is no silence.
+      if (!well) await Promise.race([server.exited, delay(clock, EXIT_NOTICE_MS)])
+      if (ended || replacedBecause) return
+      if (well) return schedule()
+      replacedBecause = `${failure} for ${timeoutMs} ms and was ended`
+      await server.stop(0)
+    }
+    const schedule = () => {
+      cancels.set(
+        failure,
+        clock.schedule(probeIntervalMs, () => void ask()),
+      )
+    }
+    schedule()
   }
-  const probe = async () => {
-    const alive = await server.isAlive(probeTimeoutMs)
-    if (ended) return
-    if (alive) return scheduleProbe()
-    frozen = true
-    await server.stop(0)
+  watch((timeoutMs) => server.isAlive(timeoutMs), probeTimeoutMs, 'did not answer')
+  watch((timeoutMs) => server.isWorking(timeoutMs), stuckTimeoutMs, 'generated nothing')
+  const end = () => {
+    ended = true
+    for (const cancel of cancels.values()) cancel()
   }
   void server.exited.then(({ code, signal, lastLines }) => {
-    cancelProbe()
     if (ended) return
-    ended = true
-    if (frozen)
-      return onEnd({ why: 'killed', description: `did not answer for ${probeTimeoutMs} ms and was ended` })
+    end()
+    if (replacedBecause) return onEnd({ why: 'killed', description: replacedBecause })
     const why = signal !== undefined && SENT_SIGNALS.includes(signal) ? 'killed' : 'crashed'
     onEnd({ why, description: [signal ?? `exit code ${code}`, ...lastLines.slice(-3)].join('; ') })
   })
-  scheduleProbe()
-  return {
-    end: () => {
-      ended = true
-      cancelProbe()
-    },
-  }
+  return { end }
 }

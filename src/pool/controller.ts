@@ -63,12 +63,13 @@ export class PoolController {
 
   post(event: SchedulerEvent): void {
     if (this.stopped) return
-    const decision = decide(this.current, event, this.parts.policy, this.parts.clock.monotonic())
+    const nowMs = this.parts.clock.monotonic()
+    const decision = decide(this.current, event, this.parts.policy, nowMs)
     this.current = decision.state
     for (const action of decision.actions) this.perform(action)
     for (const listener of this.listeners) listener()
     this.resolveReady()
-    this.wakeInTime()
+    this.wakeInTime(nowMs)
   }
 
   /** Resolves when an instance of the model is ready; rejects when it is known that none will be. */
@@ -150,9 +151,9 @@ export class PoolController {
     this.post({ kind: 'model-unwanted', model })
   }
 
-  private wakeInTime(): void {
+  /** @param nowMs when the decision was made: what fell due since then must not be taken for done */
+  private wakeInTime(nowMs: number): void {
     this.cancelWake?.()
-    const nowMs = this.parts.clock.monotonic()
     const wakeMs = nextWakeMs(this.current, nowMs)
     if (wakeMs === undefined) return
     this.cancelWake = this.parts.clock.schedule(Math.max(1, wakeMs - nowMs), () =>

@@ -82,15 +82,31 @@ let replicas: readonly Replica[]
 const never = new AbortController().signal
 const settle = () => new Promise((resolve) => setImmediate(resolve))
 
-beforeEach(async () => {
+/** Time goes on between two looks at it, and timers are a little early, as they are for real. */
+class CreepingClock extends ManualClock {
+  private crept = 0
+
+  override monotonic(): number {
+    this.crept += 0.7
+    return super.monotonic() + this.crept
+  }
+
+  override schedule(delayMs: number, task: () => void): () => void {
+    return super.schedule(Math.max(0, delayMs - 0.9), task)
+  }
+}
+
+beforeEach(() => start(new ManualClock()))
+
+async function start(given: ManualClock): Promise<void> {
   node = new HandNode()
-  clock = new ManualClock()
+  clock = given
   const running = await startPool({ config: parseConfig({}), node, clock, log: silentLog })
   pool = running.pool
   pool.watchReplicas((table) => {
     replicas = table
   })
-})
+}
 
 /** Asks for a model and keeps how it ended. */
 function acquire(model: string, signal = never): { outcome: string | undefined } {
@@ -203,6 +219,20 @@ test('an engine that dies leaves the table at once and comes back', async () => 
   node.ready(1)
   await settle()
   expect(replicas.map(({ id }) => id)).toEqual(['a-2'])
+})
+
+test('a pause that ends between two looks at the clock is not slept through', async () => {
+  await start(new CreepingClock())
+  for (let crash = 0; crash < 2; crash++) {
+    acquire('a')
+    await settle()
+    node.ready(crash)
+    await settle()
+    node.crash(`a-${crash + 1}`)
+    for (let ms = 0; ms < 3_000; ms++) clock.advance(1)
+    await settle()
+  }
+  expect(node.starts).toHaveLength(3)
 })
 
 test('an idle model is unloaded when its keep-alive ends, and the list says when', async () => {

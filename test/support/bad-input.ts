@@ -1,5 +1,9 @@
 import { Agent } from 'node:http'
+import { expect } from 'vitest'
 import { ERROR_CODES } from '../../src/core/errors.ts'
+import { enginePids } from './engine-pids.ts'
+import type { Inspector } from './inspector.ts'
+import { residentBytes } from './memory.ts'
 import { type MutatedRequest, mutatedRequest, ROUTES } from './mutated-requests.ts'
 import { eventsOf, post, type RawAnswer } from './raw-client.ts'
 import type { Server } from './server.ts'
@@ -21,6 +25,7 @@ export interface BadInputReport {
 }
 
 const IN_FLIGHT = 8
+const ANSWER_MAX_MS = 15_000
 
 /** Sends so many mutated requests to each route, and looks at every answer. */
 export async function sendBadInput(server: Server, run: BadInputRun): Promise<BadInputReport> {
@@ -59,6 +64,7 @@ function send(server: Server, request: MutatedRequest, agent: Agent): Promise<Ra
   return post(`${server.origin}${request.route}`, {
     headers: { authorization: `Bearer ${server.apiKey}`, 'content-type': contentType },
     body: request.body,
+    timeoutMs: ANSWER_MAX_MS,
     agent,
   })
 }
@@ -148,3 +154,38 @@ function probeLiveness(server: Server): { stop(): Promise<readonly number[]> } {
     },
   }
 }
+
+const GROWTH_SHARE_MAX = 0.05
+const MIB = 2 ** 20
+
+/**
+ * Runs the load and checks all that it promises: every answer in order, the same engine process, memory back to where
+ * it was, no prototype changed, and a server that answered others all the time.
+ */
+export async function expectUnharmed(
+  server: Server,
+  inspector: Inspector,
+  load: () => Promise<BadInputReport>,
+): Promise<void> {
+  const pids = enginePids(server, 'tiny')
+  const engineBytes = residentBytes(pids.at(-1) ?? -1)
+  const bytes = await inspector.bytesInUse()
+  const report = await load()
+  expect(report.problems.join('\n\n')).toBe('')
+  expect(enginePids(server, 'tiny'), 'engine processes').toEqual(pids)
+  expect(await inspector.bytesInUse(), 'bytes of the server').toBeLessThan(bytes * (1 + GROWTH_SHARE_MAX))
+  expect(residentBytes(pids.at(-1) ?? -1), 'bytes of the engine').toBeLessThan(engineBytes + 256 * MIB)
+  expect(await inspector.evaluate(NAMES_ON_PROTOTYPES)).toEqual(NOTHING_ADDED)
+  const { livezMs } = report
+  expect(livezMs.length).toBeGreaterThan(10)
+  expect(livezMs[Math.floor(livezMs.length * 0.95)], '95 % of the answers of /livez').toBeLessThan(250)
+  expect(livezMs.at(-1), 'the slowest answer of /livez').toBeLessThan(2_000)
+}
+
+/** What a polluted prototype would show: a field that every object suddenly has. */
+const NAMES_ON_PROTOTYPES = `({
+  object: Object.keys(Object.prototype), array: Object.keys(Array.prototype),
+  inherited: (() => { const names = []; for (const name in {}) names.push(name); return names })(),
+  polluted: typeof ({}).polluted,
+})`
+const NOTHING_ADDED = { object: [], array: [], inherited: [], polluted: 'undefined' }

@@ -1,9 +1,20 @@
 const nested = (depth: number): object => (depth === 0 ? { type: 'string' } : { items: nested(depth - 1) })
+const nestedPattern = (depth: number, inner: string, repeat: string) =>
+  `^${'('.repeat(depth)}${inner}${repeat}${`)${repeat}`.repeat(depth)}$`
+const keys = (count: number, key: (at: number) => string, value: object) =>
+  Object.fromEntries(Array.from({ length: count }, (_, at) => [key(at), value]))
+const numbered = (at: number) => `p${at}`
 const text = (pattern: unknown) => ({ type: 'string', pattern })
 
 const PATTERNS = [
   '^(a+)+$',
-  '^((((((((((a*)*)*)*)*)*)*)*)*)*$',
+  nestedPattern(10, 'a', '*'),
+  nestedPattern(10, 'a', '+'),
+  nestedPattern(40, '.', '+'),
+  nestedPattern(40, 'a', '?'),
+  `^(${Array.from({ length: 60 }, () => '.*').join('|')})*$`,
+  `^${'.?'.repeat(120)}$`,
+  '^(|||)*$',
   '(',
   ')',
   '^[a-$',
@@ -117,7 +128,14 @@ export const HOSTILE_SCHEMAS: readonly object[] = [
   nested(20),
   { anyOf: Array.from({ length: 1_000 }, (_, at) => ({ const: at })) },
   { enum: Array.from({ length: 4_000 }, (_, at) => at) },
-  { type: 'object', properties: Object.fromEntries(Array.from({ length: 300 }, (_, at) => [`p${at}`, {}])) },
+  { type: 'object', properties: keys(300, numbered, {}) },
+  { type: 'object', properties: keys(1_500, numbered, { type: 'integer' }) },
+  { type: 'object', properties: keys(2_000, numbered, { type: 'null' }), additionalProperties: false },
+  { type: 'object', properties: keys(1_000, numbered, { type: 'string', maxLength: 2_000 }) },
+  { type: 'object', properties: keys(800, (at) => 'a'.repeat(at % 60) + at, {}), additionalProperties: {} },
+  { type: 'object', properties: { ['a'.repeat(60_000)]: {} }, additionalProperties: true },
+  { $ref: '#/$defs/a', $defs: { a: { anyOf: [{ $ref: '#/$defs/a' }, { type: 'null' }] } } },
+  { $ref: '#/$defs/a', $defs: { a: { allOf: [{ $ref: '#/$defs/a' }] } } },
   { type: 'string', const: '\u0000' },
   { description: 'x'.repeat(60_000) },
 ]

@@ -15,15 +15,25 @@ export interface RawPost {
   readonly body: string | Buffer
   /** Leaves as soon as the text so far satisfies it. */
   readonly leaveWhen?: (text: string) => boolean
+  /** Gives up after so long. */
+  readonly timeoutMs?: number
   /** For keep-alive; without one every request has a connection of its own. */
   readonly agent?: Agent
 }
 
 /** A client that tells a clean end from a cut, which fetch and SDKs hide. */
-export function post(url: string, { headers, body, leaveWhen, agent }: RawPost): Promise<RawAnswer> {
+export function post(
+  url: string,
+  { headers, body, leaveWhen, timeoutMs, agent }: RawPost,
+): Promise<RawAnswer> {
   return new Promise((resolve, reject) => {
     const all = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), ...headers }
-    const request = send(url, { method: 'POST', agent: agent ?? false, headers: withoutUndefined(all) })
+    const request = send(url, {
+      method: 'POST',
+      agent: agent ?? false,
+      headers: withoutUndefined(all),
+      ...(timeoutMs === undefined ? {} : { signal: AbortSignal.timeout(timeoutMs) }),
+    })
     request.on('error', reject)
     request.on('response', (response) => {
       const { statusCode: status = 0, headers } = response

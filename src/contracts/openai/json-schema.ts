@@ -17,6 +17,8 @@ const REPEAT_KEYWORDS = new Set([
   'maxProperties',
 ])
 
+const BOUND_KEYWORDS = new Set(['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'])
+
 /** What is wrong with the schema as a sentence for the caller; undefined when nothing is. */
 export function schemaProblem(schema: unknown): string | undefined {
   let nodes = 0
@@ -26,6 +28,8 @@ export function schemaProblem(schema: unknown): string | undefined {
     if (typeof value === 'string') return stringProblem(value)
     if (typeof value !== 'object' || value === null) return undefined
     if (Array.isArray(value)) return firstProblem(value, (item) => visit(item, depth + 1))
+    const range = rangeProblem(value)
+    if (range) return range
     return firstProblem(
       Object.entries(value),
       ([key, item]) => keywordProblem(key, item) ?? visit(item, depth + 1),
@@ -55,6 +59,9 @@ function keywordProblem(key: string, value: unknown): string | undefined {
   if (REPEAT_KEYWORDS.has(key) && typeof value === 'number' && !(value >= 0 && value <= REPEATS_MAX)) {
     return `${key} must be between 0 and ${REPEATS_MAX}`
   }
+  if (BOUND_KEYWORDS.has(key) && typeof value === 'number' && !(Math.abs(value) <= Number.MAX_SAFE_INTEGER)) {
+    return `${key} must be within the safe integers`
+  }
   if (key === 'pattern' && typeof value === 'string') return patternProblem(value)
   if (key === '$ref' && typeof value === 'string' && !value.startsWith('#')) {
     return "$ref must point into the schema itself, such as '#/$defs/name'"
@@ -62,11 +69,29 @@ function keywordProblem(key: string, value: unknown): string | undefined {
   return stringProblem(key)
 }
 
+const RANGES = [
+  ['minItems', 'maxItems'],
+  ['minLength', 'maxLength'],
+  ['minProperties', 'maxProperties'],
+  ['minimum', 'maximum'],
+] as const
+
+/** A range that is upside down is counted up to the end of all numbers by some engines. */
+function rangeProblem(schema: object): string | undefined {
+  const fields = schema as Readonly<Record<string, unknown>>
+  const bad = RANGES.find(([low, high]) => {
+    const [from, to] = [fields[low], fields[high]]
+    return typeof from === 'number' && typeof to === 'number' && from > to
+  })
+  return bad && `${bad[0]} is larger than ${bad[1]}`
+}
+
 /** The counted repeats of a pattern multiply when they are nested; their product bounds the grammar. */
 function patternProblem(pattern: string): string | undefined {
   if (pattern.length > PATTERN_LENGTH_MAX) return `pattern is longer than ${PATTERN_LENGTH_MAX}`
   let product = 1
   for (const [, low = '1', high = low] of pattern.matchAll(/\{(\d+)(?:,(\d*))?\}/g)) {
+    if (high !== '' && Number(low) > Number(high)) return 'a counted repeat of pattern is upside down'
     product *= Math.max(1, Number(low), Number(high))
   }
   return product > REPEATS_MAX

@@ -15,6 +15,7 @@ export function chatExchange(request: ChatRequest): Exchange {
     path: '/v1/chat/completions',
     body: (replica, asked) => chatBody(request, replica, asked.stream),
     inputParam: 'messages',
+    schemaParam: schemaParamOf(request),
     stream,
     includeUsage: request.stream_options?.include_usage === true,
     choices,
@@ -25,6 +26,11 @@ export function chatExchange(request: ChatRequest): Exchange {
       ? (replica) => (replica.engine === 'llama-server' ? new ForcedToolCalls() : undefined)
       : undefined,
   }
+}
+
+function schemaParamOf(request: ChatRequest): string | undefined {
+  if (request.response_format?.type === 'json_schema') return 'response_format.json_schema.schema'
+  return isForced(request) ? 'tools' : undefined
 }
 
 function chatBody(request: ChatRequest, replica: Replica, stream: boolean): Answer {

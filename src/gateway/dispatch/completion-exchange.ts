@@ -16,6 +16,7 @@ export function completionExchange(request: CompletionRequest): Exchange {
     path: '/v1/completions',
     body: (replica, asked) => completionBody(request, replica, asked.stream),
     inputParam: 'prompt',
+    schemaParam: undefined,
     stream,
     includeUsage: request.stream_options?.include_usage === true,
     choices,

@@ -1,5 +1,6 @@
 import type { EngineKind } from '../../contracts/pool.ts'
 import { HelixError } from '../../core/errors.ts'
+import type { Exchange } from './exchange.ts'
 
 export interface Denial {
   readonly status: number
@@ -10,14 +11,28 @@ export interface Denial {
 const MESSAGE_LENGTH_MAX = 500
 const RETRY_AFTER_MAX_MS = 60_000
 
+/** llama-server's words when a schema makes no grammar, or one that nothing satisfies; some come with status 500. */
+const SCHEMA_TROUBLE = /grammar|generate parser|peg-native|bad_alloc/
+
 /** What an engine's refusal means for the caller, in our words and codes. */
-export function denialError(denial: Denial, engine: EngineKind, param: string): HelixError {
+export function denialError(
+  denial: Denial,
+  engine: EngineKind,
+  exchange: Pick<Exchange, 'inputParam' | 'schemaParam'>,
+): HelixError {
   const { message, kind } = readBody(denial.body)
   const internal = `engine answered ${denial.status}: ${message}`
   if (isTooLong(message, kind)) {
-    return new HelixError('context_length_exceeded', tooLongText(message), { param, internal })
+    return new HelixError('context_length_exceeded', tooLongText(message), {
+      param: exchange.inputParam,
+      internal,
+    })
   }
   const { status } = denial
+  if (engine === 'llama-server' && exchange.schemaParam && SCHEMA_TROUBLE.test(message)) {
+    const text = `Invalid value: '${exchange.schemaParam}': the engine cannot follow this schema.`
+    return new HelixError('invalid_value', text, { param: exchange.schemaParam, internal })
+  }
   if (status === 400 || status === 422) {
     return new HelixError('invalid_value', message || 'The engine refused the request.', { internal })
   }

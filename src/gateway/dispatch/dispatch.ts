@@ -38,8 +38,8 @@ export interface Settlement {
 }
 
 /** A reset connection may mean that the request killed the engine; it gets one more engine, not more. */
-const RESETS_MAX = 1
-const ATTEMPTS_MAX = 4
+const LOST_ENGINES_MAX = 1
+const ATTEMPTS_MAX = 6
 
 const UNREAD_BYTES_MAX = 64 * 1024
 const UNREAD_TIMEOUT_MS = 30_000
@@ -110,7 +110,7 @@ export class Dispatch {
     stream: EventStream | undefined,
     signal: AbortSignal,
   ): Promise<Usage> {
-    let resets = 0
+    const lostEngines = new Set<string>()
     for (let attempt = 1; ; attempt++) {
       const lease = await this.lease(exchange, stream, signal)
       try {
@@ -119,9 +119,12 @@ export class Dispatch {
           : await this.whole(exchange, lease, caller, signal)
         if (!('kind' in result)) return result
         if (result.kind !== 'unanswered') throw failureOf(result, exchange, lease, signal)
-        if (result.refused) this.options.router.suspect(lease.replica.id)
-        else resets++
-        if (resets > RESETS_MAX || attempt >= ATTEMPTS_MAX) throw unansweredError(lease, result.cause)
+        const { id } = lease.replica
+        // The first reset may only be an idle connection that the engine had closed; after a second it is passed over.
+        if (result.refused || lostEngines.has(id)) this.options.router.suspect(id)
+        if (!result.refused) lostEngines.add(id)
+        if (lostEngines.size > LOST_ENGINES_MAX || attempt >= ATTEMPTS_MAX)
+          throw unansweredError(lease, result.cause)
       } finally {
         lease.release()
       }
@@ -232,7 +235,7 @@ function failureOf(
 ): unknown {
   switch (result.kind) {
     case 'denied':
-      return denialError(result, lease.replica.engine, exchange.inputParam)
+      return denialError(result, lease.replica.engine, exchange)
     case 'broken':
       return result.error
     case 'aborted':

@@ -17,6 +17,7 @@ export function embeddingExchange(request: EmbeddingRequest): Exchange {
       }
     },
     inputParam: 'input',
+    schemaParam: undefined,
     stream: false,
     includeUsage: false,
     choices: 1,

@@ -14,6 +14,8 @@ export interface Exchange {
   body(replica: Replica, asked: { readonly stream: boolean }): Answer
   /** The parameter that holds the input, for errors about its length. */
   readonly inputParam: string
+  /** The parameter that constrains the answer to a schema, for errors about it; undefined when none does. */
+  readonly schemaParam: string | undefined
   /** Whether the client gets an event stream. */
   readonly stream: boolean
   /** Whether the client asked for the usage chunk of a stream. */

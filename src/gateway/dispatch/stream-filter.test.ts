@@ -10,6 +10,7 @@ function exchange(change: Partial<Exchange> = {}): Exchange {
     path: '/v1/chat/completions',
     body: () => ({}),
     inputParam: 'messages',
+    schemaParam: undefined,
     stream: true,
     includeUsage: false,
     choices: 1,

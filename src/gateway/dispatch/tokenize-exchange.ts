@@ -22,6 +22,7 @@ export function tokenizeExchange(request: TokenizeRequest): Exchange {
       }
     },
     inputParam: 'prompt',
+    schemaParam: undefined,
     stream: false,
     includeUsage: false,
     choices: 1,

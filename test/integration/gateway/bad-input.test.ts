@@ -1,5 +1,5 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { sendBadInput } from '../../support/bad-input.ts'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { expectUnharmed, sendBadInput } from '../../support/bad-input.ts'
 import { INSPECTABLE, Inspector } from '../../support/inspector.ts'
 import { type Server, startServer } from '../../support/server.ts'
 
@@ -16,13 +16,8 @@ afterAll(async () => {
   if (server) expect(await server.stop()).toBe(0)
 })
 
-test('mutated bodies', async () => {
-  const before = await inspector.bytesInUse()
-  for (let round = 1; round < 3; round++) {
-    const t = performance.now()
-    const report = await sendBadInput(server, { seed: round, perRoute: 1500 })
-    console.log(round, Math.round(performance.now() - t), report.statuses, report.slowest, 'livez', report.livezMs.length, report.livezMs.at(-1), report.livezMs[Math.floor(report.livezMs.length*0.95)], (await inspector.bytesInUse()) - before)
-    for (const p of report.problems.slice(0, 400)) console.log(p)
-  }
-  console.log(server.log().split('\n').filter((l) => !l.includes('"request"')).join('\n').slice(-3000))
-})
+test('1,500 mutated bodies to each route: each is answered in the form of the contract, and no harm stays', async () => {
+  // Everything that is made once, such as connections and compiled code, is there before memory is looked at.
+  await sendBadInput(server, { seed: 1, perRoute: 200 })
+  await expectUnharmed(server, inspector, () => sendBadInput(server, { seed: 2, perRoute: 1_500 }))
+}, 300_000)

@@ -1,4 +1,4 @@
-import { chmodSync, closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
@@ -24,12 +24,13 @@ export async function startHelixFlow(options: {
   readonly core?: number
 }): Promise<HelixFlow> {
   const home = mkdtempSync(join(tmpdir(), 'helixflow-bench-'))
-  // As root, the database runs as another user, who has to pass here.
-  chmodSync(home, 0o711)
   const config = { ...options.config, log: { level: 'info', format: 'json' } }
   const configPath = join(home, 'bench.yaml')
   writeFileSync(configPath, stringify(config))
   const { runtime } = placesOf(home, parseConfig(config))
+  mkdirSync(runtime)
+  // As root, the database runs as another user, who has to pass here; else it would move to a place of its own.
+  for (const directory of [home, runtime]) chmodSync(directory, 0o711)
   const logPath = join(home, 'helixflow.log')
   const log = openSync(logPath, 'a')
   const { ready, ...started } = await startProcess<{ url: string; apiKey: string }>({

@@ -49,7 +49,9 @@ async function main(): Promise<number> {
   return 0
 }
 
-process.once('SIGINT', () => void stopAll().finally(() => process.exit(130)))
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => void stopAll().finally(() => process.exit(1)))
+}
 try {
   process.exitCode = await main()
 } finally {

@@ -60,8 +60,9 @@ export function buildApp(parts: AppParts): FastifyInstance {
   app.setErrorHandler(errorReply(log, random))
   app.setNotFoundHandler(refuseUnknown(app))
 
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     reply.headers({ 'x-request-id': request.id, 'x-helixflow-instance': parts.instance })
+    done()
   })
   app.addHook('onRequest', accessLog(log))
 
@@ -69,9 +70,10 @@ export function buildApp(parts: AppParts): FastifyInstance {
   app.get('/readyz', readyz(readiness))
 
   app.register(async (v1) => {
-    v1.addHook('onRequest', async (_request, reply) => {
-      if (drain.draining) throw drainingError()
+    v1.addHook('onRequest', (_request, reply, done) => {
+      if (drain.draining) return done(drainingError())
       drain.enter(reply.raw)
+      done()
     })
     v1.addHook('onRequest', authenticate(keys))
     v1.get('/v1/models', listModels(pool))

@@ -41,7 +41,7 @@ export async function sendBadInput(server: Server, run: BadInputRun): Promise<Ba
       const ms = performance.now() - startedMs
       if (ms > slowest.ms) slowest = { ms, text: `${Math.round(ms)} ms: ${describe(request)}` }
       if (!(answer instanceof Error)) statuses[answer.status] = (statuses[answer.status] ?? 0) + 1
-      const problem = answer instanceof Error ? `no answer: ${answer.message}` : problemOf(answer, request)
+      const problem = answer instanceof Error ? problemOfNone(answer, request) : problemOf(answer, request)
       if (problem) problems.push(`${problem}\n  ${describe(request)}`)
     }
   }
@@ -67,6 +67,13 @@ function send(server: Server, request: MutatedRequest, agent: Agent): Promise<Ra
     timeoutMs: ANSWER_MAX_MS,
     agent,
   })
+}
+
+const BODY_LIMIT_BYTES = 8 * 2 ** 20
+
+/** A body that is too large may be cut off while it is still being sent. */
+function problemOfNone(cause: Error, { body }: MutatedRequest): string | undefined {
+  return body.length > BODY_LIMIT_BYTES ? undefined : `no answer: ${cause.message}`
 }
 
 /** What is wrong with an answer; undefined when nothing is. */
@@ -171,15 +178,17 @@ export async function expectUnharmed(
   const engineBytes = residentBytes(pids.at(-1) ?? -1)
   const bytes = await inspector.bytesInUse()
   const report = await load()
-  expect(report.problems.join('\n\n')).toBe('')
-  expect(enginePids(server, 'tiny'), 'engine processes').toEqual(pids)
-  expect(await inspector.bytesInUse(), 'bytes of the server').toBeLessThan(bytes * (1 + GROWTH_SHARE_MAX))
-  expect(residentBytes(pids.at(-1) ?? -1), 'bytes of the engine').toBeLessThan(engineBytes + 256 * MIB)
-  expect(await inspector.evaluate(NAMES_ON_PROTOTYPES)).toEqual(NOTHING_ADDED)
+  expect.soft(report.problems.join('\n\n')).toBe('')
+  expect.soft(enginePids(server, 'tiny'), 'engine processes').toEqual(pids)
+  expect
+    .soft(await inspector.bytesInUse(), 'bytes of the server')
+    .toBeLessThan(bytes * (1 + GROWTH_SHARE_MAX))
+  expect.soft(residentBytes(pids.at(-1) ?? -1), 'bytes of the engine').toBeLessThan(engineBytes + 256 * MIB)
+  expect.soft(await inspector.evaluate(NAMES_ON_PROTOTYPES)).toEqual(NOTHING_ADDED)
   const { livezMs } = report
-  expect(livezMs.length).toBeGreaterThan(10)
-  expect(livezMs[Math.floor(livezMs.length * 0.95)], '95 % of the answers of /livez').toBeLessThan(250)
-  expect(livezMs.at(-1), 'the slowest answer of /livez').toBeLessThan(2_000)
+  expect.soft(livezMs.length).toBeGreaterThan(10)
+  expect.soft(livezMs[Math.floor(livezMs.length * 0.95)], '95 % of the answers of /livez').toBeLessThan(250)
+  expect.soft(livezMs.at(-1), 'the slowest answer of /livez').toBeLessThan(2_000)
 }
 
 /** What a polluted prototype would show: a field that every object suddenly has. */

@@ -41,6 +41,7 @@ export interface Settlement {
 const LOST_ENGINES_MAX = 1
 const ATTEMPTS_MAX = 6
 
+const ONE_WRITE_BYTES_MAX = 16 * 1024
 const UNREAD_BYTES_MAX = 64 * 1024
 const UNREAD_TIMEOUT_MS = 30_000
 
@@ -265,7 +266,9 @@ function sendWhole({ response, headers }: Caller, exchange: Exchange, body: Buff
     'content-length': body.length,
     ...headers(exchange),
   })
-  response.end(body)
+  // A small body goes out in one write with its headers when it is a string; latin1 keeps its bytes as they are.
+  if (body.length <= ONE_WRITE_BYTES_MAX) response.end(body.toString('latin1'), 'latin1')
+  else response.end(body)
   // What the client does not take is held in memory, and not for ever.
   if (response.writableLength > UNREAD_BYTES_MAX)
     response.setTimeout(UNREAD_TIMEOUT_MS, () => response.destroy())

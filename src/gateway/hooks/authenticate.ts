@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import type { AuthClient, Identity } from '../../contracts/auth.ts'
 import type { Clock } from '../../core/clock.ts'
@@ -69,10 +69,23 @@ export class KeyCache {
 
 const KEY_LENGTH_MAX = 512
 
-/** Refuses a request whose key is missing or wrong; afterwards `request.identity` is set. */
+/**
+ * Refuses a request whose key is missing or wrong; afterwards `request.identity` is set. A key that is known costs no
+ * promise.
+ */
 export function authenticate(cache: KeyCache) {
-  return async (request: FastifyRequest): Promise<void> => {
-    request.identity = await cache.identify(presentedKey(request.headers.authorization))
+  return (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void => {
+    const accept = (identity: Identity) => {
+      request.identity = identity
+      done()
+    }
+    try {
+      const identity = cache.identify(presentedKey(request.headers.authorization))
+      if (identity instanceof Promise) identity.then(accept, done)
+      else accept(identity)
+    } catch (reason) {
+      done(HelixError.from(reason))
+    }
   }
 }
 

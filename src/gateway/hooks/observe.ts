@@ -24,7 +24,7 @@ const CLIENT_ID_PATTERN = /^[\x21-\x7e]{1,128}$/
 
 /** One line per request, when its connection has done with it. Never a prompt, an answer or a key. */
 export function accessLog(log: Logger) {
-  return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+  return (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
     request.startedMs = performance.now()
     reply.raw.once('close', async () => {
       // A client that leaves is gone before the engine has stopped and its tokens are counted.
@@ -48,6 +48,7 @@ export function accessLog(log: Logger) {
         ms: Math.round(performance.now() - request.startedMs),
       })
     })
+    done()
   }
 }
 

@@ -1,0 +1,81 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { problemOf } from '../../support/bad-input.ts'
+import { enginePids } from '../../support/engine-pids.ts'
+import { HOSTILE_SCHEMAS } from '../../support/hostile-schemas.ts'
+import { post } from '../../support/raw-client.ts'
+import { type Server, startServer } from '../../support/server.ts'
+
+/** The engine makes grammars in the loop that generates for everybody: nobody may hold that for long. */
+const ANSWER_MAX_MS = 2_000
+
+let server: Server
+
+beforeAll(async () => {
+  // What kills an engine here must not take the model away from the rest of the table.
+  const engines = { crashesMax: 100 }
+  server = await startServer({ config: { models: { contextLength: 256 }, engines } })
+})
+afterAll(async () => {
+  if (server) expect(await server.stop()).toBe(0)
+})
+
+const named = { name: 's', description: 'x' }
+const uses = {
+  'the form of the answer': (schema: object) => ({
+    response_format: { type: 'json_schema', json_schema: { name: 's', schema } },
+  }),
+  'a tool that may be called': (parameters: object) => ({
+    tools: [{ type: 'function', function: { ...named, parameters } }],
+  }),
+  'a tool that must be called': (parameters: object) => ({
+    tools: [{ type: 'function', function: { ...named, parameters } }],
+    tool_choice: 'required',
+  }),
+} as const
+
+test.each(Object.entries(uses))(
+  'no schema for %s breaks the engine or holds it up',
+  async (_name, use) => {
+    const problems: string[] = []
+    for (const schema of HOSTILE_SCHEMAS) {
+      const problem = await tryOut(use(schema))
+      if (problem) problems.push(`${problem}\n  ${JSON.stringify(schema).slice(0, 200)}`)
+    }
+    expect(problems.join('\n')).toBe('')
+  },
+  300_000,
+)
+
+async function tryOut(change: object): Promise<string | undefined> {
+  const body = JSON.stringify({
+    model: 'tiny',
+    messages: [{ role: 'user', content: 'Hello' }],
+    max_tokens: 8,
+    temperature: 0,
+    ...change,
+  })
+  const pids = enginePids(server, 'tiny')
+  const startedMs = performance.now()
+  try {
+    const answer = await post(`${server.url}/chat/completions`, {
+      headers: { authorization: `Bearer ${server.apiKey}` },
+      body,
+      timeoutMs: 2 * ANSWER_MAX_MS,
+    })
+    const tookMs = performance.now() - startedMs
+    if (enginePids(server, 'tiny').length > pids.length) return 'the engine died'
+    if (tookMs > ANSWER_MAX_MS) return `took ${Math.round(tookMs)} ms`
+    return problemOf(answer, { body: Buffer.from(body) })
+  } catch (cause) {
+    await replaceEngine(pids.at(-1))
+    return `no answer within ${2 * ANSWER_MAX_MS} ms: ${String(cause)}`
+  }
+}
+
+/** An engine that is held up would answer nothing of the rest of the table. */
+async function replaceEngine(pid: number | undefined): Promise<void> {
+  const before = server.log().length
+  if (pid !== undefined && enginePids(server, 'tiny').at(-1) === pid) process.kill(pid, 'SIGKILL')
+  while (!server.log().slice(before).includes('"alias":"tiny"'))
+    await new Promise((resolve) => setTimeout(resolve, 50))
+}

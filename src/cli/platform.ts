@@ -29,7 +29,7 @@ export interface Platform {
 export interface PlatformOptions {
   readonly settings: Settings
   readonly log: Logger
-  /** Finds or builds the engine; called once the places exist. */
+  /** Finds or builds the engine; called when the first model needs it. */
   readonly engine: (places: Places) => Promise<LlamaEngine>
   readonly version: string
 }
@@ -60,7 +60,7 @@ export async function startPlatform({ settings, log, engine, version }: Platform
     lifecycle.add('auth', () => auth.stop())
     const store = await openModelStore(settings, places, log)
     const parts = { store, socketDirectory: places.runtime, clock: systemClock, log }
-    const node = startNode({ config: config.engines, engine: engine(places), ...parts })
+    const node = startNode({ config: config.engines, engine: () => engine(places), ...parts })
     const running = await startPool({ config, node, clock: systemClock, log })
     lifecycle.add('pool', () => running.stop())
     const gateway = await startGateway({

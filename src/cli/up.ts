@@ -1,8 +1,6 @@
 import type { Command } from 'commander'
-import type { Places } from '../config/places.ts'
 import { HelixError } from '../core/errors.ts'
 import type { OnProgress } from '../core/progress.ts'
-import type { LlamaEngine } from '../engines/llama-engine.ts'
 import { ensureLlamaServer } from '../engines/llama-locate.ts'
 import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
 import { engineOptions } from './engine.ts'
@@ -29,74 +27,49 @@ export function upCommand(version: string): Command {
 }
 
 async function up(context: CommandContext, version: string): Promise<number> {
+  const { settings, log } = context
   const stopping = stopSignal()
   const progress = progressBar()
-  const { onProgress } = progress
-  // One long work after the other: two progress bars at once tell nobody anything.
-  const fetched = signalled()
+  const work: LongWork = { onProgress: progress.onProgress, signal: stopping.signal }
   const platform = await startPlatform({
-    settings: context.settings,
-    log: context.log,
+    settings,
+    log,
     version,
-    engine: (places) => fetched.reached.then(() => findEngine(context, places, onProgress)),
+    engine: (places) => ensureLlamaServer(engineOptions(settings, places, { log, ...work })),
   })
   try {
-    const ready = bringUp(context, platform, { onProgress, fetched: fetched.reach }).finally(() =>
-      progress.end(),
-    )
+    const ready = bringUp(context, platform, work).finally(() => progress.end())
     await Promise.race([ready, stopping.asked])
     if (!stopping.signal.aborted) await announce(context, platform, await ready)
     await stopping.asked
   } finally {
-    context.log.info('stopping')
+    log.info('stopping')
     await platform.stop()
   }
   return 0
 }
 
-async function findEngine(
-  context: CommandContext,
-  places: Places,
-  onProgress: OnProgress,
-): Promise<LlamaEngine> {
-  const options = engineOptions(context.settings, places, {
-    log: context.log,
-    onProgress,
-    signal: context.signal,
-  })
-  return ensureLlamaServer(options)
+interface LongWork {
+  readonly onProgress: OnProgress
+  readonly signal: AbortSignal
 }
 
-async function bringUp(
-  context: CommandContext,
-  platform: Platform,
-  steps: { readonly onProgress: OnProgress; readonly fetched: () => void },
-): Promise<FirstModel> {
+async function bringUp(context: CommandContext, platform: Platform, work: LongWork): Promise<FirstModel> {
   const name = context.settings.config.models.default
   const { store, pool } = platform
-  const { signal } = context
+  if (name === null) return { kind: 'none', reason: undefined }
   try {
-    if (name === null) return { kind: 'none', reason: undefined }
     const present = (await store.list()).some((model) => model.name === name)
-    if (!present) await store.pull(name, { onProgress: steps.onProgress, signal })
-    steps.fetched()
-    await pool.acquire(name, signal)
-    return { kind: 'ready', model: name, firstTokenMs: await firstToken(pool, name, signal) }
+    if (!present) await store.pull(name, work)
+    await pool.acquire(name, work.signal)
+    return { kind: 'ready', model: name, firstTokenMs: await firstToken(pool, name, work.signal) }
   } catch (reason) {
     const error = HelixError.from(reason)
-    context.log.error('no model to serve', { model: name, code: error.code, reason: error.message })
+    if (!work.signal.aborted) {
+      context.log.error('no model to serve', { model: name, code: error.code, reason: error.message })
+    }
     return { kind: 'none', reason: error }
-  } finally {
-    steps.fetched()
   }
-}
-
-function signalled(): { readonly reached: Promise<void>; readonly reach: () => void } {
-  let reach = () => {}
-  const reached = new Promise<void>((resolve) => {
-    reach = resolve
-  })
-  return { reached, reach }
 }
 
 async function announce(context: CommandContext, platform: Platform, first: FirstModel): Promise<void> {

@@ -36,6 +36,11 @@ export class EventSplitter {
     return (this.rest?.length ?? 0) > this.bytesMax ? undefined : events
   }
 
+  /** Whether the next chunk begins with a new event. */
+  get atStart(): boolean {
+    return this.rest === undefined
+  }
+
   /** Whether the stream stopped in the middle of an event. */
   get incomplete(): boolean {
     return this.rest?.some((byte) => byte !== NEWLINE && byte !== CARRIAGE_RETURN) ?? false

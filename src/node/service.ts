@@ -21,8 +21,8 @@ import { superviseEngine } from './supervise.ts'
 
 export interface NodeParts {
   readonly store: ModelStore
-  /** The engine of this machine; pending while it is being built. */
-  readonly engine: Promise<LlamaEngine>
+  /** Finds or builds the engine of this machine, which can take minutes. */
+  readonly engine: () => Promise<LlamaEngine>
   /** Folder for the engines' sockets. */
   readonly socketDirectory: string
   readonly memoryBytes: number
@@ -45,21 +45,10 @@ export class NodeService implements NodeClient {
   private readonly estimates = new Map<string, Promise<number>>()
   /** Files whose tensors an engine has checked for this run; the check reads the whole file, so it is done once. */
   private readonly checked = new Set<string>()
-  private problem: HelixError | undefined = new HelixError(
-    'engine_missing',
-    'The engine is still being prepared.',
-  )
+  private preparing: Promise<LlamaEngine> | undefined
+  private problem: HelixError | undefined
 
-  constructor(private readonly parts: NodeParts) {
-    parts.engine.then(
-      () => {
-        this.problem = undefined
-      },
-      (reason) => {
-        this.problem = HelixError.from(reason)
-      },
-    )
-  }
+  constructor(private readonly parts: NodeParts) {}
 
   async devices(): Promise<readonly DeviceView[]> {
     return [{ id: CPU_DEVICE, kind: 'cpu', totalBytes: this.parts.memoryBytes }]
@@ -74,7 +63,7 @@ export class NodeService implements NodeClient {
     const key = JSON.stringify([path, sizeBytes, shape.slots, shape.contextLength])
     const known = this.estimates.get(key)
     if (known) return known
-    const estimate = this.parts.engine.then(async (engine) => {
+    const estimate = this.engine().then(async (engine) => {
       const parts = await estimateMemory({ engine, modelPath: path, ...shape })
       return parts.modelBytes + parts.contextBytes + parts.computeBytes + PROMPT_CACHE_MIB * 2 ** 20
     })
@@ -128,12 +117,32 @@ export class NodeService implements NodeClient {
   }
 
   engineProblem(): HelixError | undefined {
+    // Whoever asks is about to need it. What failed is told, and tried again only when a model is to be loaded.
+    if (!this.preparing && !this.problem) this.engine().catch(() => {})
     return this.problem
+  }
+
+  /** The engine, from the first call on: what has no local model needs none. A failure is tried again. */
+  private engine(): Promise<LlamaEngine> {
+    if (this.preparing) return this.preparing
+    this.problem ??= new HelixError('engine_missing', 'The engine is still being prepared.')
+    const preparing = this.parts.engine()
+    this.preparing = preparing
+    preparing.then(
+      () => {
+        this.problem = undefined
+      },
+      (reason) => {
+        this.problem = HelixError.from(reason)
+        this.preparing = undefined
+      },
+    )
+    return preparing
   }
 
   private async startServer(request: StartRequest, signal: AbortSignal): Promise<LlamaServer> {
     const { parts } = this
-    const engine = await parts.engine
+    const engine = await this.engine()
     const model = await parts.store.get(request.model)
     const identity = `${model.path}:${model.sizeBytes}:${model.addedAtMs}`
     const { slots, contextLength, chatTemplate } = request.shape

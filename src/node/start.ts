@@ -9,7 +9,7 @@ import { NodeService } from './service.ts'
 export interface NodeOptions {
   readonly config: Config['engines']
   readonly store: ModelStore
-  readonly engine: Promise<LlamaEngine>
+  readonly engine: () => Promise<LlamaEngine>
   readonly socketDirectory: string
   readonly clock: Clock
   readonly log: Logger

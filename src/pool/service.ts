@@ -121,10 +121,9 @@ export class PoolService implements PoolClient {
 
   async unavailability(): Promise<HelixError | undefined> {
     if (this.parts.upstreams.length > 0) return undefined
-    const problem = this.parts.node.engineProblem()
-    if (problem) return problem
     const files = await this.parts.node.listModels()
-    if (files.some((file) => !file.quarantinedBecause && !file.invalidBecause)) return undefined
+    if (files.some((file) => !file.quarantinedBecause && !file.invalidBecause))
+      return this.parts.node.engineProblem()
     return new HelixError('model_unavailable', 'There is no model to serve yet.')
   }
 

@@ -1,7 +1,7 @@
 import { Agent } from 'node:http'
 import { expect } from 'vitest'
 import { ERROR_CODES } from '../../src/core/errors.ts'
-import { enginePids } from './engine-pids.ts'
+import { engineProcess, exists } from './engine-process.ts'
 import type { Inspector } from './inspector.ts'
 import { residentBytes } from './memory.ts'
 import { type MutatedRequest, mutatedRequest, ROUTES } from './mutated-requests.ts'
@@ -174,8 +174,8 @@ export async function expectUnharmed(
   inspector: Inspector,
   load: () => Promise<BadInputReport>,
 ): Promise<void> {
-  const pids = enginePids(server, 'tiny')
-  const engineBytes = residentBytes(pids.at(-1) ?? -1)
+  const engine = await engineProcess(server, 'tiny')
+  const engineBytes = residentBytes(engine)
   const bytes = await inspector.bytesInUse()
   const report = await load()
   expect.soft(report.problems.join('\n\n')).toBe('')

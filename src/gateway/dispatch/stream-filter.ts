@@ -26,6 +26,8 @@ export class StreamFilter {
 
   /** The bytes to send on; empty when there are none yet. */
   push(chunk: Buffer): Buffer {
+    // Mostly a chunk is one or more whole events with nothing to look into: no cutting, no copying.
+    if (!this.rewrite && this.splitter.atStart && this.passes(chunk)) return chunk
     const events = this.splitter.push(chunk)
     if (!events) {
       this.failure = new HelixError(
@@ -34,7 +36,6 @@ export class StreamFilter {
       )
       return EMPTY
     }
-    if (!this.rewrite && events.length === 1 && events[0] && this.passes(events[0])) return events[0]
     const out: Buffer[] = []
     for (const event of events) {
       if (this.done || this.failure) break
@@ -48,14 +49,17 @@ export class StreamFilter {
     return this.tally.total()
   }
 
-  /** Whether an event can go on as it is: it is a chunk, and carries neither usage nor an error. */
-  private passes(event: Buffer): boolean {
-    // `data: {"choices"` and `data: {"id"` are all that engines send for tokens; anything else is looked into.
-    if (event[6] !== OPENING_BRACE || event.at(-3) !== CLOSING_BRACE) return false
-    if (event.indexOf('"usage":{') >= 0 || event.indexOf('"usage": {') >= 0) return false
-    if (event.indexOf('"error"') >= 0) return false
-    if (!this.head) this.head = parseChunk(event)
-    return this.head !== undefined
+  /** Whether bytes can go on as they are: whole events with JSON, none with usage, an error or the end. */
+  private passes(bytes: Buffer): boolean {
+    const { length } = bytes
+    if (bytes[6] !== OPENING_BRACE || bytes[length - 3] !== CLOSING_BRACE) return false
+    if (bytes[length - 2] !== NEWLINE || bytes[length - 1] !== NEWLINE || this.done || this.failure)
+      return false
+    // Inside of strings the quotes of these would be escaped.
+    if (bytes.includes('"usage":{') || bytes.includes('"usage": {')) return false
+    if (bytes.includes('"error"') || bytes.includes('\ndata: [')) return false
+    if (this.exchange.includeUsage && !this.head) this.head = parseChunk(firstEvent(bytes))
+    return true
   }
 
   private looked(event: Buffer): string[] {
@@ -106,8 +110,13 @@ export class StreamFilter {
 }
 
 const EMPTY = Buffer.alloc(0)
+const NEWLINE = 10
 const OPENING_BRACE = 123
 const CLOSING_BRACE = 125
+
+function firstEvent(bytes: Buffer): Buffer {
+  return bytes.subarray(0, bytes.indexOf('\n\n') + 2)
+}
 
 function parseChunk(event: Buffer): Answer | undefined {
   try {

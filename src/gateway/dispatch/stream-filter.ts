@@ -51,13 +51,9 @@ export class StreamFilter {
 
   /** Whether bytes can go on as they are: whole events with JSON, none with usage, an error or the end. */
   private passes(bytes: Buffer): boolean {
-    const { length } = bytes
-    if (bytes[6] !== OPENING_BRACE || bytes[length - 3] !== CLOSING_BRACE) return false
-    if (bytes[length - 2] !== NEWLINE || bytes[length - 1] !== NEWLINE || this.done || this.failure)
-      return false
+    if (this.done || this.failure || !isWholeChunks(bytes)) return false
     // Inside of strings the quotes of these would be escaped.
-    if (bytes.includes('"usage":{') || bytes.includes('"usage": {')) return false
-    if (bytes.includes('"error"') || bytes.includes('\ndata: [')) return false
+    if (bytes.includes('"usage":{') || bytes.includes('"usage": {') || bytes.includes('"error"')) return false
     if (this.exchange.includeUsage && !this.head) this.head = parseChunk(firstEvent(bytes))
     return true
   }
@@ -111,8 +107,20 @@ export class StreamFilter {
 
 const EMPTY = Buffer.alloc(0)
 const NEWLINE = 10
+const LETTER_D = 100
 const OPENING_BRACE = 123
 const CLOSING_BRACE = 125
+
+/** Whether all of it is events of one line, each `data: {` to `}`. */
+function isWholeChunks(bytes: Buffer): boolean {
+  for (let start = 0; start < bytes.length; ) {
+    const end = bytes.indexOf(NEWLINE, start)
+    if (end < 0 || bytes[start + 6] !== OPENING_BRACE || bytes[end - 1] !== CLOSING_BRACE) return false
+    if (bytes[start] !== LETTER_D || bytes[end + 1] !== NEWLINE) return false
+    start = end + 2
+  }
+  return true
+}
 
 function firstEvent(bytes: Buffer): Buffer {
   return bytes.subarray(0, bytes.indexOf('\n\n') + 2)

@@ -36,6 +36,8 @@ export function post(
     })
     request.on('error', reject)
     request.on('response', (response) => {
+      // The server may have answered before it has read everything: that it then closes is no failure.
+      request.off('error', reject).on('error', () => {})
       const { statusCode: status = 0, headers } = response
       let text = ''
       response.setEncoding('utf8').on('data', (chunk: string) => {
@@ -75,27 +77,34 @@ export interface RawExchange {
 
 /** Sends bytes as they are, and listens until the connection is closed or the time is over. */
 export function exchangeRaw(origin: string, bytes: string | Buffer, waitMs = 3_000): Promise<RawExchange> {
-  return listenRaw(origin, waitMs, (socket) => void socket.write(bytes))
+  return listenRaw(origin, { waitMs, keepsItsEnd: false }, (socket) => void socket.write(bytes))
 }
 
-/** Sends the first bytes, then one more at each beat, as a client that wants to hold a connection does. */
+/**
+ * Sends the first bytes, then more at each beat, as a client does that wants to hold a connection: it goes on when the
+ * other side has said goodbye, until the connection is really gone.
+ */
 export function drip(
   origin: string,
   { first, next, beatMs }: { readonly first: string; readonly next: () => string; readonly beatMs: number },
   waitMs: number,
 ): Promise<RawExchange> {
-  return listenRaw(origin, waitMs, (socket) => {
+  return listenRaw(origin, { waitMs, keepsItsEnd: true }, (socket) => {
     socket.write(first)
     const timer = setInterval(() => socket.writable && socket.write(next()), beatMs)
     socket.once('close', () => clearInterval(timer))
   })
 }
 
-function listenRaw(origin: string, waitMs: number, speak: (socket: Socket) => void): Promise<RawExchange> {
+function listenRaw(
+  origin: string,
+  { waitMs, keepsItsEnd }: { readonly waitMs: number; readonly keepsItsEnd: boolean },
+  speak: (socket: Socket) => void,
+): Promise<RawExchange> {
   const { hostname, port } = new URL(origin)
   return new Promise((resolve) => {
     const startedMs = performance.now()
-    const socket = connect(Number(port), hostname)
+    const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: keepsItsEnd })
     let text = ''
     const settle = (closed: boolean) => {
       clearTimeout(timer)
@@ -108,7 +117,7 @@ function listenRaw(origin: string, waitMs: number, speak: (socket: Socket) => vo
     })
     // Writing to what was just closed is an error too, and means the same.
     socket.on('error', () => settle(true))
-    socket.on('end', () => settle(true))
+    if (!keepsItsEnd) socket.on('end', () => settle(true))
     socket.on('close', () => settle(true))
     socket.on('connect', () => speak(socket))
   })

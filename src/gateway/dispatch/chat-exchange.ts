@@ -4,7 +4,7 @@ import { HelixError } from '../../core/errors.ts'
 import { chatCollector } from './collector.ts'
 import type { Answer, Exchange } from './exchange.ts'
 import { ForcedToolCalls, forcedToolsSchema } from './forced-tools.ts'
-import { given, samplingBody } from './sampling.ts'
+import { checkChoices, given, samplingBody } from './sampling.ts'
 
 /** How a chat completion is asked of an engine, and what of its answer has to be mended. */
 export function chatExchange(request: ChatRequest): Exchange {
@@ -34,15 +34,7 @@ function schemaParamOf(request: ChatRequest): string | undefined {
 }
 
 function chatBody(request: ChatRequest, replica: Replica, stream: boolean): Answer {
-  if (replica.engine === 'llama-server' && (request.n ?? 1) > replica.slots) {
-    throw new HelixError(
-      'invalid_value',
-      `Invalid value: 'n': this model makes at most ${replica.slots} choices.`,
-      {
-        param: 'n',
-      },
-    )
-  }
+  checkChoices(request.n ?? 1, replica)
   return {
     model: replica.engineModel,
     messages: request.messages.map(messageBody),

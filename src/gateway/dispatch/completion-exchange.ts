@@ -1,9 +1,8 @@
 import { type CompletionRequest, promptCount } from '../../contracts/openai/completions.ts'
 import type { Replica } from '../../contracts/pool.ts'
-import { HelixError } from '../../core/errors.ts'
 import { textCollector } from './collector.ts'
 import type { Answer, Exchange } from './exchange.ts'
-import { checkTokens, given, samplingBody } from './sampling.ts'
+import { checkChoices, checkTokens, given, samplingBody } from './sampling.ts'
 import { TextLogprobs } from './text-logprobs.ts'
 
 /** How a text completion is asked of an engine, and what of its answer has to be mended. */
@@ -31,16 +30,7 @@ export function completionExchange(request: CompletionRequest): Exchange {
 }
 
 function completionBody(request: CompletionRequest, replica: Replica, stream: boolean): Answer {
-  const choicesPerPrompt = request.n ?? 1
-  if (replica.engine === 'llama-server' && choicesPerPrompt > replica.slots) {
-    throw new HelixError(
-      'invalid_value',
-      `Invalid value: 'n': this model makes at most ${replica.slots} choices.`,
-      {
-        param: 'n',
-      },
-    )
-  }
+  checkChoices(request.n ?? 1, replica)
   checkTokens(tokensOf(request.prompt), replica, 'prompt')
   return {
     model: replica.engineModel,

@@ -45,6 +45,13 @@ function knownTokens(
   return biases
 }
 
+/** @throws HelixError `invalid_value`: llama-server makes no more choices of one prompt than it has slots */
+export function checkChoices(choices: number, replica: Replica): void {
+  if (replica.engine !== 'llama-server' || choices <= replica.slots) return
+  const text = `Invalid value: 'n': this model makes at most ${replica.slots} choices.`
+  throw new HelixError('invalid_value', text, { param: 'n' })
+}
+
 /** @throws HelixError `invalid_value`: a token number beyond the vocabulary must not reach native code */
 export function checkTokens(tokens: readonly number[], replica: Replica, param: string): void {
   const size = replica.vocabularySize

@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { Agent } from 'node:http'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { ERROR_CODES } from '../../../src/core/errors.ts'
 import { GatewayBench } from '../../support/gateway-bench.ts'
 import { drip, exchangeRaw, post, type RawExchange } from '../../support/raw-client.ts'
@@ -179,10 +180,13 @@ describe('a body', () => {
 
   test('that is too large is told so, also to a client that sends all of it before it listens', async () => {
     const large = Buffer.alloc(20 * 2 ** 20, ' ')
+    const agent = new Agent({ keepAlive: true })
+    onTestFinished(() => agent.destroy())
     for (let time = 0; time < 5; time++) {
       const answer = await post(`${bench.server.url}/chat/completions`, {
         headers: { authorization: `Bearer ${bench.server.apiKey}` },
         body: large,
+        agent,
       })
       expect(bench.failureOf(answer)).toEqual({ status: 413, code: 'request_too_large' })
     }

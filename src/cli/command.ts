@@ -1,18 +1,16 @@
 import { Command } from 'commander'
 import { loadSettings, type Settings } from '../config/load.ts'
 import { type Places, placesOf } from '../config/places.ts'
-import type { Logger } from '../core/log.ts'
 import { ControlClient } from './control-client.ts'
-import { createLogger } from './logger.ts'
+import { createLogs, type Logs } from './logger.ts'
 import { type Output, reportFailure, terminalOutput } from './output.ts'
 
 /** What a command works with, from its common options. */
-export interface CommandContext {
+export interface CommandContext extends Logs {
   readonly settings: Settings
   readonly places: Places
   readonly control: ControlClient
   readonly output: Output
-  readonly log: Logger
   readonly json: boolean
   /** Aborts at the first Ctrl-C. */
   readonly signal: AbortSignal
@@ -54,7 +52,7 @@ export async function runCommand(
       places,
       control: new ControlClient(places.controlSocket),
       output: terminalOutput(json),
-      log: createLogger(settings.config.log),
+      ...createLogs(settings.config.log),
       json,
       signal: interrupt.signal,
     }

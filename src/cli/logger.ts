@@ -3,29 +3,37 @@ import type { Config } from '../config/schema.ts'
 import type { LogFields, Logger } from '../core/log.ts'
 
 /**
- * JSON lines go out in batches, at the latest after a fifth of a second and when the program ends: a write for every
- * request costs a tenth of the gateway's time. Whoever reads too slowly loses lines instead of stopping the service.
+ * The access log goes out in batches, at the latest after a fifth of a second and when the program ends: a write for
+ * every request costs a tenth of the gateway's time. Whoever reads it too slowly loses lines instead of stopping the
+ * service.
  */
 const BUFFERED = { fd: 2, sync: false, minLength: 4_096, periodicFlush: 200, maxLength: 8 * 2 ** 20 } as const
 
-/** The program's log, on standard error: JSON lines, or short text where a person watches. */
-export function createLogger(config: Config['log']): Logger {
+export interface Logs {
+  readonly log: Logger
+  /** One line per request. */
+  readonly accessLog: Logger
+}
+
+/** The program's logs, on standard error: JSON lines, or short text where a person watches. */
+export function createLogs(config: Config['log']): Logs {
   const text = config.format === 'text' || (config.format === 'auto' && process.stderr.isTTY)
-  const destination = text
-    ? { write: (line: string) => void process.stderr.write(textLine(line)) }
-    : pino.destination(BUFFERED)
-  return wrap(
-    pino(
-      {
-        level: config.level,
-        base: null,
-        messageKey: 'event',
-        timestamp: pino.stdTimeFunctions.isoTime,
-        formatters: { level: (level) => ({ level }) },
-      },
-      destination,
-    ),
-  )
+  const terminal = { write: (line: string) => void process.stderr.write(textLine(line)) }
+  return {
+    log: createLogger(config, text ? terminal : pino.destination(2)),
+    accessLog: createLogger(config, text ? terminal : pino.destination(BUFFERED)),
+  }
+}
+
+function createLogger({ level }: Config['log'], destination: pino.DestinationStream): Logger {
+  const options: pino.LoggerOptions = {
+    level,
+    base: null,
+    messageKey: 'event',
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label) => ({ level: label }) },
+  }
+  return wrap(pino(options, destination))
 }
 
 function wrap(log: pino.Logger): Logger {

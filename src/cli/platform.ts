@@ -29,6 +29,7 @@ export interface Platform {
 export interface PlatformOptions {
   readonly settings: Settings
   readonly log: Logger
+  readonly accessLog: Logger
   /** Finds or builds the engine; called when the first model needs it. */
   readonly engine: (places: Places) => Promise<LlamaEngine>
   readonly version: string
@@ -38,7 +39,8 @@ export interface PlatformOptions {
  * All roles in one process: every service gets the others as clients and knows no more of them.
  * @throws HelixError when a part cannot start; what had started is stopped again
  */
-export async function startPlatform({ settings, log, engine, version }: PlatformOptions): Promise<Platform> {
+export async function startPlatform(options: PlatformOptions): Promise<Platform> {
+  const { settings, log, accessLog, engine, version } = options
   const { config } = settings
   const places = placesOf(settings.home, config)
   makePlaces(places)
@@ -74,6 +76,7 @@ export async function startPlatform({ settings, log, engine, version }: Platform
       clock: systemClock,
       random: systemRandom,
       log,
+      accessLog,
     })
     lifecycle.add('gateway', () => gateway.stop())
     return { auth: auth.auth, pool: running.pool, gateway, store, places, stop: () => lifecycle.stop() }

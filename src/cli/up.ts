@@ -27,13 +27,14 @@ export function upCommand(version: string): Command {
 }
 
 async function up(context: CommandContext, version: string): Promise<number> {
-  const { settings, log } = context
+  const { settings, log, accessLog } = context
   const stopping = stopSignal()
   const progress = progressBar()
   const work: LongWork = { onProgress: progress.onProgress, signal: stopping.signal }
   const platform = await startPlatform({
     settings,
     log,
+    accessLog,
     version,
     engine: (places) => ensureLlamaServer(engineOptions(settings, places, { log, ...work })),
   })

@@ -155,7 +155,7 @@ function launch(options: StartOptions, socket: LlamaSocket): EngineProcess {
 /** The shell sets the bound and becomes the engine: same process, same id. */
 function boundedCommand(memoryMaxBytes: number | undefined, command: readonly string[]): string[] {
   const bound = memoryMaxBytes === undefined ? '' : `ulimit -d ${Math.ceil(memoryMaxBytes / 1024)} && `
-  return ['-c', `${bound}exec "$@"`, 'sh', ...command]
+  return ['-c', `unset PWD OLDPWD; ${bound}exec "$@"`, 'sh', ...command]
 }
 
 /** An engine that nobody guards could outlive us: it is not left running. */

@@ -30,24 +30,28 @@ export interface AppParts {
   readonly drain: Drain
   readonly readiness: ReadinessChecks
   readonly log: Logger
+  readonly accessLog: Logger
   readonly random: Random
   /** Names this gateway in `x-helixflow-instance`. */
   readonly instance: string
   readonly bodyLimitBytes: number
 }
 
+const BODY_TIMEOUT_MS = 15_000
+
 /** The whole way of a request on one screen: observe, drain, authenticate, route. */
 export function buildApp(parts: AppParts): FastifyInstance {
   const { keys, dispatch, pool, drain, readiness, log, random } = parts
   const app = Fastify({
     bodyLimit: parts.bodyLimitBytes,
+    // Against clients that drip their headers or their body.
+    requestTimeout: BODY_TIMEOUT_MS,
     genReqId: makeRequestId,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 512 },
-    // Against clients that drip their headers or their body.
     http: {
       headersTimeout: 5_000,
-      requestTimeout: 15_000,
+      requestTimeout: BODY_TIMEOUT_MS,
       connectionsCheckingInterval: 1_000,
       maxHeaderSize: 16_384,
     },
@@ -62,9 +66,10 @@ export function buildApp(parts: AppParts): FastifyInstance {
 
   app.addHook('onRequest', (request, reply, done) => {
     reply.headers({ 'x-request-id': request.id, 'x-helixflow-instance': parts.instance })
-    done()
+    // We are no proxy: an address with a host in it is somebody else's.
+    done(request.raw.url?.startsWith('/') ? undefined : new HelixError('unknown_url', 'Send the path alone.'))
   })
-  app.addHook('onRequest', accessLog(log))
+  app.addHook('onRequest', accessLog(parts.accessLog))
 
   app.get('/livez', livez())
   app.get('/readyz', readyz(readiness))

@@ -28,6 +28,8 @@ export interface GatewayParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger
+  /** One line per request. */
+  readonly accessLog: Logger
 }
 
 export interface Gateway {
@@ -70,6 +72,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     drain,
     readiness: { drain, database: parts.databaseProblem, pool },
     log,
+    accessLog: parts.accessLog,
     random,
     instance: parts.instance,
     bodyLimitBytes: config.bodyLimit,

@@ -177,7 +177,7 @@ test('without a model the server runs, says why it is not ready, and becomes rea
   expect((await fetch(`${server.origin}/livez`)).status).toBe(200)
   const pulled = await helixflow(server, 'models', 'pull', await tinyModel(), '--name', 'mine', '--json')
   expect(JSON.parse(pulled.out)).toMatchObject({ name: 'mine' })
-  expect((await fetch(`${server.origin}/readyz`)).status).toBe(200)
+  await expect.poll(readiness, { timeout: 15_000 }).toMatchObject({ status: 'ready' })
   expect((await ask(server, { model: 'mine' })).status).toBe(200)
 })
 

@@ -20,10 +20,19 @@ const userContent = z.union([
     .max(4_096),
 ])
 
+function isJson(value: string): boolean {
+  try {
+    JSON.parse(value)
+    return true
+  } catch {
+    return false
+  }
+}
+
 const toolCall = z.strictObject({
   id: text.max(256),
   type: z.literal('function'),
-  function: z.strictObject({ name: functionName, arguments: text }),
+  function: z.strictObject({ name: functionName, arguments: text.refine(isJson, 'must be JSON') }),
 })
 
 const message = z.discriminatedUnion('role', [

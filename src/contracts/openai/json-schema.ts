@@ -6,6 +6,8 @@ const DEPTH_MAX = 32
 const NODES_MAX = 5_000
 const REPEATS_MAX = 2_000
 const PATTERN_LENGTH_MAX = 256
+const OPTIONAL_MAX = 64
+const REPEAT_CHARACTERS = '*+?{'
 const STRING_LENGTH_MAX = 65_536
 
 const REPEAT_KEYWORDS = new Set([
@@ -28,8 +30,8 @@ export function schemaProblem(schema: unknown): string | undefined {
     if (typeof value === 'string') return stringProblem(value)
     if (typeof value !== 'object' || value === null) return undefined
     if (Array.isArray(value)) return firstProblem(value, (item) => visit(item, depth + 1))
-    const range = rangeProblem(value)
-    if (range) return range
+    const problem = rangeProblem(value) ?? optionsProblem(value)
+    if (problem) return problem
     return firstProblem(
       Object.entries(value),
       ([key, item]) => keywordProblem(key, item) ?? visit(item, depth + 1),
@@ -86,6 +88,33 @@ function rangeProblem(schema: object): string | undefined {
   return bad && `${bad[0]} is larger than ${bad[1]}`
 }
 
+/** The properties that may be left out stand in a grammar in every combination of what follows what. */
+function optionsProblem(schema: object): string | undefined {
+  const { properties, required } = schema as { properties?: unknown; required?: unknown }
+  if (typeof properties !== 'object' || properties === null) return undefined
+  const needed = new Set(Array.isArray(required) ? required : [])
+  const optional = Object.keys(properties).filter((name) => !needed.has(name)).length
+  return optional > OPTIONAL_MAX
+    ? `an object has more than ${OPTIONAL_MAX} properties that are not required`
+    : undefined
+}
+
+/** A repeat of a repeat can match one text in exponentially many ways, and a grammar follows them all. */
+function repeatsNest(pattern: string): boolean {
+  const open: boolean[] = [false]
+  for (let at = 0; at < pattern.length; at++) {
+    const character = pattern[at] ?? ''
+    if (character === '\\') at++
+    else if (character === '(') open.push(false)
+    else if (character === ')') {
+      const repeatsInside = open.pop() ?? false
+      if (repeatsInside && REPEAT_CHARACTERS.includes(pattern[at + 1] ?? ' ')) return true
+      if (repeatsInside) open[open.length - 1] = true
+    } else if (REPEAT_CHARACTERS.includes(character)) open[open.length - 1] = true
+  }
+  return false
+}
+
 /** The counted repeats of a pattern multiply when they are nested; their product bounds the grammar. */
 function patternProblem(pattern: string): string | undefined {
   if (pattern.length > PATTERN_LENGTH_MAX) return `pattern is longer than ${PATTERN_LENGTH_MAX}`
@@ -94,6 +123,7 @@ function patternProblem(pattern: string): string | undefined {
     if (high !== '' && Number(low) > Number(high)) return 'a counted repeat of pattern is upside down'
     product *= Math.max(1, Number(low), Number(high))
   }
+  if (repeatsNest(pattern)) return 'pattern repeats something that holds a repeat'
   return product > REPEATS_MAX
     ? `the counted repeats of pattern multiply to more than ${REPEATS_MAX}`
     : undefined

@@ -144,6 +144,13 @@ describe('a JSON schema', () => {
     ['many repeats', { type: 'array', maxItems: 1e9 }, 'maxItems'],
     ['negative repeats', { type: 'string', minLength: -1 }, 'minLength'],
     ['nested counted patterns', { type: 'string', pattern: '^((a{100}){100})$' }, 'multiply'],
+    ['nested repeats in a pattern', { type: 'string', pattern: '^(a+)+$' }, 'holds a repeat'],
+    ['upside down', { type: 'string', minLength: 5, maxLength: 1 }, 'larger than'],
+    [
+      'of very many optional properties',
+      { properties: Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`p${i}`, {}])) },
+      'not required',
+    ],
     ['a long pattern', { type: 'string', pattern: 'a'.repeat(300) }, 'longer'],
     ['a reference to elsewhere', { $ref: 'https://example.com/s.json' }, '$ref'],
     ['a lone surrogate', { const: '\udc00' }, 'Unicode'],

@@ -41,6 +41,8 @@ export interface Settlement {
 const LOST_ENGINES_MAX = 1
 const ATTEMPTS_MAX = 6
 
+const COLLECTED_BYTES_MAX = 64 * 2 ** 20
+
 const ONE_WRITE_BYTES_MAX = 16 * 1024
 const UNREAD_BYTES_MAX = 64 * 1024
 const UNREAD_TIMEOUT_MS = 30_000
@@ -120,12 +122,14 @@ export class Dispatch {
           : await this.whole(exchange, lease, caller, signal)
         if (!('kind' in result)) return result
         if (result.kind !== 'unanswered') throw failureOf(result, exchange, lease, signal)
-        const { id } = lease.replica
+        const { id, engine } = lease.replica
+        if (engine === 'upstream' && attempt > 1) throw unansweredError(lease, result.cause)
         // The first reset may only be an idle connection that the engine had closed; after a second it is passed over.
-        if (result.refused || lostEngines.has(id)) this.options.router.suspect(id)
+        const isDown = result.refused || lostEngines.has(id)
+        if (isDown && engine === 'llama-server') this.options.router.suspect(id)
         if (!result.refused) lostEngines.add(id)
-        if (lostEngines.size > LOST_ENGINES_MAX || attempt >= ATTEMPTS_MAX)
-          throw unansweredError(lease, result.cause)
+        const givesUp = lostEngines.size > LOST_ENGINES_MAX || attempt >= ATTEMPTS_MAX
+        if (givesUp) throw unansweredError(lease, result.cause)
       } finally {
         lease.release()
       }
@@ -178,6 +182,7 @@ export class Dispatch {
     if (exchange.collect) return this.collected(exchange, lease, caller, signal)
     const result = await relayWhole(this.request(exchange, lease, false, signal))
     if (result.kind !== 'complete') return result
+    if (lease.replica.engine === 'upstream') checkWhole(result.body)
     const tally = new UsageTally()
     tally.add(findUsage(result.body), 0)
     const rewrite = exchange.rewrite?.(lease.replica)
@@ -274,6 +279,14 @@ function sendWhole({ response, headers }: Caller, exchange: Exchange, body: Buff
     response.setTimeout(UNREAD_TIMEOUT_MS, () => response.destroy())
 }
 
+/** Another's server is not to be trusted with the form of its answers. @throws HelixError `upstream_invalid_response` */
+function checkWhole(body: Buffer): void {
+  const answer: unknown = parseAnswer(body)
+  const fields = typeof answer === 'object' && answer !== null ? (answer as Answer) : {}
+  if (Array.isArray(fields['choices']) || Array.isArray(fields['data'])) return
+  throw new HelixError('upstream_invalid_response', 'The upstream server sent something that is no answer.')
+}
+
 function parseAnswer(body: Buffer): Answer {
   try {
     return JSON.parse(body.toString('utf8')) as Answer
@@ -286,8 +299,13 @@ function parseAnswer(body: Buffer): Answer {
 
 function collectingSink(collector: Collector): Sink {
   const splitter = new EventSplitter(Number.POSITIVE_INFINITY)
+  let collectedBytes = 0
   return {
     write: (bytes) => {
+      collectedBytes += bytes.length
+      if (collectedBytes > COLLECTED_BYTES_MAX) {
+        throw new HelixError('upstream_invalid_response', 'The answer of the engine is too large.')
+      }
       for (const event of splitter.push(bytes) ?? []) {
         const data = eventData(event)
         if (data?.startsWith('{')) collector.add(JSON.parse(data) as Answer)

@@ -36,6 +36,8 @@ export type RelayResult =
   | { readonly kind: 'aborted' }
 
 const DENIAL_BYTES_MAX = 64 * 1024
+const DENIAL_WAIT_MS = 1_000
+const DENIED = new HelixError('upstream_invalid_response', 'The engine refused the request.')
 const WHOLE_BYTES_MAX = 256 * 2 ** 20
 
 /** Sends a request to an engine and its event stream, through the filter, to the sink. */
@@ -69,6 +71,15 @@ function relay(
   })
 }
 
+type AnswerHeaders = Readonly<Record<string, string | string[] | undefined>>
+
+function encodingProblem(headers: AnswerHeaders): string | undefined {
+  const encoding = headers['content-encoding']
+  return encoding === undefined || encoding === 'identity'
+    ? undefined
+    : 'The engine compressed its answer unasked.'
+}
+
 /** What both kinds of answer have in common: starting, denial, abort and failure. */
 abstract class Receiver implements Dispatcher.DispatchHandler {
   private started = false
@@ -85,6 +96,8 @@ abstract class Receiver implements Dispatcher.DispatchHandler {
 
   protected abstract receive(chunk: Buffer, controller: Dispatcher.DispatchController): void
   protected abstract complete(): RelayResult
+  /** Why an answer with these headers is not what was asked for; undefined when it is. */
+  protected abstract unfit(headers: AnswerHeaders): string | undefined
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.controller = controller
@@ -93,16 +106,18 @@ abstract class Receiver implements Dispatcher.DispatchHandler {
     if (signal.aborted) this.onAbort()
   }
 
-  onResponseStart(
-    _controller: Dispatcher.DispatchController,
-    status: number,
-    headers: Readonly<Record<string, string | string[] | undefined>>,
-  ): void {
+  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: AnswerHeaders): void {
     if (status < 200) return
     this.started = true
     const retryAfter = headers['retry-after']
-    if (status !== 200)
-      this.denial = { status, retryAfter: typeof retryAfter === 'string' ? retryAfter : undefined }
+    if (status === 200) {
+      const problem = this.unfit(headers)
+      if (problem) controller.abort(new HelixError('upstream_invalid_response', problem))
+      return
+    }
+    this.denial = { status, retryAfter: typeof retryAfter === 'string' ? retryAfter : undefined }
+    // What it says is of use, but not worth waiting for.
+    setTimeout(() => controller.abort(DENIED), DENIAL_WAIT_MS).unref()
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -115,7 +130,8 @@ abstract class Receiver implements Dispatcher.DispatchHandler {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, cause: Error): void {
-    if (this.request.signal.aborted) this.finish({ kind: 'aborted' })
+    if (this.denial) this.finish({ kind: 'denied', ...this.denial, body: this.body() })
+    else if (this.request.signal.aborted) this.finish({ kind: 'aborted' })
     else if (cause instanceof HelixError) this.finish({ kind: 'broken', error: cause })
     else if (isTimeout(cause)) this.finish({ kind: 'broken', error: timeoutError(this.started, cause) })
     else if (this.started) this.finish({ kind: 'broken', error: brokenError(cause) })
@@ -136,13 +152,17 @@ abstract class Receiver implements Dispatcher.DispatchHandler {
     return this.kept.length === 1 && this.kept[0] ? this.kept[0] : Buffer.concat(this.kept)
   }
 
-  private finish(result: RelayResult): void {
+  protected finish(result: RelayResult): void {
     this.request.signal.removeEventListener('abort', this.onAbort)
     this.settle(result)
   }
 }
 
 class WholeReceiver extends Receiver {
+  protected unfit(headers: AnswerHeaders): string | undefined {
+    return encodingProblem(headers)
+  }
+
   protected receive(chunk: Buffer): void {
     this.keep(chunk)
   }
@@ -162,10 +182,17 @@ class StreamReceiver extends Receiver {
     super(request, settle)
   }
 
+  protected unfit(headers: AnswerHeaders): string | undefined {
+    if (String(headers['content-type']).startsWith('text/event-stream')) return encodingProblem(headers)
+    return 'The engine did not answer with an event stream.'
+  }
+
   protected receive(chunk: Buffer, controller: Dispatcher.DispatchController): void {
     const bytes = this.filter.push(chunk)
     const takesMore = bytes.length === 0 || this.sink.write(bytes)
     if (this.filter.failure) controller.abort(this.filter.failure)
+    // Complete is complete, also when the connection lingers or breaks after it.
+    else if (this.filter.done) this.finish(this.complete())
     else if (!takesMore) this.pause(controller)
   }
 

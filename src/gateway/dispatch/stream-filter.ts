@@ -54,13 +54,13 @@ export class StreamFilter {
     if (this.done || this.failure || !isWholeChunks(bytes)) return false
     // Inside of strings the quotes of these would be escaped.
     if (bytes.includes('"usage":{') || bytes.includes('"usage": {') || bytes.includes('"error"')) return false
-    if (this.exchange.includeUsage && !this.head) this.head = parseChunk(firstEvent(bytes))
-    return true
+    this.head ??= parseChunk(firstEvent(bytes))
+    return this.head !== undefined
   }
 
   private looked(event: Buffer): string[] {
     const data = eventData(event)
-    if (data === undefined) return [event.toString('utf8')]
+    if (data === undefined) return isSilent(event) ? [event.toString('utf8')] : this.invalid()
     if (data === '[DONE]') return this.end()
     const chunk = parseChunk(event)
     // llama-server opens the stream of a completion with `data: null`.
@@ -110,6 +110,14 @@ const NEWLINE = 10
 const LETTER_D = 100
 const OPENING_BRACE = 123
 const CLOSING_BRACE = 125
+
+/** Whether an event without data is one at all: comments, and fields that clients skip. */
+function isSilent(event: Buffer): boolean {
+  return event
+    .toString('utf8')
+    .split(/\r?\n/)
+    .every((line) => line === '' || /^(:|event:|id:|retry:)/.test(line))
+}
 
 /** Whether all of it is events of one line, each `data: {` to `}`. */
 function isWholeChunks(bytes: Buffer): boolean {

@@ -5,7 +5,7 @@ import type { Random } from '../../core/random.ts'
 
 /** No client may be told to sleep longer: some SDKs obey without a bound. */
 const RETRY_AFTER_MAX_MS = 60_000
-const CLOSING_CODES = new Set(['request_too_large', 'server_draining', 'headers_too_large'])
+const CLOSING_CODES = new Set(['server_draining', 'headers_too_large'])
 
 /**
  * The headers that a failure carries beside its body. An OpenAI SDK resends 408, 409, 429 and 5xx by itself, unless
@@ -35,6 +35,12 @@ export function errorReply(log: Logger, random: Random) {
       log.error('request failed', { request: request.id, cause: error.message })
     if (reply.raw.headersSent || reply.raw.destroyed) return reply.raw.destroy()
     request.failure = error
+    // A client that is still sending would lose the answer with the connection: what it sends is read and dropped.
+    // Of unknown length it may never end: then the connection is closed.
+    if (error.code === 'request_too_large' && request.headers['content-length'] !== undefined) {
+      reply.removeHeader('connection')
+      request.raw.resume()
+    }
     return reply.code(error.status).headers(errorHeaders(error, random)).send(error.toBody())
   }
 }

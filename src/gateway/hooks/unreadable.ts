@@ -10,12 +10,17 @@ export function refuseUnreadable(error: NodeJS.ErrnoException, socket: Socket): 
   }
   const failure = toFailure(error.code)
   const body = JSON.stringify(failure.toBody())
+  // It may go on sending: what comes is dropped for a moment, so that it can read this, then the connection goes.
+  socket.resume()
+  setTimeout(() => socket.destroy(), LINGER_MS).unref()
   socket.end(
     `HTTP/1.1 ${failure.status} ${REASONS[failure.code] ?? 'Bad Request'}\r\n` +
       `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
       `x-request-id: ${makeRequestId()}\r\nconnection: close\r\n\r\n${body}`,
   )
 }
+
+const LINGER_MS = 250
 
 const REASONS: Partial<Record<ErrorCode, string>> = {
   headers_too_large: 'Request Header Fields Too Large',

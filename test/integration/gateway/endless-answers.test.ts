@@ -75,6 +75,20 @@ describe('an answer without end', () => {
     expect(await growthBytes()).toBeLessThan(8 * MIB)
   })
 
+  test('in one long line costs no more time than its length', async () => {
+    bench.upstream.play((call) => {
+      call.response.writeHead(200, events)
+      void flood(call, 'x'.repeat(64 * 1_024), 300e6)
+    })
+    const cpuMs = async () => {
+      const { user, system } = await inspector.evaluate<NodeJS.CpuUsage>('process.cpuUsage()')
+      return (user + system) / 1_000
+    }
+    const beforeMs = await cpuMs()
+    expect(bench.failureOf(await bench.ask({ stream: true })).status).toBe(502)
+    expect((await cpuMs()) - beforeMs).toBeLessThan(600)
+  })
+
   test('in many events, for a caller who waits for the whole of several choices, is cut off', async () => {
     const sent: Promise<number>[] = []
     bench.upstream.play((call) => {
@@ -92,25 +106,29 @@ describe('an answer without end', () => {
 describe('callers that ask for a large stream and never read it', () => {
   const CALLERS = 20
 
-  /** Asks, and then does not read a byte. */
-  function askAndStall(): Promise<Socket> {
+  /** Asks, and then does not read a byte until told to. */
+  function askAndStall(): Promise<StalledCaller> {
     const { hostname, port } = new URL(bench.server.origin)
     const body = JSON.stringify({
       model: 'far',
       messages: [{ role: 'user', content: 'Hello' }],
       stream: true,
     })
-    return new Promise((resolve, reject) => {
-      const socket = connect({ host: hostname, port: Number(port) }, () => {
-        socket.pause()
-        socket.write(
-          `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${bench.server.apiKey}\r\n` +
-            `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
-          () => resolve(socket),
-        )
-      })
-      socket.on('error', reject)
-      onTestFinished(() => void socket.destroy())
+    const socket = connect({ host: hostname, port: Number(port) })
+    socket.pause()
+    let text = ''
+    socket.on('data', (chunk) => {
+      text += chunk.toString('latin1')
+    })
+    socket.on('error', () => {})
+    const ended = new Promise<string>((resolve) => socket.once('close', () => resolve(text)))
+    onTestFinished(() => void socket.destroy())
+    return new Promise((resolve) => {
+      socket.write(
+        `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${bench.server.apiKey}\r\n` +
+          `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+        () => resolve({ socket, ended }),
+      )
     })
   }
 
@@ -121,7 +139,7 @@ describe('callers that ask for a large stream and never read it', () => {
       sent.push(flood(call, chatEvent('x'.repeat(16 * 1_024)), 50e6))
     })
     const logBefore = bench.server.log().length
-    const sockets = await Promise.all(Array.from({ length: CALLERS }, askAndStall))
+    const callers = await Promise.all(Array.from({ length: CALLERS }, askAndStall))
     const lastCall = await bench.upstream.call(CALLERS)
     expect(await growthBytes(), 'bytes held for all of them').toBeLessThan(CALLERS * MIB)
     const closed = Promise.all(bench.upstream.calls.map((call) => call.closed))
@@ -141,7 +159,10 @@ describe('callers that ask for a large stream and never read it', () => {
       'the callers are cut',
     )
     expect(await growthBytes()).toBeLessThan(4 * MIB)
-    for (const socket of sockets) expect(await readToEnd(socket)).not.toContain('[DONE]')
+    for (const { socket, ended } of callers) {
+      socket.resume()
+      expect(await ended).not.toContain('[DONE]')
+    }
   })
 
   const events = { 'content-type': 'text/event-stream' }
@@ -159,14 +180,8 @@ async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((resolve) => setTimeout(resolve, 20))
 }
 
-function readToEnd(socket: Socket): Promise<string> {
-  return new Promise((resolve) => {
-    let text = ''
-    socket.removeAllListeners('error')
-    socket.on('error', () => resolve(text))
-    socket.on('close', () => resolve(text))
-    socket.on('data', (chunk) => {
-      text += chunk.toString('latin1')
-    })
-  })
+interface StalledCaller {
+  readonly socket: Socket
+  /** What it had been sent when the connection was gone. */
+  readonly ended: Promise<string>
 }

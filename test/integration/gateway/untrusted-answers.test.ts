@@ -171,9 +171,9 @@ describe('an event stream', () => {
     expect(bench.failureOf(await bench.ask({ stream: true })).status).toBe(502)
   })
 
+  // Later chunks that look whole pass as bytes: their JSON is the client's to read.
   test.each([
-    ['broken JSON', 'data: {"choices":[}\n\n'],
-    ['broken JSON that ends like a chunk', 'data: {"choices":[{]}\n\n'],
+    ['an event that is cut', 'data: {"choices":[\n\n'],
     ['a text', 'data: "text"\n\n'],
     ['HTML', '<html>\n\n'],
     ['an error', 'data: {"error":{"message":"overloaded"}}\n\n'],

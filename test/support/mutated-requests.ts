@@ -128,8 +128,8 @@ const MUTATIONS = {
       const item = pick(random, [0, 'a', null, {}] as const)
       place.holder[place.key] =
         random.uniform() < 0.5
-          ? Array.from({ length: WIDE }, () => item)
-          : Object.fromEntries(Array.from({ length: WIDE }, (_, at) => [`k${at}`, item]))
+          ? Array.from({ length: WIDE }, () => structuredClone(item))
+          : Object.fromEntries(Array.from({ length: WIDE }, (_, at) => [`k${at}`, structuredClone(item)]))
       return place.path
     },
   },
@@ -139,7 +139,7 @@ const MUTATIONS = {
       const texts = placesIn(root).filter(({ value }) => typeof value === 'string')
       const place = texts.length > 0 ? pick(random, texts) : pick(random, placesIn(root))
       const unit = pick(random, ['x', 'a b ', '\u0000', '😀', '\\"'])
-      place.holder[place.key] = unit.repeat(LONG / unit.length)
+      place.holder[place.key] = unit.repeat(LONG / (JSON.stringify(unit).length - 2))
       return place.path
     },
   },

@@ -123,8 +123,6 @@ function patternProblem(pattern: string): string | undefined {
     if (high !== '' && Number(low) > Number(high)) return 'a counted repeat of pattern is upside down'
     product *= Math.max(1, Number(low), Number(high))
   }
-  if (repeatsNest(pattern)) return 'pattern repeats something that holds a repeat'
-  return product > REPEATS_MAX
-    ? `the counted repeats of pattern multiply to more than ${REPEATS_MAX}`
-    : undefined
+  if (product > REPEATS_MAX) return `the counted repeats of pattern multiply to more than ${REPEATS_MAX}`
+  return repeatsNest(pattern) ? 'pattern repeats something that holds a repeat' : undefined
 }

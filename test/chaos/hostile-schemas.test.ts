@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { problemOf } from '../../support/bad-input.ts'
-import { engineProcess, exists } from '../../support/engine-process.ts'
-import { HOSTILE_SCHEMAS } from '../../support/hostile-schemas.ts'
-import { post } from '../../support/raw-client.ts'
-import { type Server, startServer } from '../../support/server.ts'
+import { problemOf } from '../support/bad-input.ts'
+import { engineProcess, exists } from '../support/engine-process.ts'
+import { HOSTILE_SCHEMAS } from '../support/hostile-schemas.ts'
+import { post } from '../support/raw-client.ts'
+import { type Server, startServer } from '../support/server.ts'
 
 /** The engine makes grammars in the loop that generates for everybody: nobody may hold that for long. */
 const ANSWER_MAX_MS = 2_000

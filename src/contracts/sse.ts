@@ -19,13 +19,23 @@ export function comment(text: string): string {
  */
 export class EventSplitter {
   private rest: Buffer | undefined
+  /** What came after `rest` without any line end; joined only when one comes, or a long line would cost its square. */
+  private tail: Buffer[] = []
+  private tailBytes = 0
 
   /** @param bytesMax an event may not be longer; a longer one is an answer that is no event stream */
   constructor(private readonly bytesMax: number) {}
 
   /** The events that this chunk completes; undefined when an event outgrows its bound. */
   push(chunk: Buffer): Buffer[] | undefined {
-    const bytes = this.rest ? Buffer.concat([this.rest, chunk]) : chunk
+    if (this.rest && !chunk.includes(NEWLINE)) {
+      this.tail.push(chunk)
+      this.tailBytes += chunk.length
+      return this.rest.length + this.tailBytes > this.bytesMax ? undefined : []
+    }
+    const bytes = this.rest ? Buffer.concat([this.rest, ...this.tail, chunk]) : chunk
+    this.tail = []
+    this.tailBytes = 0
     const events: Buffer[] = []
     let start = 0
     for (let end = endOfEvent(bytes, 0); end >= 0; end = endOfEvent(bytes, start)) {

@@ -15,8 +15,8 @@ export interface StartOptions {
   /** The processor that it may use; undefined: all. */
   readonly core?: number
   readonly environment?: Readonly<Record<string, string>>
-  /** File descriptor for its standard error; undefined: ours. */
-  readonly stderr?: number
+  /** A file descriptor, or nowhere; undefined: ours. */
+  readonly stderr?: number | 'ignore'
   /** Called when it has ended, however that came about. */
   readonly cleanUp?: () => void
 }

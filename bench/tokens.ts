@@ -121,6 +121,7 @@ async function startTwin(model: string, helixflowPid: number): Promise<Twin> {
       command,
       args,
       environment: original.environment,
+      stderr: 'ignore',
       cleanUp: () => rmSync(directory, { recursive: true, force: true }),
     },
     () => isHealthy(socketPath),

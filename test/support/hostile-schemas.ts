@@ -132,6 +132,15 @@ export const HOSTILE_SCHEMAS: readonly object[] = [
   { type: 'object', properties: keys(1_500, numbered, { type: 'integer' }) },
   { type: 'object', properties: keys(2_000, numbered, { type: 'null' }), additionalProperties: false },
   { type: 'object', properties: keys(1_000, numbered, { type: 'string', maxLength: 2_000 }) },
+  {
+    type: 'object',
+    properties: keys(1_000, numbered, { type: 'string', maxLength: 2_000 }),
+    required: Object.keys(keys(1_000, numbered, {})),
+  },
+  {
+    allOf: Array.from({ length: 30 }, (_, at) => ({ properties: keys(60, (each) => `a${at}b${each}`, {}) })),
+  },
+  { type: 'object', properties: { ['a'.repeat(2_000)]: {} }, additionalProperties: true },
   { type: 'object', properties: keys(800, (at) => 'a'.repeat(at % 60) + at, {}), additionalProperties: {} },
   { type: 'object', properties: { ['a'.repeat(60_000)]: {} }, additionalProperties: true },
   { $ref: '#/$defs/a', $defs: { a: { anyOf: [{ $ref: '#/$defs/a' }, { type: 'null' }] } } },

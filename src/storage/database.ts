@@ -34,12 +34,20 @@ export interface Queries {
   query<Row extends pg.QueryResultRow>(sql: string, values?: readonly unknown[]): Promise<readonly Row[]>
 }
 
+export interface TransactionOptions {
+  /** A statement without values that goes out together with `begin`, so that it costs no round trip. */
+  readonly prelude?: string | undefined
+}
+
 export interface Database extends Queries {
   /**
    * All of what `work` does or nothing. Its failure rolls back and is thrown.
    * @throws HelixError as `query`
    */
-  transaction<Result>(work: (transaction: Queries) => Promise<Result>): Promise<Result>
+  transaction<Result>(
+    work: (transaction: Queries) => Promise<Result>,
+    options?: TransactionOptions,
+  ): Promise<Result>
   /**
    * Hears what is sent to a channel, on a connection of its own that is opened again when it is lost. Resolves when
    * it hears. Returns what ends it.
@@ -97,9 +105,12 @@ class PooledDatabase implements Database {
     return this.withSession((session) => session.query<Row>(sql, values))
   }
 
-  transaction<Result>(work: (transaction: Queries) => Promise<Result>): Promise<Result> {
+  transaction<Result>(
+    work: (transaction: Queries) => Promise<Result>,
+    { prelude }: TransactionOptions = {},
+  ): Promise<Result> {
     return this.withSession(async (session) => {
-      await session.query('begin')
+      await session.query(prelude === undefined ? 'begin' : `begin; ${prelude}`)
       let result: Result
       try {
         result = await work(session)

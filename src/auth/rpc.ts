@@ -1,0 +1,83 @@
+import type { ConnectRouter, HandlerContext } from '@connectrpc/connect'
+import type { AuthClient, TokenIssuer } from '../contracts/auth.ts'
+import {
+  fromAdministerRequest,
+  fromIssueTokenRequest,
+  toIdentityMessage,
+  toTokensMessage,
+} from '../contracts/auth-messages.ts'
+import { AuthService } from '../contracts/gen/helixflow/v1/auth_pb.ts'
+import { toConnectError } from '../contracts/rpc-errors.ts'
+import { HelixError } from '../core/errors.ts'
+import type { Logger } from '../core/log.ts'
+
+/** The auth service's methods, for whatever carries them. */
+export function authRoutes(auth: AuthClient & TokenIssuer, log: Logger) {
+  const told = answering(log)
+  return (router: ConnectRouter): void => {
+    router.service(AuthService, {
+      verify: ({ credential }) =>
+        told(async () => ({ identity: toIdentityMessage(await auth.verify(credential)) })),
+      administer: (request) =>
+        told(async () => {
+          const call = fromAdministerRequest(request)
+          if (!call) throw new HelixError('invalid_value', 'The call does not say who makes it.')
+          return { output: JSON.stringify(await auth.administer(call)) }
+        }),
+      issueToken: (request) =>
+        told(async () => {
+          const grant = fromIssueTokenRequest(request)
+          if (!grant) throw new HelixError('invalid_value', 'The request names no grant.')
+          return { tokens: toTokensMessage(await auth.issueToken(grant)) }
+        }),
+      getKeySet: () => told(async () => ({ keySet: JSON.stringify(await auth.keySet()) })),
+      startLogin: (request) => told(() => auth.startLogin(request)),
+      finishLogin: (request) =>
+        told(async () => {
+          const { returnTo, ...tokens } = await auth.finishLogin(request)
+          return { tokens: toTokensMessage(tokens), returnTo }
+        }),
+      checkHealth: () =>
+        told(async () => {
+          const problem = await auth.problem()
+          if (problem) throw problem
+          return {}
+        }),
+      watchRevocations: (_request, context) => revocations(auth, context),
+    })
+  }
+}
+
+/** Failures in the platform's own words; what is a defect stands in this service's log, and not in the answer. */
+function answering(log: Logger) {
+  return async <Answer>(work: () => Promise<Answer>): Promise<Answer> => {
+    try {
+      return await work()
+    } catch (reason) {
+      const error = HelixError.from(reason)
+      if (error.code === 'internal_error') log.error('call failed', { cause: error.message })
+      throw toConnectError(error)
+    }
+  }
+}
+
+async function* revocations(auth: AuthClient, { signal }: HandlerContext) {
+  const waiting: { subject?: string }[] = [{}]
+  let wake = () => {}
+  const end = auth.watchRevocations((subject) => {
+    waiting.push(subject === undefined ? {} : { subject })
+    wake()
+  })
+  signal.addEventListener('abort', () => wake(), { once: true })
+  try {
+    while (!signal.aborted) {
+      yield* waiting.splice(0)
+      if (waiting.length > 0 || signal.aborted) continue
+      await new Promise<void>((resolve) => {
+        wake = resolve
+      })
+    }
+  } finally {
+    end()
+  }
+}

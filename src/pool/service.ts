@@ -1,3 +1,4 @@
+import { modelNotFound } from '../contracts/model-not-found.ts'
 import type { InstanceShape, ModelFile, NodeClient } from '../contracts/node.ts'
 import type { ModelState, ModelView, PoolClient, Replica, WaitView } from '../contracts/pool.ts'
 import type { Clock } from '../core/clock.ts'
@@ -151,11 +152,7 @@ export class PoolService implements PoolClient {
     const files = await this.parts.node.listModels()
     const file = files.find((candidate) => candidate.name === name)
     if (file) return file
-    throw new HelixError(
-      'model_not_found',
-      `The model '${name}' does not exist. GET /v1/models lists the ones that do.`,
-      { param: 'model' },
-    )
+    throw modelNotFound(name)
   }
 
   private replicas(): readonly Replica[] {

@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { z } from 'zod'
+import { modelNotFound } from '../../contracts/model-not-found.ts'
 import { parseJson, parseRequest } from '../../contracts/openai/parse.ts'
-import { HelixError } from '../../core/errors.ts'
 import type { CredentialCache } from '../credential-cache.ts'
 import type { Dispatch } from '../dispatch/dispatch.ts'
 import type { Exchange } from '../dispatch/exchange.ts'
@@ -47,7 +47,7 @@ export function generate<T extends object>(
 /** To who may not use a model it does not exist. */
 function mayUseModel({ identity }: FastifyRequest, model: string): void {
   if (identity?.models === undefined || identity.models.includes(model)) return
-  throw new HelixError('model_not_found', `The model '${model}' does not exist.`, { param: 'model' })
+  throw modelNotFound(model)
 }
 
 function answerHeaders(request: FastifyRequest, reply: FastifyReply, model: string): Record<string, string> {

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { Identity } from '../../contracts/auth.ts'
+import { modelNotFound } from '../../contracts/model-not-found.ts'
 import type { ModelView, PoolClient } from '../../contracts/pool.ts'
-import { HelixError } from '../../core/errors.ts'
 
 /** GET /v1/models: what a request may name. */
 export function listModels(pool: PoolClient) {
@@ -16,7 +16,7 @@ export function showModel(pool: PoolClient) {
   return async (request: FastifyRequest) => {
     const { '*': name } = request.params as { readonly '*': string }
     if (isAllowed(request.identity, name)) return toModel(await pool.showModel(name))
-    throw new HelixError('model_not_found', `The model '${name}' does not exist.`, { param: 'model' })
+    throw modelNotFound(name)
   }
 }
 

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { administrationCommands } from './cli/administration.ts'
+import { authCommand } from './cli/auth.ts'
 import { chatCommand } from './cli/chat.ts'
 import { configCommand } from './cli/config.ts'
 import { doctorCommand } from './cli/doctor.ts'
@@ -16,6 +17,7 @@ const program = new Command('helixflow')
   .description('Self-hosted AI inference: one OpenAI-compatible endpoint on your own machines.')
   .version(version)
   .addCommand(upCommand(version))
+  .addCommand(authCommand())
   .addCommand(modelsCommand())
   .addCommand(chatCommand())
   .addCommand(enginesCommand())

@@ -9,6 +9,7 @@ import { engineOptions } from './engine.ts'
 import { firstToken } from './first-token.ts'
 import { type Platform, startPlatform } from './platform.ts'
 import { progressBar } from './progress.ts'
+import { stopSignal } from './stop-signal.ts'
 import { type FirstModel, welcome } from './welcome.ts'
 
 type UpFlags = CommonOptions & { readonly host?: string; readonly port?: string; readonly model?: string }
@@ -91,18 +92,4 @@ async function announce(context: CommandContext, platform: Platform, first: Firs
   const model = first.kind === 'ready' ? first.model : undefined
   const firstTokenMs = first.kind === 'ready' ? first.firstTokenMs : undefined
   context.output.result({ url: facts.url, apiKey: facts.apiKey, model, firstTokenMs }, () => welcome(facts))
-}
-
-/** SIGTERM and Ctrl-C end in order; a second Ctrl-C ends at once. */
-function stopSignal(): { readonly asked: Promise<void>; readonly signal: AbortSignal } {
-  const controller = new AbortController()
-  const asked = new Promise<void>((resolve) => {
-    const stop = () => {
-      controller.abort()
-      resolve()
-    }
-    process.on('SIGTERM', stop)
-    process.on('SIGINT', () => (controller.signal.aborted ? process.exit(130) : stop()))
-  })
-  return { asked, signal: controller.signal }
 }

@@ -145,6 +145,19 @@ const Upstream = z.strictObject({
   slots: z.int().min(1).max(100_000).default(64),
 })
 
+const Rpc = z.strictObject({
+  tls: z
+    .strictObject({ authority: z.string(), certificate: z.string(), key: z.string() })
+    .optional()
+    .describe('PEM files for services on several machines: authority, certificate, key.'),
+  authUrl: z
+    .url({ protocol: /^https$/ })
+    .optional()
+    .describe('Where `helixflow auth` runs; by default the auth service runs in this very process.'),
+  authHost: z.string().default('127.0.0.1').describe('Address that `helixflow auth` listens on.'),
+  authPort: port.default(9443).describe('Port that `helixflow auth` listens on.'),
+})
+
 const Log = z.strictObject({
   level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   format: z
@@ -163,6 +176,7 @@ export const Config = z.strictObject({
     .array(Upstream)
     .default([])
     .describe('Other OpenAI-compatible servers: name, url, apiKey, models (their names), slots.'),
+  rpc: Rpc.prefault({}).describe('How the services of several machines reach each other.'),
   log: Log.prefault({}).describe('Logs go to standard error.'),
 })
 

@@ -1,0 +1,84 @@
+import { authRoutes } from '../auth/rpc.ts'
+import { type RunningAuth, startAuth } from '../auth/start.ts'
+import type { Settings } from '../config/load.ts'
+import type { Places } from '../config/places.ts'
+import { AuthRpcClient } from '../contracts/auth-rpc-client.ts'
+import { inMemory, overTls, type TlsFiles } from '../contracts/rpc-transport.ts'
+import { HelixError } from '../core/errors.ts'
+import type { Lifecycle } from '../core/lifecycle.ts'
+import type { Logger } from '../core/log.ts'
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../storage/embedded-postgres.ts'
+import { systemClock } from '../system.ts'
+
+export interface AuthServiceRequest {
+  readonly settings: Settings
+  readonly places: Places
+  readonly log: Logger
+  /** Stops what was started. */
+  readonly lifecycle: Lifecycle
+}
+
+/** A database answers or refuses within a few seconds; beyond that nobody is there. */
+const RPC_TIMEOUT_MS = 15_000
+
+/** The auth service as the other roles use it: in this process with its database, or where `rpc.authUrl` says. */
+export async function openAuthClient(request: AuthServiceRequest): Promise<AuthRpcClient> {
+  const { settings, log, lifecycle } = request
+  const { authUrl } = settings.config.rpc
+  const transport =
+    authUrl === undefined
+      ? inMemory(authRoutes((await startAuthService(request)).auth, log))
+      : overTls(authUrl, tlsFiles(settings))
+  const client = new AuthRpcClient({ transport, timeoutMs: RPC_TIMEOUT_MS, clock: systemClock, log })
+  lifecycle.add('auth client', () => client.stop())
+  return client
+}
+
+/** The auth service itself, on its database. */
+export async function startAuthService(request: AuthServiceRequest): Promise<RunningAuth> {
+  const { settings, places, log, lifecycle } = request
+  const { database } = settings.config
+  const postgres = await startDatabase(request)
+  if (postgres) lifecycle.add('postgres', () => postgres.stop())
+  const running = await startAuth({
+    connection: postgres?.connection ?? databaseUrl(settings),
+    connectionsMax: database.connectionsMax,
+    acquireTimeoutMs: database.acquireTimeout,
+    queryTimeoutMs: database.queryTimeout,
+    pepperFile: places.pepper,
+    log,
+    clock: systemClock,
+  })
+  lifecycle.add('auth', () => running.stop())
+  return running
+}
+
+/** @throws HelixError `invalid_configuration` */
+export function tlsFiles({ config: { rpc } }: Settings): TlsFiles {
+  if (rpc.tls) return rpc.tls
+  throw new HelixError(
+    'invalid_configuration',
+    'Services apart know each other by certificates: set rpc.tls.authority, certificate and key. docs/services-apart.md shows how to make them.',
+  )
+}
+
+async function startDatabase({
+  settings,
+  places,
+  log,
+}: AuthServiceRequest): Promise<EmbeddedPostgres | undefined> {
+  const { database } = settings.config
+  if (database.driver !== 'embedded') return undefined
+  return startEmbeddedPostgres({
+    directory: places.postgres,
+    runtimeDirectory: places.runtime,
+    binaries: database.binaries,
+    log,
+    clock: systemClock,
+  })
+}
+
+function databaseUrl({ config: { database } }: Settings): string {
+  if (database.driver === 'postgres') return database.url
+  throw new HelixError('invalid_configuration', 'The embedded database did not start.')
+}

@@ -1,0 +1,32 @@
+import type { Command } from 'commander'
+import { authRoutes } from '../auth/rpc.ts'
+import { serveRpc } from '../auth/serve.ts'
+import { makePlaces } from '../config/places.ts'
+import { Lifecycle } from '../core/lifecycle.ts'
+import { startAuthService, tlsFiles } from './auth-service.ts'
+import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
+import { stopSignal } from './stop-signal.ts'
+
+export function authCommand(): Command {
+  return command('auth', 'run the auth service alone, for gateways on other machines').action(
+    (options: CommonOptions) => runCommand(options, serve),
+  )
+}
+
+async function serve({ settings, places, log, output }: CommandContext): Promise<number> {
+  const { authHost: host, authPort: port } = settings.config.rpc
+  const tls = tlsFiles(settings)
+  makePlaces(places)
+  const stopping = stopSignal()
+  const lifecycle = new Lifecycle(log)
+  try {
+    const { auth } = await startAuthService({ settings, places, log, lifecycle })
+    const server = await serveRpc({ host, port, tls, routes: authRoutes(auth, log) })
+    lifecycle.add('rpc', () => server.stop())
+    output.result({ url: server.url }, () => `The auth service listens at ${server.url}`)
+    await stopping.asked
+  } finally {
+    await lifecycle.stop()
+  }
+  return 0
+}

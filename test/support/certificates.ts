@@ -1,0 +1,24 @@
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createCA, createCert } from 'mkcert'
+import type { TlsFiles } from '../../src/contracts/rpc-transport.ts'
+
+const NAMES = { organization: 'HelixFlow tests', countryCode: 'DE', state: '-', locality: '-', validity: 2 }
+
+/** A new authority and one certificate of it for this machine, as PEM files in a folder of their own. */
+export async function makeCertificates(): Promise<TlsFiles> {
+  const directory = mkdtempSync(join(tmpdir(), 'helixflow-tls-'))
+  const ca = await createCA(NAMES)
+  const { cert, key } = await createCert({ ca, domains: ['127.0.0.1', 'localhost'], validity: 2 })
+  const write = (name: string, text: string) => {
+    const path = join(directory, name)
+    writeFileSync(path, text, { mode: 0o600 })
+    return path
+  }
+  return {
+    authority: write('authority.pem', ca.cert),
+    certificate: write('certificate.pem', cert),
+    key: write('key.pem', key),
+  }
+}

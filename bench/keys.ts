@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { join } from 'node:path'
 import { startAuth } from '../src/auth/start.ts'
+import { parseConfig } from '../src/config/schema.ts'
 import { callOperation } from '../src/contracts/administration/call.ts'
 import { DEFAULT_ORGANISATION } from '../src/contracts/auth.ts'
 import { silentLog } from '../src/core/log.ts'
@@ -20,6 +21,7 @@ export const keys: Benchmark = {
     const running = await startAuth({
       connection: place.connection,
       pepperFile: join(place.root, 'pepper'),
+      config: parseConfig({}).auth,
       log: silentLog,
       clock: systemClock,
       ...limits,

@@ -1,14 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { seededRandom } from '../core/random.ts'
-import {
-  apiKeyHmac,
-  apiKeyId,
-  formatApiKey,
-  hmacMatches,
-  isApiKeyId,
-  newApiKey,
-  pepperFingerprint,
-} from './api-keys.ts'
+import { apiKeyHmac, apiKeyId, formatApiKey, hmacMatches, newApiKey, pepperFingerprint } from './api-keys.ts'
 
 describe('a new key', () => {
   test('has the documented form, and gives its id back', () => {
@@ -16,7 +8,6 @@ describe('a new key', () => {
     expect(plaintext).toMatch(/^hf_live_[0-9A-Za-z]{16}_[0-9A-Za-z]{43}_[0-9A-Za-z]{6}$/)
     expect(plaintext).toHaveLength(75)
     expect(apiKeyId(plaintext)).toBe(id)
-    expect(isApiKeyId(id)).toBe(true)
   })
 
   test('is never made twice, and uses every digit in every place of its secret', () => {

@@ -20,30 +20,53 @@ const CHECKSUM_LENGTH = 6
 
 const DIGITS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 
-const FORMAT = new RegExp(
-  `^(hf_live_([0-9A-Za-z]{${ID_LENGTH}})_[0-9A-Za-z]{${SECRET_LENGTH}})_([0-9A-Za-z]{${CHECKSUM_LENGTH}})$`,
-)
+/**
+ * Credentials of one kind: `<prefix>_<id>_<secret>_<checksum>`. The id is public and finds the row, the secret proves,
+ * the checksum refuses a typing error before anything is asked.
+ */
+export class CredentialFormat {
+  private readonly pattern: RegExp
+
+  constructor(private readonly prefix: string) {
+    this.pattern = new RegExp(
+      `^(${prefix}_([0-9A-Za-z]{${ID_LENGTH}})_[0-9A-Za-z]{${SECRET_LENGTH}})_([0-9A-Za-z]{${CHECKSUM_LENGTH}})$`,
+    )
+  }
+
+  /** A new one; with another's id where it takes that one's place. */
+  make(id = randomDigits(ID_LENGTH)): NewApiKey {
+    return { id, plaintext: this.format(id, randomDigits(SECRET_LENGTH)) }
+  }
+
+  format(id: string, secret: string): string {
+    const body = `${this.prefix}_${id}_${secret}`
+    return `${body}_${checksum(body)}`
+  }
+
+  /** The id in a well-formed one; undefined for anything else. */
+  idOf(presented: string): string | undefined {
+    const [, body, id, given] = this.pattern.exec(presented) ?? []
+    return body !== undefined && checksum(body) === given ? id : undefined
+  }
+}
+
+const API_KEYS = new CredentialFormat('hf_live')
+
+/** What a session is renewed with. */
+export const REFRESH_TOKENS = new CredentialFormat('hf_refresh')
 
 export function newApiKey(): NewApiKey {
-  const id = randomDigits(ID_LENGTH)
-  return { id, plaintext: formatApiKey(id, randomDigits(SECRET_LENGTH)) }
+  return API_KEYS.make()
 }
 
 /** The whole key from its parts. */
 export function formatApiKey(id: string, secret: string): string {
-  const body = `hf_live_${id}_${secret}`
-  return `${body}_${checksum(body)}`
+  return API_KEYS.format(id, secret)
 }
 
 /** The id in a well-formed key; undefined for anything else, so that a typing error costs no look-up. */
 export function apiKeyId(presented: string): string | undefined {
-  const [, body, id, given] = FORMAT.exec(presented) ?? []
-  return body !== undefined && checksum(body) === given ? id : undefined
-}
-
-/** Whether that could be the id of a key. */
-export function isApiKeyId(text: string): boolean {
-  return text.length === ID_LENGTH && /^[0-9A-Za-z]+$/.test(text)
+  return API_KEYS.idOf(presented)
 }
 
 /**

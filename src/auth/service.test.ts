@@ -2,8 +2,10 @@ import { expect, test } from 'vitest'
 import { ManualClock } from '../core/clock.ts'
 import { seededRandom } from '../core/random.ts'
 import type { Database } from '../storage/database.ts'
+import { AccessTokens } from './access-tokens.ts'
 import { newApiKey } from './api-keys.ts'
 import { AuthService } from './service.ts'
+import { SigningKeys } from './signing-keys.ts'
 
 /** Counts what would have been sent to a server, and answers as an empty one. */
 class CountingDatabase implements Database {
@@ -25,15 +27,25 @@ class CountingDatabase implements Database {
   async close(): Promise<void> {}
 }
 
-const parts = {
-  pepper: Buffer.alloc(32),
-  clock: new ManualClock(),
-  hashPassword: () => expect.unreachable('nobody has a password here'),
+function serviceOn(database: Database): AuthService {
+  const pepper = Buffer.alloc(32)
+  const clock = new ManualClock()
+  const keys = new SigningKeys({ database, pepper, clock, tokenLifeMs: 1 })
+  return new AuthService({
+    database,
+    pepper,
+    clock,
+    hashPassword: () => expect.unreachable('nobody has a password here'),
+    signingKeys: keys,
+    accessTokens: new AccessTokens({ keys, issuer: 'helixflow', lifeMs: 1, clock }),
+    sessionLifeMs: 1,
+    login: undefined,
+  })
 }
 
 test('a malformed key is refused without a look into the database, a well-formed one with exactly one', async () => {
   const database = new CountingDatabase()
-  const auth = new AuthService({ database, ...parts })
+  const auth = serviceOn(database)
   const random = seededRandom(2)
   for (let index = 0; index < 2_000; index++) {
     const { plaintext } = newApiKey()
@@ -48,7 +60,7 @@ test('a malformed key is refused without a look into the database, a well-formed
 })
 
 test('each watcher hears each revocation until it ends its watch', () => {
-  const auth = new AuthService({ database: new CountingDatabase(), ...parts })
+  const auth = serviceOn(new CountingDatabase())
   const first: (string | undefined)[] = []
   const second: (string | undefined)[] = []
   const end = auth.watchRevocations((id) => first.push(id))

@@ -1,3 +1,4 @@
+import type { Config } from '../config/schema.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Stoppable } from '../core/lifecycle.ts'
@@ -9,9 +10,11 @@ import { migrate } from '../storage/migrate.ts'
 import { REVOCATIONS_CHANNEL } from '../storage/revocations.ts'
 import { readOrCreateSecret, readSecret } from '../storage/secret-file.ts'
 import { acrossOrganisations } from '../storage/tenancy.ts'
+import { AccessTokens } from './access-tokens.ts'
 import { pepperFingerprint } from './api-keys.ts'
 import { hashPassword } from './passwords.ts'
 import { AuthService } from './service.ts'
+import { SigningKeys } from './signing-keys.ts'
 
 export interface AuthOptions {
   readonly connection: PostgresConnection | string
@@ -20,6 +23,7 @@ export interface AuthOptions {
   readonly queryTimeoutMs: number
   /** Made at the first start. Every machine that shares the database needs the same file. */
   readonly pepperFile: string
+  readonly config: Config['auth']
   readonly log: Logger
   readonly clock: Clock
 }
@@ -38,11 +42,18 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
   const database = openDatabase(connection, options)
   try {
     await acrossOrganisations(database, (queries) => ensureDefaultAccount(queries, clock.now()))
+    const pepper = await choosePepper(database, options.pepperFile)
+    const { issuer, accessTokenTtl: lifeMs, sessionTtl: sessionLifeMs } = options.config
+    const signingKeys = new SigningKeys({ database, pepper, clock, tokenLifeMs: lifeMs })
     const auth = new AuthService({
       database,
-      pepper: await choosePepper(database, options.pepperFile),
+      pepper,
       clock,
       hashPassword,
+      signingKeys,
+      accessTokens: new AccessTokens({ keys: signingKeys, issuer, lifeMs, clock }),
+      sessionLifeMs,
+      login: undefined,
     })
     await database.listen(
       REVOCATIONS_CHANNEL,

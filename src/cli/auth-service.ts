@@ -46,6 +46,7 @@ export async function startAuthService(request: AuthServiceRequest): Promise<Run
     acquireTimeoutMs: database.acquireTimeout,
     queryTimeoutMs: database.queryTimeout,
     pepperFile: places.pepper,
+    config: settings.config.auth,
     log,
     clock: systemClock,
   })

@@ -145,6 +145,16 @@ const Upstream = z.strictObject({
   slots: z.int().min(1).max(100_000).default(64),
 })
 
+const Auth = z.strictObject({
+  issuer: z
+    .string()
+    .min(1)
+    .default('helixflow')
+    .describe('`iss` of access tokens; your address, where others read them.'),
+  accessTokenTtl: duration().prefault('10m').describe('Life of an access token.'),
+  sessionTtl: duration().prefault('30d').describe('How long a login can be renewed.'),
+})
+
 const Rpc = z.strictObject({
   tls: z
     .strictObject({ authority: z.string(), certificate: z.string(), key: z.string() })
@@ -176,6 +186,7 @@ export const Config = z.strictObject({
     .array(Upstream)
     .default([])
     .describe('Other OpenAI-compatible servers: name, url, apiKey, models (their names), slots.'),
+  auth: Auth.prefault({}).describe('Tokens and logins.'),
   rpc: Rpc.prefault({}).describe('How the services of several machines reach each other.'),
   log: Log.prefault({}).describe('Logs go to standard error.'),
 })

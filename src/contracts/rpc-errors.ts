@@ -28,8 +28,8 @@ export function fromConnectError(reason: unknown, fallback: HelixError): HelixEr
     const { code, message, ...context } = carried
     return new HelixError(code, message, { ...context, cause: reason })
   }
-  if (UNREACHABLE.includes(error.code)) return fallback
-  return HelixError.from(reason)
+  // Our services always say which; whatever does not was said by the way to them.
+  return fallback
 }
 
 const CODE_OF_STATUS: Readonly<Record<number, Code>> = {
@@ -46,8 +46,6 @@ const CODE_OF_STATUS: Readonly<Record<number, Code>> = {
   503: Code.Unavailable,
   504: Code.DeadlineExceeded,
 }
-
-const UNREACHABLE: readonly Code[] = [Code.Unavailable, Code.DeadlineExceeded, Code.Aborted, Code.Canceled]
 
 function parse(value: string | null): Carried | undefined {
   if (value === null) return undefined

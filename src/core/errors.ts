@@ -14,6 +14,7 @@ const CODES = {
   api_key_disabled: { status: 401, type: 'invalid_request_error', retryable: false },
   invalid_token: { status: 401, type: 'invalid_request_error', retryable: false },
   token_expired: { status: 401, type: 'invalid_request_error', retryable: false },
+  too_many_attempts: { status: 429, type: 'requests', retryable: true },
   invalid_grant: { status: 401, type: 'invalid_request_error', retryable: false },
 
   // The caller is known, and may not.

@@ -1,5 +1,5 @@
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
-import type { AuthClient, Identity } from '../contracts/auth.ts'
+import type { AuthClient, Identity, TokenIssuer } from '../contracts/auth.ts'
 import { ChatRequest } from '../contracts/openai/chat.ts'
 import { CompletionRequest } from '../contracts/openai/completions.ts'
 import { EmbeddingRequest } from '../contracts/openai/embeddings.ts'
@@ -26,11 +26,12 @@ import { openApiDocument, readableDocument } from './routes/documents.ts'
 import { generate } from './routes/generate.ts'
 import { livez, type ReadinessChecks, readyz } from './routes/health.ts'
 import { listModels, showModel } from './routes/models.ts'
+import { registerTokens } from './routes/tokens.ts'
 import { refuseUnknown } from './routes/unknown.ts'
 
 export interface AppParts {
   readonly credentials: CredentialCache
-  readonly auth: AuthClient
+  readonly auth: AuthClient & TokenIssuer
   readonly dispatch: Dispatch
   readonly pool: PoolClient
   readonly drain: Drain
@@ -89,6 +90,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
   app.get('/readyz', open, readyz(readiness))
   app.get('/openapi.json', open, openApiDocument(parts.version))
   app.get('/docs', open, readableDocument(parts.version))
+  registerTokens(app, auth)
 
   app.register(async (v1) => {
     v1.addHook('onRequest', (_request, reply, done) => {

@@ -1,7 +1,7 @@
 import { chmodSync, rmSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import type { Config } from '../config/schema.ts'
-import type { AuthClient } from '../contracts/auth.ts'
+import type { AuthClient, TokenIssuer } from '../contracts/auth.ts'
 import type { PoolClient } from '../contracts/pool.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
@@ -18,7 +18,7 @@ import { Drain } from './drain.ts'
 
 export interface GatewayParts {
   readonly config: Config['gateway']
-  readonly auth: AuthClient
+  readonly auth: AuthClient & TokenIssuer
   readonly pool: PoolClient
   readonly databaseProblem: () => Promise<HelixError | undefined>
   /** Path of the Unix socket for administration. */

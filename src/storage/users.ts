@@ -26,6 +26,27 @@ export async function findUserByEmail(
   return rows[0] && toUser(rows[0])
 }
 
+export async function replacePasswordHash(
+  queries: TenantQueries,
+  { id, passwordHash }: { id: string; passwordHash: string },
+): Promise<void> {
+  await queries.query('update users set password_hash = $2 where id = $1', [id, passwordHash])
+}
+
+/** The organisations in which a user has a role, the archived ones left out; oldest first. */
+export async function organisationsOf(
+  queries: TenantQueries,
+  userId: string,
+): Promise<readonly { id: string; name: string }[]> {
+  return queries.query<{ id: string; name: string }>(
+    `select id, name from organisations
+     where archived_at is null
+       and exists (select from memberships where user_id = $1 and organisation_id = organisations.id)
+     order by created_at, id`,
+    [userId],
+  )
+}
+
 interface UserRow {
   readonly id: string
   readonly email: string

@@ -16,6 +16,7 @@ import { type Database, openDatabase } from '../../../src/storage/database.ts'
 import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
 import { acrossOrganisations, inOrganisation } from '../../../src/storage/tenancy.ts'
 import { systemClock } from '../../../src/system.ts'
+import { authSettings } from '../../support/auth-settings.ts'
 import { DatabasePlace } from '../storage/database-place.ts'
 
 const limits = { acquireTimeoutMs: 5_000, queryTimeoutMs: 5_000, log: silentLog, clock: systemClock }
@@ -33,6 +34,7 @@ beforeAll(async () => {
   running = await startAuth({
     connection: postgres.connection,
     pepperFile: join(place.root, 'pepper'),
+    config: authSettings,
     ...limits,
   })
   database = openDatabase(postgres.connection, limits)

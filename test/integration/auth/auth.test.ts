@@ -13,6 +13,7 @@ import { type Database, openDatabase } from '../../../src/storage/database.ts'
 import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
 import { acrossOrganisations } from '../../../src/storage/tenancy.ts'
 import { systemClock } from '../../../src/system.ts'
+import { authSettings } from '../../support/auth-settings.ts'
 import { DatabasePlace, postmasterPid } from '../storage/database-place.ts'
 
 const limits = { acquireTimeoutMs: 1_000, queryTimeoutMs: 1_000, log: silentLog }
@@ -40,7 +41,7 @@ function start({
   pepperFile = join(place.root, 'pepper'),
   clock = systemClock as Clock,
 } = {}): Promise<RunningAuth> {
-  return startAuth({ connection: postgres.connection, pepperFile, clock, ...limits })
+  return startAuth({ connection: postgres.connection, pepperFile, clock, config: authSettings, ...limits })
 }
 
 const operator = { actor: 'operator', organisationId: DEFAULT_ORGANISATION } as const

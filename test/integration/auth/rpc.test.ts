@@ -14,6 +14,7 @@ import { HelixError } from '../../../src/core/errors.ts'
 import { silentLog } from '../../../src/core/log.ts'
 import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
 import { systemClock } from '../../../src/system.ts'
+import { authSettings } from '../../support/auth-settings.ts'
 import { makeCertificates } from '../../support/certificates.ts'
 import { DatabasePlace } from '../storage/database-place.ts'
 
@@ -31,6 +32,7 @@ beforeAll(async () => {
   running = await startAuth({
     connection: postgres.connection,
     pepperFile: join(place.root, 'pepper'),
+    config: authSettings,
     acquireTimeoutMs: 1_000,
     queryTimeoutMs: 1_000,
     log: silentLog,

@@ -2,10 +2,12 @@ import {
   createHash,
   createHmac,
   createPrivateKey,
+  createPublicKey,
   generateKeyPairSync,
   type KeyObject,
   sign,
 } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { hash } from '@node-rs/argon2'
 import { importJWK, jwtVerify } from 'jose'

@@ -9,6 +9,9 @@ const NODES_MAX = 5_000
 const REPEATS_MAX = 2_000
 /** Each repeat stands in a grammar as often as it may happen. */
 const REPEATS_SUM_MAX = 100_000
+/** A grammar follows all of them with each token, for as long as the text may still become any. */
+const ALTERNATIVES_SUM_MAX = 1_000
+const PATTERN_REPEATS_MAX = 32
 /** Where other properties are allowed, a grammar branches at each character of each name. */
 const NAME_LENGTH_MAX = 256
 const NAMES_LENGTH_SUM_MAX = 32_768
@@ -26,13 +29,14 @@ const REPEAT_KEYWORDS = new Set([
   'maxProperties',
 ])
 
+const ALTERNATIVE_KEYWORDS = new Set(['enum', 'anyOf', 'oneOf'])
+
 const BOUND_KEYWORDS = new Set(['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'])
 
 /** What is wrong with the schema as a sentence for the caller; undefined when nothing is. */
 export function schemaProblem(schema: unknown): string | undefined {
   let nodes = 0
-  let repeats = 0
-  let namesLength = 0
+  const sums: Sums = { namesLength: 0, repeats: 0, alternatives: 0 }
   const visit = (value: unknown, depth: number): string | undefined => {
     if (++nodes > NODES_MAX) return `the schema has more than ${NODES_MAX} values`
     if (depth > DEPTH_MAX) return `the schema is nested deeper than ${DEPTH_MAX} levels`
@@ -44,9 +48,10 @@ export function schemaProblem(schema: unknown): string | undefined {
     return firstProblem(Object.entries(value), ([key, item]) => {
       const problem = keywordProblem(key, item)
       if (problem) return problem
-      namesLength += key.length
-      repeats += repeatsOf(key, item)
-      return sumsProblem(namesLength, repeats) ?? visit(item, depth + 1)
+      sums.namesLength += key.length
+      sums.repeats += repeatsOf(key, item)
+      if (ALTERNATIVE_KEYWORDS.has(key) && Array.isArray(item)) sums.alternatives += item.length
+      return sumsProblem(sums) ?? visit(item, depth + 1)
     })
   }
   const problem = visit(schema, 0)
@@ -54,11 +59,19 @@ export function schemaProblem(schema: unknown): string | undefined {
   return hasEndlessReference(schema) ? 'the schema refers to itself with nothing in between' : undefined
 }
 
-function sumsProblem(namesLength: number, repeats: number): string | undefined {
+interface Sums {
+  namesLength: number
+  repeats: number
+  alternatives: number
+}
+
+function sumsProblem({ namesLength, repeats, alternatives }: Sums): string | undefined {
   if (namesLength > NAMES_LENGTH_SUM_MAX)
     return `the names in the schema have more than ${NAMES_LENGTH_SUM_MAX} characters together`
   if (repeats > REPEATS_SUM_MAX)
     return `the lengths and counts in the schema add up to more than ${REPEATS_SUM_MAX}`
+  if (alternatives > ALTERNATIVES_SUM_MAX)
+    return `the schema has more than ${ALTERNATIVES_SUM_MAX} values and schemas to choose from`
   return undefined
 }
 
@@ -159,5 +172,7 @@ function patternProblem(pattern: string): string | undefined {
     if (high !== '' && Number(low) > Number(high)) return 'a counted repeat of pattern is upside down'
   if (countedRepeats(pattern) > REPEATS_MAX)
     return `the counted repeats of pattern multiply to more than ${REPEATS_MAX}`
+  if ((pattern.match(/[*+?{]/g) ?? []).length > PATTERN_REPEATS_MAX)
+    return `pattern has more than ${PATTERN_REPEATS_MAX} repeats`
   return repeatsNest(pattern) ? 'pattern repeats something that holds a repeat' : undefined
 }

@@ -165,6 +165,8 @@ describe('a JSON schema', () => {
     ['of many long names', wide(200, 'a'.repeat(200), {}), 'names in the schema'],
     ['of many long texts', wide(60, 'p', { type: 'string', maxLength: 2_000 }), 'add up'],
     ['of many patterns', wide(60, 'p', { type: 'string', pattern: '^a{2000}$' }), 'add up'],
+    ['of many choices', { enum: Array.from({ length: 1_001 }, (_, i) => i) }, 'to choose from'],
+    ['a pattern of many repeats', { type: 'string', pattern: `^${'.?'.repeat(33)}$` }, 'more than 32'],
     ['a lone surrogate', { const: '\udc00' }, 'Unicode'],
   ])('that is %s is refused', (_name, given, words) => {
     const { code, message } = schema(given)

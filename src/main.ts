@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { chatCommand } from './cli/chat.ts'
 import { configCommand } from './cli/config.ts'
+import { dbCommand } from './cli/db.ts'
 import { doctorCommand } from './cli/doctor.ts'
 import { enginesCommand } from './cli/engines.ts'
 import { keysCommand } from './cli/keys.ts'
@@ -20,6 +21,7 @@ const program = new Command('helixflow')
   .addCommand(keysCommand())
   .addCommand(chatCommand())
   .addCommand(enginesCommand())
+  .addCommand(dbCommand())
   .addCommand(doctorCommand(version))
   .addCommand(configCommand())
 

@@ -4,6 +4,7 @@ import type { Stoppable } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import { ensureDefaultAccount } from '../storage/accounts.ts'
 import { type Database, openDatabase, type PostgresConnection } from '../storage/database.ts'
+import { ensureExtensions } from '../storage/extensions.ts'
 import { findPepperFingerprint, insertPepperFingerprint, REVOKED_KEYS_CHANNEL } from '../storage/keys.ts'
 import { migrate } from '../storage/migrate.ts'
 import { readOrCreateSecret, readSecret } from '../storage/secret-file.ts'
@@ -34,6 +35,7 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
   await migrate({ connection, log, clock })
   const database = openDatabase(connection, options)
   try {
+    await ensureExtensions(database, log)
     await ensureDefaultAccount(database, clock.now())
     const auth = new AuthService({
       database,

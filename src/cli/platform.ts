@@ -14,6 +14,7 @@ import type { PoolService } from '../pool/service.ts'
 import { startPool } from '../pool/start.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../storage/embedded-postgres.ts'
 import { systemClock, systemRandom } from '../system.ts'
+import { startDatabaseAdministration } from './database-administration.ts'
 import { openModelStore } from './model-store.ts'
 
 export interface Platform {
@@ -50,8 +51,11 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   try {
     const postgres = await startDatabase(settings, places, log)
     if (postgres) lifecycle.add('postgres', () => postgres.stop())
+    const connection = postgres?.connection ?? databaseUrl(settings)
+    const database = startDatabaseAdministration(connection, config.database, log)
+    lifecycle.add('database administration', () => database.stop())
     const auth = await startAuth({
-      connection: postgres?.connection ?? databaseUrl(settings),
+      connection,
       connectionsMax: config.database.connectionsMax,
       acquireTimeoutMs: config.database.acquireTimeout,
       queryTimeoutMs: config.database.queryTimeout,
@@ -69,6 +73,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       config: config.gateway,
       auth: auth.auth,
       pool: running.pool,
+      database,
       databaseProblem: () => auth.auth.problem(),
       controlSocket: places.controlSocket,
       status: async () => ({ version, pid: process.pid, startedAtMs, url: gateway.url, home: places.home }),

@@ -1,6 +1,7 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import type { AuthClient } from '../../contracts/auth.ts'
+import { type DatabaseAdministration, STATEMENT_ORDERS, STATEMENTS_MAX } from '../../contracts/database.ts'
 import { parseJson, parseRequest } from '../../contracts/openai/parse.ts'
 import type { PoolClient } from '../../contracts/pool.ts'
 import type { Logger } from '../../core/log.ts'
@@ -12,6 +13,7 @@ import { refuseUnknown } from '../routes/unknown.ts'
 export interface ControlParts {
   readonly auth: AuthClient
   readonly pool: PoolClient
+  readonly database: DatabaseAdministration
   /** What `helixflow doctor` and `models list` show of the running server. */
   readonly status: () => Promise<object>
   readonly log: Logger
@@ -24,11 +26,24 @@ const CreateKey = z.strictObject({
   expiresAtMs: z.int().positive().optional(),
 })
 
+const DoctorQuery = z.strictObject({ memoryBytes: z.coerce.number().int().positive().optional() })
+const StatementsQuery = z.strictObject({
+  sort: z.enum(STATEMENT_ORDERS).default('total'),
+  limit: z.coerce.number().int().min(1).max(STATEMENTS_MAX).default(20),
+})
+
 /**
  * Administration for the command line, on a Unix socket that only the user who runs the server can open: the file's
  * permission is the authentication.
  */
-export function buildControlApp({ auth, pool, status, log, random }: ControlParts): FastifyInstance {
+export function buildControlApp({
+  auth,
+  pool,
+  database,
+  status,
+  log,
+  random,
+}: ControlParts): FastifyInstance {
   const app = Fastify({ genReqId: makeRequestId, forceCloseConnections: true, bodyLimit: 65_536 })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) =>
@@ -56,6 +71,14 @@ export function buildControlApp({ auth, pool, status, log, random }: ControlPart
   app.post<ModelRoute>('/admin/v1/models/:name/unload', async (request, reply) =>
     pool.unload(request.params.name, untilClosed(reply.raw)),
   )
+  app.get('/admin/v1/database/doctor', async (request) => {
+    const { memoryBytes } = parseRequest(DoctorQuery, request.query)
+    return { findings: await database.doctor({ memoryBytes }) }
+  })
+  app.get('/admin/v1/database/queries', async (request) =>
+    database.queries(parseRequest(StatementsQuery, request.query)),
+  )
+  app.get('/admin/v1/database/migrations', async () => database.migrations())
   return app
 }
 

@@ -90,6 +90,18 @@ describe.each([false, true])('a list of prompts, with stream %s', (stream) => {
   })
 
   test.each([
+    [{ prompt: ['a'.repeat(3_000), 'b'] }],
+    [{ prompt: ['b', 'a'.repeat(3_000)], n: 2 }],
+    [{ prompt: ['b', 'c', 'a'.repeat(3_000)], logprobs: 1 }],
+  ])('one of them that is longer than the context is told as such (case %#)', async (change) => {
+    const { status, text } = await ask(change)
+    // What the others have begun to stream ends with the error; before that it is the whole answer.
+    expect([400, ...(stream ? [200] : [])]).toContain(status)
+    expect(text).toContain('"code":"context_length_exceeded"')
+    expect(text).not.toContain('[DONE]')
+  })
+
+  test.each([
     [{ prompt: '', best_of: 2 }, 'best_of'],
     [{ prompt: ['a', ''], n: 2, best_of: 2 }, 'best_of'],
     [{ prompt: '', echo: true }, 'echo'],
@@ -100,4 +112,16 @@ describe.each([false, true])('a list of prompts, with stream %s', (stream) => {
     const { status, text } = await ask(change)
     expect([status, JSON.parse(text).error.param], text).toEqual([400, param])
   })
+})
+
+test('a text of millions of letters is not cut into tokens', async () => {
+  const headers = { authorization: `Bearer ${server.apiKey}` }
+  const cut = (length: number) =>
+    post(`${server.origin}/tokenize`, {
+      headers,
+      body: JSON.stringify({ model: 'tiny', prompt: 'x'.repeat(length) }),
+    })
+  expect((await cut(200_000)).status).toBe(200)
+  const { status, text } = await cut(2 ** 20 + 1)
+  expect([status, JSON.parse(text).error.param]).toEqual([400, 'prompt'])
 })

@@ -4,6 +4,7 @@ import { administrationCommands } from './cli/administration.ts'
 import { authCommand } from './cli/auth.ts'
 import { chatCommand } from './cli/chat.ts'
 import { configCommand } from './cli/config.ts'
+import { dbCommand } from './cli/db.ts'
 import { doctorCommand } from './cli/doctor.ts'
 import { enginesCommand } from './cli/engines.ts'
 import { modelsCommand } from './cli/models.ts'
@@ -21,6 +22,7 @@ const program = new Command('helixflow')
   .addCommand(modelsCommand())
   .addCommand(chatCommand())
   .addCommand(enginesCommand())
+  .addCommand(dbCommand())
   .addCommand(doctorCommand(version))
   .addCommand(configCommand())
 for (const administration of administrationCommands()) program.addCommand(administration)

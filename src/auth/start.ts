@@ -5,6 +5,7 @@ import type { Stoppable } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import { ensureDefaultAccount } from '../storage/accounts.ts'
 import { type Database, openDatabase, type PostgresConnection } from '../storage/database.ts'
+import { ensureExtensions } from '../storage/extensions.ts'
 import { findPepperFingerprint, insertPepperFingerprint } from '../storage/keys.ts'
 import { migrate } from '../storage/migrate.ts'
 import { REVOCATIONS_CHANNEL } from '../storage/revocations.ts'
@@ -41,6 +42,7 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
   await migrate({ connection, log, clock })
   const database = openDatabase(connection, options)
   try {
+    await ensureExtensions(database, log)
     await acrossOrganisations(database, (queries) => ensureDefaultAccount(queries, clock.now()))
     const pepper = await choosePepper(database, options.pepperFile)
     const { issuer, accessTokenTtl: lifeMs, sessionTtl: sessionLifeMs } = options.config

@@ -1,14 +1,17 @@
 import { authRoutes } from '../auth/rpc.ts'
-import { type RunningAuth, startAuth } from '../auth/start.ts'
+import type { AuthService } from '../auth/service.ts'
+import { startAuth } from '../auth/start.ts'
 import type { Settings } from '../config/load.ts'
 import type { Places } from '../config/places.ts'
 import { AuthRpcClient } from '../contracts/auth-rpc-client.ts'
+import type { DatabaseAdministration } from '../contracts/database.ts'
 import { inMemory, overTls, type TlsFiles } from '../contracts/rpc-transport.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../storage/embedded-postgres.ts'
 import { systemClock } from '../system.ts'
+import { startDatabaseAdministration } from './database-administration.ts'
 
 export interface AuthServiceRequest {
   readonly settings: Settings
@@ -21,27 +24,39 @@ export interface AuthServiceRequest {
 /** A database answers or refuses within a few seconds; beyond that nobody is there. */
 const RPC_TIMEOUT_MS = 15_000
 
+export interface OpenedAuth {
+  readonly auth: AuthRpcClient
+  /** Undefined where the database is somebody else's. */
+  readonly database: DatabaseAdministration | undefined
+}
+
 /** The auth service as the other roles use it: in this process with its database, or where `rpc.authUrl` says. */
-export async function openAuthClient(request: AuthServiceRequest): Promise<AuthRpcClient> {
+export async function openAuthClient(request: AuthServiceRequest): Promise<OpenedAuth> {
   const { settings, log, lifecycle } = request
   const { authUrl } = settings.config.rpc
-  const transport =
-    authUrl === undefined
-      ? inMemory(authRoutes((await startAuthService(request)).auth, log))
-      : overTls(authUrl, tlsFiles(settings))
-  const client = new AuthRpcClient({ transport, timeoutMs: RPC_TIMEOUT_MS, clock: systemClock, log })
-  lifecycle.add('auth client', () => client.stop())
-  return client
+  const here = authUrl === undefined ? await startAuthService(request) : undefined
+  const transport = here ? inMemory(authRoutes(here.auth, log)) : overTls(authUrl ?? '', tlsFiles(settings))
+  const auth = new AuthRpcClient({ transport, timeoutMs: RPC_TIMEOUT_MS, clock: systemClock, log })
+  lifecycle.add('auth client', () => auth.stop())
+  return { auth, database: here?.database }
+}
+
+export interface StartedAuth {
+  readonly auth: AuthService
+  readonly database: DatabaseAdministration
 }
 
 /** The auth service itself, on its database. */
-export async function startAuthService(request: AuthServiceRequest): Promise<RunningAuth> {
+export async function startAuthService(request: AuthServiceRequest): Promise<StartedAuth> {
   const { settings, places, log, lifecycle } = request
   const { database } = settings.config
   const postgres = await startDatabase(request)
   if (postgres) lifecycle.add('postgres', () => postgres.stop())
-  const running = await startAuth({
-    connection: postgres?.connection ?? databaseUrl(settings),
+  const connection = postgres?.connection ?? databaseUrl(settings)
+  const administration = startDatabaseAdministration(connection, database, log)
+  lifecycle.add('database administration', () => administration.stop())
+  const { auth, stop } = await startAuth({
+    connection,
     connectionsMax: database.connectionsMax,
     acquireTimeoutMs: database.acquireTimeout,
     queryTimeoutMs: database.queryTimeout,
@@ -50,8 +65,8 @@ export async function startAuthService(request: AuthServiceRequest): Promise<Run
     log,
     clock: systemClock,
   })
-  lifecycle.add('auth', () => running.stop())
-  return running
+  lifecycle.add('auth', stop)
+  return { auth, database: administration }
 }
 
 /** @throws HelixError `invalid_configuration` */

@@ -46,7 +46,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   lifecycle.add('sockets', async () => rmSync(places.runtime, { recursive: true, force: true }))
   const startedAtMs = systemClock.now()
   try {
-    const auth = await openAuthClient({ settings, places, log, lifecycle })
+    const { auth, database } = await openAuthClient({ settings, places, log, lifecycle })
     const store = await openModelStore(settings, places, log)
     const parts = { store, socketDirectory: places.runtime, clock: systemClock, log }
     const node = startNode({ config: config.engines, engine: () => engine(places), ...parts })
@@ -56,6 +56,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       config: config.gateway,
       auth,
       pool: running.pool,
+      database,
       databaseProblem: () => auth.problem(),
       controlSocket: places.controlSocket,
       status: async () => ({ version, pid: process.pid, startedAtMs, url: gateway.url, home: places.home }),

@@ -2,6 +2,7 @@ import { chmodSync, rmSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import type { Config } from '../config/schema.ts'
 import type { AuthClient, TokenIssuer } from '../contracts/auth.ts'
+import type { DatabaseAdministration } from '../contracts/database.ts'
 import type { PoolClient } from '../contracts/pool.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
@@ -20,6 +21,7 @@ export interface GatewayParts {
   readonly config: Config['gateway']
   readonly auth: AuthClient & TokenIssuer
   readonly pool: PoolClient
+  readonly database: DatabaseAdministration | undefined
   readonly databaseProblem: () => Promise<HelixError | undefined>
   /** Path of the Unix socket for administration. */
   readonly controlSocket: string
@@ -87,7 +89,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     trustedProxies: config.trustedProxies,
     bodyLimitBytes: config.bodyLimit,
   })
-  const control = buildControlApp({ auth, pool, status: parts.status, log, random })
+  const control = buildControlApp({ auth, pool, database: parts.database, status: parts.status, log, random })
   await listen(() => app.listen({ host: config.host, port: config.port }), `${config.host}:${config.port}`)
   rmSync(parts.controlSocket, { force: true })
   await listen(() => control.listen({ path: parts.controlSocket }), parts.controlSocket)

@@ -1,5 +1,7 @@
 import pg from 'pg'
+import type { Logger } from '../core/log.ts'
 import type { PostgresConnection } from './database.ts'
+import { ensureExtensions } from './extensions.ts'
 import { toStorageError } from './storage-error.ts'
 
 /** The role that the program works as: it owns its tables and is no superuser, for whom row-level security is air. */
@@ -12,7 +14,7 @@ const TIMEOUT_MS = 60_000
  * before there was one.
  * @throws HelixError `storage_unavailable`
  */
-export async function ensureApplicationRole(superuser: PostgresConnection): Promise<void> {
+export async function ensureApplicationRole(superuser: PostgresConnection, log: Logger): Promise<void> {
   const client = new pg.Client({
     ...superuser,
     port: 5432,
@@ -25,6 +27,11 @@ export async function ensureApplicationRole(superuser: PostgresConnection): Prom
     await client.connect()
     const { rows } = await client.query('select from pg_roles where rolname = $1', [APPLICATION_ROLE])
     if (rows.length === 0) await client.query(makeRole(client.escapeLiteral(superuser.password)))
+    // One of them only a superuser may create.
+    await ensureExtensions(
+      { query: async (sql, values = []) => (await client.query(sql, [...values])).rows },
+      log,
+    )
   } catch (reason) {
     throw toStorageError(reason)
   } finally {

@@ -118,7 +118,7 @@ class EmbeddedServer implements EmbeddedPostgres {
 
   async start(): Promise<void> {
     await this.takeServer()
-    await ensureApplicationRole(this.superuser)
+    await ensureApplicationRole(this.superuser, this.parts.log)
     this.supervision = this.supervise()
   }
 

@@ -2,13 +2,16 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { open, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { machineMemory } from '../config/machine-memory.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { type Guardian, guard } from '../guardian.ts'
+import { memoryArguments, memorySettings, SHARED_MACHINE_SHARE } from './memory-settings.ts'
 import type { PostgresBinaries } from './postgres-binaries.ts'
 import { postgresFailure } from './postgres-failure.ts'
 import { POSTGRES_ENVIRONMENT } from './postgres-initialise.ts'
+import { hasLibrary } from './postgres-libraries.ts'
 import type { PostgresPlace } from './postgres-place.ts'
 import { isPostgres, readPostmasterFile, removeStaleFile } from './postmaster-file.ts'
 import { identity } from './run-command.ts'
@@ -140,11 +143,12 @@ function send(signal: NodeJS.Signals, pid: number): void {
 async function startServer(request: PostmasterRequest): Promise<StartedPostmaster> {
   const { place, binaries, log } = request
   await removeStaleFile(place.directory)
+  const options = settings(place, await preloaded(binaries))
   const output = await open(startLogPath(place), 'w', 0o600)
   try {
     // A backup runs as the database's user and reads every file.
     if (place.user) await output.chown(place.user.uid, place.user.gid)
-    const child = spawn(join(binaries.directory, 'postgres'), ['-D', place.directory, ...settings(place)], {
+    const child = spawn(join(binaries.directory, 'postgres'), ['-D', place.directory, ...options], {
       ...identity(place.user),
       cwd: '/',
       // Out of the terminal's reach: a Ctrl-C must end the requests in flight before it ends their database.
@@ -167,15 +171,27 @@ async function startServer(request: PostmasterRequest): Promise<StartedPostmaste
   }
 }
 
+/** The full pools of several processes, and room for an operator. */
+const CONNECTIONS_MAX = 250
+
+/** Connections that may be at work at the same time. */
+const CONNECTIONS_AT_WORK = 200
+
+/** What the server counts its statements with, where it has it. */
+async function preloaded({ directory }: PostgresBinaries): Promise<string> {
+  return (await hasLibrary(directory, 'pg_stat_statements')) ? 'pg_stat_statements' : ''
+}
+
 /** Given on the command line, so that they hold for a data directory of any age and whatever is in its files. */
-function settings(place: PostgresPlace): string[] {
+function settings(place: PostgresPlace, libraries: string): string[] {
   const values: Record<string, string> = {
     listen_addresses: '',
     port: '5432',
     unix_socket_directories: `"${place.socketDirectory.replaceAll('"', '""')}"`,
     unix_socket_permissions: '0700',
-    max_connections: '250',
-    shared_buffers: '64MB',
+    max_connections: String(CONNECTIONS_MAX),
+    shared_preload_libraries: libraries,
+    ...memoryArguments(memorySettings(machineMemory() * SHARED_MACHINE_SHARE, CONNECTIONS_AT_WORK)),
     fsync: 'on',
     timezone: 'UTC',
     // One file for each day of the week, begun anew when its day comes again. What a statement did wrong is told to

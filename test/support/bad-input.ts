@@ -46,9 +46,13 @@ export async function sendBadInput(server: Server, run: BadInputRun): Promise<Ba
     }
   }
   const prober = probeLiveness(server)
-  await Promise.all(Array.from({ length: IN_FLIGHT }, work))
-  const livezMs = await prober.stop()
-  agent.destroy()
+  let livezMs: readonly number[] = []
+  try {
+    await Promise.all(Array.from({ length: IN_FLIGHT }, work))
+  } finally {
+    livezMs = await prober.stop()
+    agent.destroy()
+  }
   return { statuses, problems, livezMs, slowest: slowest.text }
 }
 

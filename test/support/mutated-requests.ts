@@ -95,7 +95,9 @@ const MUTATIONS = {
       const schema = pick(random, HOSTILE_SCHEMAS)
       const schemas = placesIn(root).filter(({ key }) => key === 'parameters' || key === 'schema')
       const place = schemas.length > 0 ? pick(random, schemas) : undefined
-      if (place) place.holder[place.key] = structuredClone(schema) as JsonValue
+      // Not a structured clone: that keeps one object that stands in many places one, and a later change would be
+      // in all of them.
+      if (place) place.holder[place.key] = JSON.parse(JSON.stringify(schema))
       return `${place?.path} = ${shown(schema)}`
     },
   },

@@ -1,3 +1,5 @@
+import { hasEndlessReference } from './json-schema-references.ts'
+
 /**
  * Bounds on a caller's JSON schema. An engine turns it into a grammar; a deep, wide or many times repeated one
  * would cost it unbounded time and memory (D22, CVE-2025-48944 for a peer that did not check).
@@ -5,6 +7,14 @@
 const DEPTH_MAX = 32
 const NODES_MAX = 5_000
 const REPEATS_MAX = 2_000
+/** Each repeat stands in a grammar as often as it may happen. */
+const REPEATS_SUM_MAX = 100_000
+/** A grammar follows all of them with each token, for as long as the text may still become any. */
+const ALTERNATIVES_SUM_MAX = 1_000
+const PATTERN_REPEATS_MAX = 32
+/** Where other properties are allowed, a grammar branches at each character of each name. */
+const NAME_LENGTH_MAX = 256
+const NAMES_LENGTH_SUM_MAX = 32_768
 const PATTERN_LENGTH_MAX = 256
 const OPTIONAL_MAX = 64
 const REPEAT_CHARACTERS = '*+?{'
@@ -19,11 +29,14 @@ const REPEAT_KEYWORDS = new Set([
   'maxProperties',
 ])
 
+const ALTERNATIVE_KEYWORDS = new Set(['enum', 'anyOf', 'oneOf'])
+
 const BOUND_KEYWORDS = new Set(['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'])
 
 /** What is wrong with the schema as a sentence for the caller; undefined when nothing is. */
 export function schemaProblem(schema: unknown): string | undefined {
   let nodes = 0
+  const sums: Sums = { namesLength: 0, repeats: 0, alternatives: 0 }
   const visit = (value: unknown, depth: number): string | undefined => {
     if (++nodes > NODES_MAX) return `the schema has more than ${NODES_MAX} values`
     if (depth > DEPTH_MAX) return `the schema is nested deeper than ${DEPTH_MAX} levels`
@@ -32,12 +45,39 @@ export function schemaProblem(schema: unknown): string | undefined {
     if (Array.isArray(value)) return firstProblem(value, (item) => visit(item, depth + 1))
     const problem = rangeProblem(value) ?? optionsProblem(value)
     if (problem) return problem
-    return firstProblem(
-      Object.entries(value),
-      ([key, item]) => keywordProblem(key, item) ?? visit(item, depth + 1),
-    )
+    return firstProblem(Object.entries(value), ([key, item]) => {
+      const problem = keywordProblem(key, item)
+      if (problem) return problem
+      sums.namesLength += key.length
+      sums.repeats += repeatsOf(key, item)
+      if (ALTERNATIVE_KEYWORDS.has(key) && Array.isArray(item)) sums.alternatives += item.length
+      return sumsProblem(sums) ?? visit(item, depth + 1)
+    })
   }
-  return visit(schema, 0)
+  const problem = visit(schema, 0)
+  if (problem) return problem
+  return hasEndlessReference(schema) ? 'the schema refers to itself with nothing in between' : undefined
+}
+
+interface Sums {
+  namesLength: number
+  repeats: number
+  alternatives: number
+}
+
+function sumsProblem({ namesLength, repeats, alternatives }: Sums): string | undefined {
+  if (namesLength > NAMES_LENGTH_SUM_MAX)
+    return `the names in the schema have more than ${NAMES_LENGTH_SUM_MAX} characters together`
+  if (repeats > REPEATS_SUM_MAX)
+    return `the lengths and counts in the schema add up to more than ${REPEATS_SUM_MAX}`
+  if (alternatives > ALTERNATIVES_SUM_MAX)
+    return `the schema has more than ${ALTERNATIVES_SUM_MAX} values and schemas to choose from`
+  return undefined
+}
+
+function repeatsOf(keyword: string, value: unknown): number {
+  if (REPEAT_KEYWORDS.has(keyword) && typeof value === 'number') return value
+  return keyword === 'pattern' && typeof value === 'string' ? countedRepeats(value) : 0
 }
 
 function firstProblem<T>(
@@ -68,6 +108,7 @@ function keywordProblem(key: string, value: unknown): string | undefined {
   if (key === '$ref' && typeof value === 'string' && !value.startsWith('#')) {
     return "$ref must point into the schema itself, such as '#/$defs/name'"
   }
+  if (key.length > NAME_LENGTH_MAX) return `a name in the schema is longer than ${NAME_LENGTH_MAX} characters`
   return stringProblem(key)
 }
 
@@ -115,14 +156,23 @@ function repeatsNest(pattern: string): boolean {
   return false
 }
 
-/** The counted repeats of a pattern multiply when they are nested; their product bounds the grammar. */
+/** Counted repeats multiply when they are nested; their product bounds the grammar. */
+function countedRepeats(pattern: string): number {
+  let product = 1
+  for (const [, low = '1', high = low] of pattern.matchAll(COUNTED_REPEAT))
+    product *= Math.max(1, Number(low), Number(high))
+  return product
+}
+
+const COUNTED_REPEAT = /\{(\d+)(?:,(\d*))?\}/g
+
 function patternProblem(pattern: string): string | undefined {
   if (pattern.length > PATTERN_LENGTH_MAX) return `pattern is longer than ${PATTERN_LENGTH_MAX}`
-  let product = 1
-  for (const [, low = '1', high = low] of pattern.matchAll(/\{(\d+)(?:,(\d*))?\}/g)) {
+  for (const [, low = '1', high = low] of pattern.matchAll(COUNTED_REPEAT))
     if (high !== '' && Number(low) > Number(high)) return 'a counted repeat of pattern is upside down'
-    product *= Math.max(1, Number(low), Number(high))
-  }
-  if (product > REPEATS_MAX) return `the counted repeats of pattern multiply to more than ${REPEATS_MAX}`
+  if (countedRepeats(pattern) > REPEATS_MAX)
+    return `the counted repeats of pattern multiply to more than ${REPEATS_MAX}`
+  if ((pattern.match(/[*+?{]/g) ?? []).length > PATTERN_REPEATS_MAX)
+    return `pattern has more than ${PATTERN_REPEATS_MAX} repeats`
   return repeatsNest(pattern) ? 'pattern repeats something that holds a repeat' : undefined
 }

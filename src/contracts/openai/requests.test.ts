@@ -3,6 +3,7 @@ import { HelixError } from '../../core/errors.ts'
 import { ChatRequest } from './chat.ts'
 import { CompletionRequest, promptCount } from './completions.ts'
 import { EmbeddingRequest } from './embeddings.ts'
+import { schemaProblem } from './json-schema.ts'
 import { parseJson, parseRequest } from './parse.ts'
 
 const messages = [{ role: 'user', content: 'Hi' }]
@@ -136,6 +137,10 @@ describe('a chat request', () => {
 describe('a JSON schema', () => {
   const schema = (schema: object) =>
     chat({ response_format: { type: 'json_schema', json_schema: { name: 's', schema } } })
+  const wide = (count: number, name: string, one: object) => {
+    const names = Array.from({ length: count }, (_, at) => `${name}${at}`)
+    return { properties: Object.fromEntries(names.map((each) => [each, one])), required: names }
+  }
   const deep = (levels: number): object => (levels === 0 ? {} : { properties: { a: deep(levels - 1) } })
 
   test.each([
@@ -153,11 +158,35 @@ describe('a JSON schema', () => {
     ],
     ['a long pattern', { type: 'string', pattern: 'a'.repeat(300) }, 'longer'],
     ['a reference to elsewhere', { $ref: 'https://example.com/s.json' }, '$ref'],
+    ['an endless reference', { $ref: '#' }, 'nothing in between'],
+    ['an endless union', { $ref: '#/$defs/a', $defs: { a: { anyOf: [{ $ref: '#/$defs/a' }] } } }, 'between'],
+    ['an endless circle', { allOf: [{ $ref: '#/x~1y/0' }], 'x/y': [{ $ref: '#' }] }, 'nothing in between'],
+    ['of a very long name', { properties: { ['a'.repeat(257)]: {} } }, 'a name in the schema'],
+    ['of many long names', wide(200, 'a'.repeat(200), {}), 'names in the schema'],
+    ['of many long texts', wide(60, 'p', { type: 'string', maxLength: 2_000 }), 'add up'],
+    ['of many patterns', wide(60, 'p', { type: 'string', pattern: '^a{2000}$' }), 'add up'],
+    ['of many choices', { enum: Array.from({ length: 1_001 }, (_, i) => i) }, 'to choose from'],
+    ['a pattern of many repeats', { type: 'string', pattern: `^${'.?'.repeat(33)}$` }, 'more than 32'],
     ['a lone surrogate', { const: '\udc00' }, 'Unicode'],
   ])('that is %s is refused', (_name, given, words) => {
     const { code, message } = schema(given)
     expect(code).toBe('invalid_value')
     expect(message).toContain(words)
+  })
+
+  test('may refer to itself below a property or in a list, as trees do', () => {
+    const tree = {
+      $ref: '#/$defs/tree',
+      $defs: {
+        tree: {
+          type: 'object',
+          properties: { children: { type: 'array', items: { $ref: '#/$defs/tree' } } },
+          anyOf: [{ $ref: '#/$defs/leaf' }, { $ref: '#/$defs/leaf' }],
+        },
+        leaf: { type: 'string' },
+      },
+    }
+    expect(schemaProblem(tree)).toBeUndefined()
   })
 })
 

@@ -1,11 +1,15 @@
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import { z } from 'zod'
 import {
   type AuthClient,
   DEFAULT_ORGANISATION,
   type Operator,
   ORGANISATION_HEADER,
 } from '../../contracts/auth.ts'
+import { type DatabaseAdministration, STATEMENT_ORDERS, STATEMENTS_MAX } from '../../contracts/database.ts'
+import { parseRequest } from '../../contracts/openai/parse.ts'
 import type { PoolClient } from '../../contracts/pool.ts'
+import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
 import type { Random } from '../../core/random.ts'
 import { errorReply } from '../hooks/error-reply.ts'
@@ -16,17 +20,32 @@ import { refuseUnknown } from '../routes/unknown.ts'
 export interface ControlParts {
   readonly auth: AuthClient
   readonly pool: PoolClient
+  /** Undefined where the database is behind an auth service elsewhere. */
+  readonly database: DatabaseAdministration | undefined
   /** What `helixflow doctor` and `models list` show of the running server. */
   readonly status: () => Promise<object>
   readonly log: Logger
   readonly random: Random
 }
 
+const DoctorQuery = z.strictObject({ memoryBytes: z.coerce.number().int().positive().optional() })
+const StatementsQuery = z.strictObject({
+  sort: z.enum(STATEMENT_ORDERS).default('total'),
+  limit: z.coerce.number().int().min(1).max(STATEMENTS_MAX).default(20),
+})
+
 /**
  * Administration for the command line, on a Unix socket that only the user who runs the server can open: the file's
  * permission is the authentication.
  */
-export function buildControlApp({ auth, pool, status, log, random }: ControlParts): FastifyInstance {
+export function buildControlApp({
+  auth,
+  pool,
+  database,
+  status,
+  log,
+  random,
+}: ControlParts): FastifyInstance {
   const app = Fastify({ genReqId: makeRequestId, forceCloseConnections: true, bodyLimit: 65_536 })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) =>
@@ -48,7 +67,20 @@ export function buildControlApp({ auth, pool, status, log, random }: ControlPart
   app.post<ModelRoute>('/admin/v1/models/:name/unload', async (request, reply) =>
     pool.unload(request.params.name, untilClosed(reply.raw)),
   )
+  app.get('/admin/v1/database/doctor', async (request) => {
+    const { memoryBytes } = parseRequest(DoctorQuery, request.query)
+    return { findings: await present(database).doctor({ memoryBytes }) }
+  })
+  app.get('/admin/v1/database/queries', async (request) =>
+    present(database).queries(parseRequest(StatementsQuery, request.query)),
+  )
+  app.get('/admin/v1/database/migrations', async () => present(database).migrations())
   return app
+}
+
+function present(database: DatabaseAdministration | undefined): DatabaseAdministration {
+  if (database) return database
+  throw new HelixError('not_implemented', 'The database belongs to the auth service: ask on its machine.')
 }
 
 function operatorOf({ headers }: FastifyRequest): Operator {

@@ -1,5 +1,6 @@
 import { type CompletionRequest, promptCount } from '../../contracts/openai/completions.ts'
 import type { Replica } from '../../contracts/pool.ts'
+import { HelixError } from '../../core/errors.ts'
 import { textCollector } from './collector.ts'
 import type { Answer, Exchange } from './exchange.ts'
 import { checkChoices, checkTokens, given, samplingBody } from './sampling.ts'
@@ -31,6 +32,7 @@ export function completionExchange(request: CompletionRequest): Exchange {
 
 function completionBody(request: CompletionRequest, replica: Replica, stream: boolean): Answer {
   checkChoices(request.n ?? 1, replica)
+  checkEmptyPrompts(request, replica)
   checkTokens(tokensOf(request.prompt), replica, 'prompt')
   return {
     model: replica.engineModel,
@@ -39,6 +41,20 @@ function completionBody(request: CompletionRequest, replica: Replica, stream: bo
     ...given({ n: request.n, max_tokens: request.max_tokens ?? 16, logprobs: request.logprobs }),
     ...(stream ? { stream: true, stream_options: { include_usage: true } } : {}),
   }
+}
+
+/**
+ * llama-server ends an empty prompt before it has made its further choices, which are then waited for in vain.
+ * @throws HelixError `invalid_value`
+ */
+function checkEmptyPrompts({ prompt, n }: CompletionRequest, replica: Replica): void {
+  if (replica.engine !== 'llama-server' || (n ?? 1) === 1) return
+  const prompts: readonly unknown[] = typeof prompt === 'string' ? [prompt] : prompt
+  const at = prompts.indexOf('')
+  if (at < 0) return
+  const param = typeof prompt === 'string' ? 'prompt' : `prompt[${at}]`
+  const text = `Invalid value: '${param}': an empty prompt has only one choice here. Leave out n, or write something.`
+  throw new HelixError('invalid_value', text, { param })
 }
 
 /** The prompt's tokens where it is given as such. */

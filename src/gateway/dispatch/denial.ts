@@ -20,14 +20,10 @@ export function denialError(
   engine: EngineKind,
   exchange: Pick<Exchange, 'inputParam' | 'schemaParam'>,
 ): HelixError {
-  const { message, kind } = readBody(denial.body)
+  const { message } = readBody(denial.body)
   const internal = `engine answered ${denial.status}: ${message}`
-  if (isTooLong(message, kind)) {
-    return new HelixError('context_length_exceeded', tooLongText(message), {
-      param: exchange.inputParam,
-      internal,
-    })
-  }
+  const tooLong = tooLongError(denial.body, exchange)
+  if (tooLong) return tooLong
   const { status } = denial
   if (engine === 'llama-server' && exchange.schemaParam && SCHEMA_TROUBLE.test(message)) {
     const text = `Invalid value: '${exchange.schemaParam}': the engine cannot follow this schema.`
@@ -41,6 +37,16 @@ export function denialError(
   return new HelixError('engine_failed', 'The engine failed on this request.', {
     internal,
     retryable: status === 503,
+  })
+}
+
+/** The error of an input that is too long, when this is what an engine says; it does so also inside a stream. */
+export function tooLongError(body: Buffer, exchange: Pick<Exchange, 'inputParam'>): HelixError | undefined {
+  const { message, kind } = readBody(body)
+  if (!isTooLong(message, kind)) return undefined
+  return new HelixError('context_length_exceeded', tooLongText(message), {
+    param: exchange.inputParam,
+    internal: `engine answered: ${message}`,
   })
 }
 

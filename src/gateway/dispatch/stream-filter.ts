@@ -1,5 +1,6 @@
 import { DONE_FRAME, EventSplitter, eventData, frame } from '../../contracts/sse.ts'
 import { HelixError } from '../../core/errors.ts'
+import { tooLongError } from './denial.ts'
 import type { Answer, Exchange, Rewrite } from './exchange.ts'
 import { type Usage, UsageTally, usageField } from './usage.ts'
 
@@ -65,7 +66,7 @@ export class StreamFilter {
     const chunk = parseChunk(event)
     // llama-server opens the stream of a completion with `data: null`.
     if (!chunk) return data === 'null' ? [] : this.invalid()
-    if (chunk['error'] !== undefined && chunk['error'] !== null) return this.failed()
+    if (chunk['error'] !== undefined && chunk['error'] !== null) return this.failed(data)
     this.head ??= chunk
     return this.withoutUsage(chunk).flatMap((one) => this.rewritten(one).map(frame))
   }
@@ -89,10 +90,11 @@ export class StreamFilter {
     return [frame({ ...identityOf(this.head), choices: [], usage: usageField(total) }), DONE_FRAME]
   }
 
-  private failed(): string[] {
-    this.failure = new HelixError('engine_failed', 'The engine failed while it generated.', {
-      retryable: false,
-    })
+  private failed(data: string): string[] {
+    // One prompt of several that is too long: the others have begun already.
+    this.failure =
+      tooLongError(Buffer.from(data), this.exchange) ??
+      new HelixError('engine_failed', 'The engine failed while it generated.', { retryable: false })
     return []
   }
 

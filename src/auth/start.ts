@@ -9,6 +9,8 @@ import { migrate } from '../storage/migrate.ts'
 import { readOrCreateSecret, readSecret } from '../storage/secret-file.ts'
 import { pepperFingerprint } from './api-keys.ts'
 import { AuthService } from './service.ts'
+import { UsageService } from './usage.ts'
+import { startUsageUpkeep } from './usage-upkeep.ts'
 
 export interface AuthOptions {
   readonly connection: PostgresConnection | string
@@ -17,12 +19,15 @@ export interface AuthOptions {
   readonly queryTimeoutMs: number
   /** Made at the first start. Every machine that shares the database needs the same file. */
   readonly pepperFile: string
+  /** How long the record of a request is kept. */
+  readonly usageRetentionMs: number
   readonly log: Logger
   readonly clock: Clock
 }
 
 export interface RunningAuth extends Stoppable {
   readonly auth: AuthService
+  readonly usage: UsageService
 }
 
 /**
@@ -45,7 +50,12 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
       (keyId) => auth.announceRevocation(keyId),
       () => auth.announceRevocation(undefined),
     )
-    return { auth, stop: () => database.close() }
+    const upkeep = await startUsageUpkeep({ database, retentionMs: options.usageRetentionMs, clock, log })
+    const stop = async () => {
+      await upkeep.stop()
+      await database.close()
+    }
+    return { auth, usage: new UsageService(database), stop }
   } catch (reason) {
     await database.close()
     throw reason

@@ -56,6 +56,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       acquireTimeoutMs: config.database.acquireTimeout,
       queryTimeoutMs: config.database.queryTimeout,
       pepperFile: places.pepper,
+      usageRetentionMs: config.usage.retention,
       log,
       clock: systemClock,
     })
@@ -69,6 +70,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       config: config.gateway,
       auth: auth.auth,
       pool: running.pool,
+      usage: { sink: auth.usage, directory: places.spool, bytesMax: config.usage.spoolMax },
       databaseProblem: () => auth.auth.problem(),
       controlSocket: places.controlSocket,
       status: async () => ({ version, pid: process.pid, startedAtMs, url: gateway.url, home: places.home }),

@@ -138,6 +138,17 @@ const Upstream = z.strictObject({
   slots: z.int().min(1).max(100_000).default(64),
 })
 
+const Usage = z.strictObject({
+  retention: duration()
+    .prefault('400d')
+    .describe('How long the record of a request is kept; whole months are dropped.'),
+  spoolMax: size()
+    .prefault('64MiB')
+    .describe(
+      'Disk space for records that the database has not taken yet. When it is full, or the disk is, requests are answered 503 storage_unavailable.',
+    ),
+})
+
 const Log = z.strictObject({
   level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   format: z
@@ -156,6 +167,7 @@ export const Config = z.strictObject({
     .array(Upstream)
     .default([])
     .describe('Other OpenAI-compatible servers: name, url, apiKey, models (their names), slots.'),
+  usage: Usage.prefault({}).describe('What each request cost, kept in the database.'),
   log: Log.prefault({}).describe('Logs go to standard error.'),
 })
 

@@ -22,10 +22,12 @@ import { generate } from './routes/generate.ts'
 import { livez, type ReadinessChecks, readyz } from './routes/health.ts'
 import { listModels, showModel } from './routes/models.ts'
 import { refuseUnknown } from './routes/unknown.ts'
+import type { Meter } from './usage/meter.ts'
 
 export interface AppParts {
   readonly keys: KeyCache
   readonly dispatch: Dispatch
+  readonly meter: Meter
   readonly pool: PoolClient
   readonly drain: Drain
   readonly readiness: ReadinessChecks
@@ -41,7 +43,7 @@ const BODY_TIMEOUT_MS = 15_000
 
 /** The whole way of a request on one screen: observe, drain, authenticate, route. */
 export function buildApp(parts: AppParts): FastifyInstance {
-  const { keys, dispatch, pool, drain, readiness, log, random } = parts
+  const { keys, pool, drain, readiness, log, random } = parts
   const app = Fastify({
     bodyLimit: parts.bodyLimitBytes,
     // Against clients that drip their headers or their body.
@@ -83,10 +85,10 @@ export function buildApp(parts: AppParts): FastifyInstance {
     v1.addHook('onRequest', authenticate(keys))
     v1.get('/v1/models', listModels(pool))
     v1.get('/v1/models/*', showModel(pool))
-    v1.post('/v1/chat/completions', generate(dispatch, ChatRequest, chatExchange))
-    v1.post('/v1/completions', generate(dispatch, CompletionRequest, completionExchange))
-    v1.post('/v1/embeddings', generate(dispatch, EmbeddingRequest, embeddingExchange))
-    v1.post('/tokenize', generate(dispatch, TokenizeRequest, tokenizeExchange))
+    v1.post('/v1/chat/completions', generate(parts, ChatRequest, chatExchange))
+    v1.post('/v1/completions', generate(parts, CompletionRequest, completionExchange))
+    v1.post('/v1/embeddings', generate(parts, EmbeddingRequest, embeddingExchange))
+    v1.post('/tokenize', generate(parts, TokenizeRequest, tokenizeExchange))
   })
   return app
 }

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import type { Config } from '../config/schema.ts'
 import type { AuthClient } from '../contracts/auth.ts'
 import type { PoolClient } from '../contracts/pool.ts'
+import type { UsageSink } from '../contracts/usage.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
@@ -15,11 +16,14 @@ import { EventStream } from './dispatch/event-stream.ts'
 import { Router } from './dispatch/router.ts'
 import { Drain } from './drain.ts'
 import { KeyCache } from './hooks/authenticate.ts'
+import { UsageMeter } from './usage/meter.ts'
 
 export interface GatewayParts {
   readonly config: Config['gateway']
   readonly auth: AuthClient
   readonly pool: PoolClient
+  /** Where the records of requests go, and the folder and the space in which they wait for it. */
+  readonly usage: { readonly sink: UsageSink; readonly directory: string; readonly bytesMax: number }
   readonly databaseProblem: () => Promise<HelixError | undefined>
   /** Path of the Unix socket for administration. */
   readonly controlSocket: string
@@ -65,12 +69,14 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     waitNoticeMs: config.waitNotice,
     explainWait: async (model) => (await pool.explainWait(model)).reason,
   })
+  const meter = new UsageMeter({ ...parts.usage, instance: parts.instance, clock, log })
   const app = buildApp({
     keys,
     dispatch,
+    meter,
     pool,
     drain,
-    readiness: { drain, database: parts.databaseProblem, pool },
+    readiness: { drain, database: parts.databaseProblem, usage: () => meter.problem(), pool },
     log,
     accessLog: parts.accessLog,
     random,
@@ -78,15 +84,21 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     bodyLimitBytes: config.bodyLimit,
   })
   const control = buildControlApp({ auth, pool, status: parts.status, log, random })
-  await listen(() => app.listen({ host: config.host, port: config.port }), `${config.host}:${config.port}`)
-  rmSync(parts.controlSocket, { force: true })
-  await listen(() => control.listen({ path: parts.controlSocket }), parts.controlSocket)
+  try {
+    await listen(() => app.listen({ host: config.host, port: config.port }), `${config.host}:${config.port}`)
+    rmSync(parts.controlSocket, { force: true })
+    await listen(() => control.listen({ path: parts.controlSocket }), parts.controlSocket)
+  } catch (reason) {
+    await meter.stop()
+    throw reason
+  }
   chmodSync(parts.controlSocket, 0o600)
   const stopKeepAlive = EventStream.keepAlive(KEEP_ALIVE_BEAT_MS)
 
   const stop = async () => {
     await drain.begin(clock, config.drainGrace)
     await dispatch.stop()
+    await meter.stop()
     await control.close()
     rmSync(parts.controlSocket, { force: true })
     await app.close()

@@ -4,4 +4,6 @@ export const ADVISORY_LOCKS = {
   instance: 7_411_001,
   /** Held for one migration. */
   migration: 7_411_002,
+  /** Held while partitions of usage records are made and dropped. */
+  usagePartitions: 7_411_003,
 } as const

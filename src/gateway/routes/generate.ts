@@ -1,15 +1,17 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { z } from 'zod'
 import { parseJson, parseRequest } from '../../contracts/openai/parse.ts'
+import { HelixError } from '../../core/errors.ts'
 import type { Dispatch } from '../dispatch/dispatch.ts'
 import type { Exchange } from '../dispatch/exchange.ts'
+import type { Meter, Ticket } from '../usage/meter.ts'
 
 /**
  * A route that an engine answers: the body is parsed once against its schema, made into an exchange and dispatched.
  * Authentication has already run: see app.ts.
  */
 export function generate<T extends object>(
-  dispatch: Dispatch,
+  { dispatch, meter }: { readonly dispatch: Dispatch; readonly meter: Meter },
   schema: z.ZodType<T>,
   toExchange: (request: T) => Exchange,
 ) {
@@ -18,6 +20,7 @@ export function generate<T extends object>(
     const exchange = toExchange(body)
     request.model = exchange.model
     request.user = 'user' in body && typeof body.user === 'string' ? body.user : undefined
+    const ticket = admit(meter, request, exchange)
     const work = dispatch.run(exchange, {
       response: reply.raw,
       headers: () => {
@@ -26,13 +29,29 @@ export function generate<T extends object>(
         return answerHeaders(request, reply, exchange.model)
       },
       settled: (settlement) => {
+        ticket.settle(settlement)
         request.settlement = settlement
       },
     })
-    request.work = work.catch(() => {})
+    request.work = work.catch(() => {}).finally(() => ticket.close())
     await work
     return reply
   }
+}
+
+/** @throws HelixError `storage_unavailable` when what it costs could not be recorded */
+function admit(meter: Meter, request: FastifyRequest, exchange: Exchange): Ticket {
+  const { identity, routeOptions, startedMs, user } = request
+  if (!identity) throw new HelixError('internal_error', 'Internal error.', { internal: 'no identity' })
+  return meter.admit({
+    requestId: request.id,
+    identity,
+    route: routeOptions.url ?? '',
+    model: exchange.model,
+    streamed: exchange.stream,
+    user,
+    startedMs,
+  })
 }
 
 function answerHeaders(request: FastifyRequest, reply: FastifyReply, model: string): Record<string, string> {

@@ -36,7 +36,8 @@ function start({
   pepperFile = join(place.root, 'pepper'),
   clock = systemClock as Clock,
 } = {}): Promise<RunningAuth> {
-  return startAuth({ connection: postgres.connection, pepperFile, clock, ...limits })
+  const usageRetentionMs = 400 * 86_400_000
+  return startAuth({ connection: postgres.connection, pepperFile, usageRetentionMs, clock, ...limits })
 }
 
 describe('a key', () => {

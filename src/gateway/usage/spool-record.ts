@@ -32,7 +32,7 @@ export function encodeRecord(record: UsageRecord): Buffer {
   const json = JSON.stringify(record)
   // One byte is left for the newline; a text that was cut short to fit in fills the rest to the last three bytes.
   const end = start + scratch.write(json, start, RECORD_BYTES_MAX - start - 1, 'utf8')
-  if (end > RECORD_BYTES_MAX - 1 - CHARACTER_BYTES_MAX) {
+  if (end >= RECORD_BYTES_MAX - 1 - CHARACTER_BYTES_MAX) {
     throw new HelixError(
       'internal_error',
       'Internal error. The request id identifies it in the server log.',

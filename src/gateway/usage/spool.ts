@@ -164,7 +164,7 @@ export class Spool {
 
   private grow(): boolean {
     const { bytesMax, clock, log } = this.options
-    if (clock.monotonic() < this.retryAtMs) return false
+    if (this.refusing && clock.monotonic() < this.retryAtMs) return false
     const usedBytes = this.segments.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
     try {
       if (usedBytes + this.segmentBytes > Math.max(bytesMax, this.segmentBytes)) throw noRoom()
@@ -184,8 +184,8 @@ export class Spool {
     for (const segment of this.segments.filter(({ isDone }) => isDone)) {
       segment.remove()
       this.segments.splice(this.segments.indexOf(segment), 1)
+      this.retryAtMs = Number.NEGATIVE_INFINITY
     }
-    if (this.refusing) this.retryAtMs = Number.NEGATIVE_INFINITY
   }
 }
 

@@ -2,14 +2,10 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { silentLog } from '../../src/core/log.ts'
 import { seededRandom } from '../../src/core/random.ts'
-import { openDatabase } from '../../src/storage/database.ts'
-import { startEmbeddedPostgres } from '../../src/storage/embedded-postgres.ts'
-import { acrossOrganisations } from '../../src/storage/tenancy.ts'
-import { systemClock } from '../../src/system.ts'
 import { processesWith } from '../support/processes.ts'
 import { type Server, startServer } from '../support/server.ts'
+import { usageIn } from '../support/usage-rows.ts'
 
 const KILLS = 5
 const CALLERS = 6
@@ -60,44 +56,6 @@ async function askUntilKilled(server: Server, apiKey: string, seen: Seen[]): Pro
   await Promise.all(Array.from({ length: CALLERS }, (_, index) => caller(index)))
 }
 
-interface Row {
-  readonly request_id: string
-  readonly prompt_tokens: string
-  readonly completion_tokens: string
-  readonly streamed: boolean
-  readonly estimated: boolean
-}
-
-async function rowsIn(
-  home: string,
-): Promise<{ rows: readonly Row[]; sums: { requests: string; completion: string } }> {
-  const postgres = await startEmbeddedPostgres({
-    directory: join(home, 'postgres'),
-    runtimeDirectory: join(home, 'run'),
-    log: silentLog,
-    clock: systemClock,
-  })
-  const database = openDatabase(postgres.connection, {
-    acquireTimeoutMs: 5_000,
-    queryTimeoutMs: 5_000,
-    log: silentLog,
-    clock: systemClock,
-  })
-  try {
-    return await acrossOrganisations(database, async (queries) => {
-      const rows = await queries.query<Row>('select * from usage_records')
-      const [sums = { requests: '', completion: '' }] = await queries.query<{
-        requests: string
-        completion: string
-      }>('select sum(requests) as requests, sum(completion_tokens) as completion from usage_hourly')
-      return { rows, sums }
-    })
-  } finally {
-    await database.close()
-    await postgres.stop()
-  }
-}
-
 test('every answer that a client saw whole has one record, however often the gateway is killed', async () => {
   const home = mkdtempSync(join(tmpdir(), 'helixflow-test-'))
   onTestFinished(() => rmSync(home, { recursive: true, force: true }))
@@ -119,7 +77,7 @@ test('every answer that a client saw whole has one record, however often the gat
   expect(await last.stop()).toBe(0)
   expect(readdirSync(join(home, 'spool')), 'nothing is left behind').toEqual([])
 
-  const { rows, sums } = await rowsIn(home)
+  const { rows, sums } = await usageIn(home)
   expect(seen.length).toBeGreaterThan(KILLS * CALLERS)
   const byId = new Map(rows.map((row) => [row.request_id, row]))
   expect(byId.size, 'no duplicates').toBe(rows.length)

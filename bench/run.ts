@@ -5,9 +5,10 @@ import { gateway } from './gateway.ts'
 import { stopAll } from './process.ts'
 import { type Benchmark, goalLine, machineFacts, sourceFacts } from './report.ts'
 import { tokens } from './tokens.ts'
+import { usage } from './usage.ts'
 
 /** Every benchmark, by the name it is run by. */
-const BENCHMARKS = { gateway, tokens } as const satisfies Record<string, Benchmark>
+const BENCHMARKS = { gateway, tokens, usage } as const satisfies Record<string, Benchmark>
 
 const HELP = `Usage: npm run bench -- NAME [--quick] [--json] [--publish]
 

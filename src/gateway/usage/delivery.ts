@@ -14,8 +14,8 @@ export interface DeliveryOptions {
 
 /** Records wait so long for others to come with them: a statement and a commit for many cost little for each. */
 const GATHER_MS = 500
-/** Some hundred records: few enough that reading them does not hold up the streams. */
-const BATCH_BYTES = 96 * 1024
+/** Some hundred records: enough to share a commit, few enough that reading them does not hold up the streams. */
+const BATCH_BYTES = 256 * 1024
 const RETRY_MIN_MS = 250
 const RETRY_MAX_MS = 2_000
 const LIFE_SIGN_MS = SILENCE_MAX_MS / 10

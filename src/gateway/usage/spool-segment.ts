@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, unlinkSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, rmSync, unlinkSync, writeSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { HelixError } from '../../core/errors.ts'
 import { type Decoded, decodeRecords, RECORD_BYTES_MAX } from './spool-record.ts'
@@ -111,7 +111,7 @@ export class Segment {
 
   remove(): void {
     this.close()
-    unlinkSync(this.path)
+    rmSync(this.path, { force: true })
   }
 }
 

@@ -131,7 +131,12 @@ export class Spool {
   close(): void {
     for (const segment of this.segments) segment.close()
     this.clean()
-    if (this.segments.length === 0) rmdirSync(this.folder)
+    if (this.segments.length > 0) return
+    try {
+      rmdirSync(this.folder)
+    } catch (reason) {
+      this.options.log.debug('usage spool folder stays', { folder: this.folder, cause: String(reason) })
+    }
   }
 
   private showLife(now: Date): void {

@@ -22,6 +22,7 @@ export const keys: Benchmark = {
       connection: place.connection,
       pepperFile: join(place.root, 'pepper'),
       config: parseConfig({}).auth,
+      usageRetentionMs: 400 * 86_400_000,
       log: silentLog,
       clock: systemClock,
       ...limits,

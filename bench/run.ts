@@ -7,9 +7,10 @@ import { pool } from './pool.ts'
 import { stopAll } from './process.ts'
 import { type Benchmark, goalLine, machineFacts, sourceFacts } from './report.ts'
 import { tokens } from './tokens.ts'
+import { usage } from './usage.ts'
 
 /** Every benchmark, by the name it is run by. */
-const BENCHMARKS = { gateway, tokens, keys, pool } as const satisfies Record<string, Benchmark>
+const BENCHMARKS = { gateway, tokens, keys, pool, usage } as const satisfies Record<string, Benchmark>
 
 const HELP = `Usage: npm run bench -- NAME [--quick] [--json] [--publish]
 

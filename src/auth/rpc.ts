@@ -3,16 +3,24 @@ import type { AuthClient, TokenIssuer } from '../contracts/auth.ts'
 import {
   fromAdministerRequest,
   fromIssueTokenRequest,
+  fromUsageMessage,
   toIdentityMessage,
   toTokensMessage,
 } from '../contracts/auth-messages.ts'
 import { AuthService } from '../contracts/gen/helixflow/v1/auth_pb.ts'
 import { toConnectError } from '../contracts/rpc-errors.ts'
+import type { UsageSink } from '../contracts/usage.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 
+export interface AuthRpcParts {
+  readonly auth: AuthClient & TokenIssuer
+  readonly usage: UsageSink
+  readonly log: Logger
+}
+
 /** The auth service's methods, for whatever carries them. */
-export function authRoutes(auth: AuthClient & TokenIssuer, log: Logger) {
+export function authRoutes({ auth, usage, log }: AuthRpcParts) {
   const told = answering(log)
   return (router: ConnectRouter): void => {
     router.service(AuthService, {
@@ -36,6 +44,11 @@ export function authRoutes(auth: AuthClient & TokenIssuer, log: Logger) {
         told(async () => {
           const { returnTo, ...tokens } = await auth.finishLogin(request)
           return { tokens: toTokensMessage(tokens), returnTo }
+        }),
+      recordUsage: ({ records }) =>
+        told(async () => {
+          await usage.record(records.map(fromUsageMessage))
+          return {}
         }),
       checkHealth: () =>
         told(async () => {

@@ -16,6 +16,8 @@ import { pepperFingerprint } from './api-keys.ts'
 import { hashPassword } from './passwords.ts'
 import { AuthService } from './service.ts'
 import { SigningKeys } from './signing-keys.ts'
+import { UsageService } from './usage.ts'
+import { startUsageUpkeep } from './usage-upkeep.ts'
 
 export interface AuthOptions {
   readonly connection: PostgresConnection | string
@@ -25,12 +27,15 @@ export interface AuthOptions {
   /** Made at the first start. Every machine that shares the database needs the same file. */
   readonly pepperFile: string
   readonly config: Config['auth']
+  /** How long the record of a request is kept. */
+  readonly usageRetentionMs: number
   readonly log: Logger
   readonly clock: Clock
 }
 
 export interface RunningAuth extends Stoppable {
   readonly auth: AuthService
+  readonly usage: UsageService
 }
 
 /**
@@ -62,7 +67,12 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
       (subject) => auth.announceRevocation(subject),
       () => auth.announceRevocation(undefined),
     )
-    return { auth, stop: () => database.close() }
+    const upkeep = await startUsageUpkeep({ database, retentionMs: options.usageRetentionMs, clock, log })
+    const stop = async () => {
+      await upkeep.stop()
+      await database.close()
+    }
+    return { auth, usage: new UsageService(database), stop }
   } catch (reason) {
     await database.close()
     throw reason

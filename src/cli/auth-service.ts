@@ -6,6 +6,7 @@ import type { Places } from '../config/places.ts'
 import { AuthRpcClient } from '../contracts/auth-rpc-client.ts'
 import type { DatabaseAdministration } from '../contracts/database.ts'
 import { inMemory, overTls, type TlsFiles } from '../contracts/rpc-transport.ts'
+import type { UsageClient, UsageSink } from '../contracts/usage.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
@@ -26,6 +27,7 @@ const RPC_TIMEOUT_MS = 15_000
 
 export interface OpenedAuth {
   readonly auth: AuthRpcClient
+  readonly usage: UsageSink
   /** Undefined where the database is somebody else's. */
   readonly database: DatabaseAdministration | undefined
 }
@@ -35,14 +37,17 @@ export async function openAuthClient(request: AuthServiceRequest): Promise<Opene
   const { settings, log, lifecycle } = request
   const { authUrl } = settings.config.rpc
   const here = authUrl === undefined ? await startAuthService(request) : undefined
-  const transport = here ? inMemory(authRoutes(here.auth, log)) : overTls(authUrl ?? '', tlsFiles(settings))
+  const transport = here
+    ? inMemory(authRoutes({ auth: here.auth, usage: here.usage, log }))
+    : overTls(authUrl ?? '', tlsFiles(settings))
   const auth = new AuthRpcClient({ transport, timeoutMs: RPC_TIMEOUT_MS, clock: systemClock, log })
   lifecycle.add('auth client', () => auth.stop())
-  return { auth, database: here?.database }
+  return { auth, usage: auth, database: here?.database }
 }
 
 export interface StartedAuth {
   readonly auth: AuthService
+  readonly usage: UsageClient
   readonly database: DatabaseAdministration
 }
 
@@ -55,18 +60,19 @@ export async function startAuthService(request: AuthServiceRequest): Promise<Sta
   const connection = postgres?.connection ?? databaseUrl(settings)
   const administration = startDatabaseAdministration(connection, database, log)
   lifecycle.add('database administration', () => administration.stop())
-  const { auth, stop } = await startAuth({
+  const { auth, usage, stop } = await startAuth({
     connection,
     connectionsMax: database.connectionsMax,
     acquireTimeoutMs: database.acquireTimeout,
     queryTimeoutMs: database.queryTimeout,
     pepperFile: places.pepper,
     config: settings.config.auth,
+    usageRetentionMs: settings.config.usage.retention,
     log,
     clock: systemClock,
   })
   lifecycle.add('auth', stop)
-  return { auth, database: administration }
+  return { auth, usage, database: administration }
 }
 
 /** @throws HelixError `invalid_configuration` */

@@ -14,6 +14,8 @@ export interface Places {
   readonly postgres: string
   /** The secret that key hashes are made with. */
   readonly pepper: string
+  /** Usage records on their way to the database. */
+  readonly spool: string
   /** Sockets; short, since their paths may have 107 bytes. Not kept over a restart of the machine. */
   readonly runtime: string
   readonly controlSocket: string
@@ -30,6 +32,7 @@ export function placesOf(home: string, config: Config): Places {
     engines: join(home, 'engines'),
     postgres: directory ?? join(home, 'postgres'),
     pepper: join(home, 'key-pepper'),
+    spool: join(home, 'spool'),
     runtime,
     controlSocket: join(runtime, 'control.sock'),
   }
@@ -40,7 +43,7 @@ export function placesOf(home: string, config: Config): Places {
  * @throws HelixError `invalid_configuration` when one cannot be made or belongs to somebody else
  */
 export function makePlaces(places: Places): void {
-  for (const directory of [places.home, places.models, places.engines, places.runtime])
+  for (const directory of [places.home, places.models, places.engines, places.spool, places.runtime])
     makeDirectory(directory)
   const { uid } = lstatSync(places.runtime)
   if (process.getuid && uid !== process.getuid()) {

@@ -168,6 +168,17 @@ const Rpc = z.strictObject({
   authPort: port.default(9443).describe('Port that `helixflow auth` listens on.'),
 })
 
+const Usage = z.strictObject({
+  retention: duration()
+    .prefault('400d')
+    .describe('How long the record of a request is kept; whole months are dropped.'),
+  spoolMax: size()
+    .prefault('64MiB')
+    .describe(
+      'Disk space for records that the database has not taken yet. When it is full, or the disk is, requests are answered 503 storage_unavailable.',
+    ),
+})
+
 const Log = z.strictObject({
   level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   format: z
@@ -188,6 +199,7 @@ export const Config = z.strictObject({
     .describe('Other OpenAI-compatible servers: name, url, apiKey, models (their names), slots.'),
   auth: Auth.prefault({}).describe('Tokens and logins.'),
   rpc: Rpc.prefault({}).describe('How the services of several machines reach each other.'),
+  usage: Usage.prefault({}).describe('What each request cost, kept in the database.'),
   log: Log.prefault({}).describe('Logs go to standard error.'),
 })
 

@@ -12,8 +12,11 @@ import {
   IssueTokenRequestSchema,
   PasswordGrantSchema,
   RefreshTokenGrantSchema,
+  type UsageRecord as UsageRecordMessage,
+  UsageRecordSchema,
 } from './gen/helixflow/v1/auth_pb.ts'
 import { PERMISSIONS, type Permission } from './permissions.ts'
+import type { UsageRecord } from './usage.ts'
 
 // What the auth service says and hears, between this program's own types and those of the wire.
 
@@ -106,6 +109,34 @@ export function fromTokensMessage({
   refreshToken,
 }: IssuedTokensMessage): IssuedTokens {
   return { accessToken, expiresInSeconds, refreshToken }
+}
+
+export function toUsageMessage({
+  firstTokenMs,
+  errorCode,
+  user,
+  ...record
+}: UsageRecord): UsageRecordMessage {
+  return create(UsageRecordSchema, {
+    ...record,
+    startedAtMs: BigInt(Math.round(record.startedAtMs)),
+    promptTokens: BigInt(record.promptTokens),
+    completionTokens: BigInt(record.completionTokens),
+    cachedTokens: BigInt(record.cachedTokens),
+    ...(firstTokenMs === undefined ? {} : { firstTokenMs }),
+    ...(errorCode === undefined ? {} : { errorCode }),
+    ...(user === undefined ? {} : { user }),
+  })
+}
+
+export function fromUsageMessage({ $typeName, $unknown, ...message }: UsageRecordMessage): UsageRecord {
+  return {
+    ...message,
+    startedAtMs: Number(message.startedAtMs),
+    promptTokens: Number(message.promptTokens),
+    completionTokens: Number(message.completionTokens),
+    cachedTokens: Number(message.cachedTokens),
+  }
 }
 
 type CallerMessage = AdministerRequest['caller']

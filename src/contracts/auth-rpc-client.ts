@@ -18,9 +18,11 @@ import {
   fromTokensMessage,
   toAdministerRequest,
   toIssueTokenRequest,
+  toUsageMessage,
 } from './auth-messages.ts'
 import { AuthService } from './gen/helixflow/v1/auth_pb.ts'
 import { fromConnectError } from './rpc-errors.ts'
+import type { UsageRecord, UsageSink } from './usage.ts'
 
 export interface AuthRpcClientOptions {
   readonly transport: Transport
@@ -34,7 +36,7 @@ const RECONNECT_DELAY_MIN_MS = 50
 const RECONNECT_DELAY_MAX_MS = 2_000
 
 /** The auth service as every other service sees it, wherever it runs. */
-export class AuthRpcClient implements AuthClient, TokenIssuer {
+export class AuthRpcClient implements AuthClient, TokenIssuer, UsageSink {
   private readonly client
   private readonly listeners = new Set<(subject: string | undefined) => void>()
   private readonly stopping = new AbortController()
@@ -78,6 +80,10 @@ export class AuthRpcClient implements AuthClient, TokenIssuer {
     const { tokens, returnTo } = await this.call((options) => this.client.finishLogin(request, options))
     if (tokens) return { ...fromTokensMessage(tokens), returnTo }
     throw unreachable('the auth service answered with no tokens')
+  }
+
+  async record(batch: readonly UsageRecord[]): Promise<void> {
+    await this.call((options) => this.client.recordUsage({ records: batch.map(toUsageMessage) }, options))
   }
 
   async problem(): Promise<HelixError | undefined> {

@@ -28,11 +28,13 @@ import { livez, type ReadinessChecks, readyz } from './routes/health.ts'
 import { listModels, showModel } from './routes/models.ts'
 import { registerTokens } from './routes/tokens.ts'
 import { refuseUnknown } from './routes/unknown.ts'
+import type { Meter } from './usage/meter.ts'
 
 export interface AppParts {
   readonly credentials: CredentialCache
   readonly auth: AuthClient & TokenIssuer
   readonly dispatch: Dispatch
+  readonly meter: Meter
   readonly pool: PoolClient
   readonly drain: Drain
   readonly readiness: ReadinessChecks
@@ -54,7 +56,7 @@ const seesModels = { config: { access: 'authenticated' } } as const
 
 /** The whole way of a request on one screen: observe, drain, authenticate, route. */
 export function buildApp(parts: AppParts): FastifyInstance {
-  const { credentials, auth, dispatch, pool, drain, readiness, log, random } = parts
+  const { credentials, auth, pool, drain, readiness, log, random } = parts
   const app = Fastify({
     bodyLimit: parts.bodyLimitBytes,
     // Against clients that drip their headers or their body.
@@ -102,7 +104,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
     v1.get('/v1/models', seesModels, listModels(pool))
     v1.get('/v1/models/*', seesModels, showModel(pool))
     const generates = { config: { access: 'inference' } } as const
-    const running = { dispatch, credentials }
+    const running = { dispatch: parts.dispatch, meter: parts.meter, credentials }
     v1.post('/v1/chat/completions', generates, generate(running, ChatRequest, chatExchange))
     v1.post('/v1/completions', generates, generate(running, CompletionRequest, completionExchange))
     v1.post('/v1/embeddings', generates, generate(running, EmbeddingRequest, embeddingExchange))

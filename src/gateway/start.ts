@@ -4,6 +4,7 @@ import type { Config } from '../config/schema.ts'
 import type { AuthClient, TokenIssuer } from '../contracts/auth.ts'
 import type { DatabaseAdministration } from '../contracts/database.ts'
 import type { PoolClient } from '../contracts/pool.ts'
+import type { UsageSink } from '../contracts/usage.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
@@ -16,12 +17,15 @@ import { EngineClients } from './dispatch/engine-client.ts'
 import { EventStream } from './dispatch/event-stream.ts'
 import { Router } from './dispatch/router.ts'
 import { Drain } from './drain.ts'
+import { UsageMeter } from './usage/meter.ts'
 
 export interface GatewayParts {
   readonly config: Config['gateway']
   readonly auth: AuthClient & TokenIssuer
   readonly pool: PoolClient
   readonly database: DatabaseAdministration | undefined
+  /** Where the records of requests go, and the folder and the space in which they wait for it. */
+  readonly usage: { readonly sink: UsageSink; readonly directory: string; readonly bytesMax: number }
   readonly databaseProblem: () => Promise<HelixError | undefined>
   /** Path of the Unix socket for administration. */
   readonly controlSocket: string
@@ -64,23 +68,16 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     queueTimeoutMs: config.queueTimeout,
     loadWaitMs: config.loadWait,
   })
-  const dispatch = new Dispatch({
-    router,
-    clients,
-    clock,
-    firstByteTimeoutMs: config.firstByteTimeout,
-    stallTimeoutMs: config.stallTimeout,
-    requestDeadlineMs: config.requestDeadline,
-    waitNoticeMs: config.waitNotice,
-    explainWait: async (model) => (await pool.explainWait(model)).reason,
-  })
+  const dispatch = makeDispatch(parts, router, clients)
+  const meter = new UsageMeter({ ...parts.usage, instance: parts.instance, clock, log })
   const app = buildApp({
     credentials,
     auth,
     dispatch,
+    meter,
     pool,
     drain,
-    readiness: { drain, database: parts.databaseProblem, pool },
+    readiness: { drain, database: parts.databaseProblem, usage: () => meter.problem(), pool },
     log,
     accessLog: parts.accessLog,
     random,
@@ -90,15 +87,21 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     bodyLimitBytes: config.bodyLimit,
   })
   const control = buildControlApp({ auth, pool, database: parts.database, status: parts.status, log, random })
-  await listen(() => app.listen({ host: config.host, port: config.port }), `${config.host}:${config.port}`)
-  rmSync(parts.controlSocket, { force: true })
-  await listen(() => control.listen({ path: parts.controlSocket }), parts.controlSocket)
+  try {
+    await listen(() => app.listen({ host: config.host, port: config.port }), `${config.host}:${config.port}`)
+    rmSync(parts.controlSocket, { force: true })
+    await listen(() => control.listen({ path: parts.controlSocket }), parts.controlSocket)
+  } catch (reason) {
+    await meter.stop()
+    throw reason
+  }
   chmodSync(parts.controlSocket, 0o600)
   const stopKeepAlive = EventStream.keepAlive(KEEP_ALIVE_BEAT_MS)
 
   const stop = async () => {
     await drain.begin(clock, config.drainGrace)
     await dispatch.stop()
+    await meter.stop()
     await control.close()
     rmSync(parts.controlSocket, { force: true })
     await app.close()
@@ -110,6 +113,23 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
   }
   const { address, port, family } = app.server.address() as AddressInfo
   return { url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`, stop }
+}
+
+function makeDispatch(
+  { config, pool, clock }: GatewayParts,
+  router: Router,
+  clients: EngineClients,
+): Dispatch {
+  return new Dispatch({
+    router,
+    clients,
+    clock,
+    firstByteTimeoutMs: config.firstByteTimeout,
+    stallTimeoutMs: config.stallTimeout,
+    requestDeadlineMs: config.requestDeadline,
+    waitNoticeMs: config.waitNotice,
+    explainWait: async (model) => (await pool.explainWait(model)).reason,
+  })
 }
 
 async function listen(start: () => Promise<string>, where: string): Promise<void> {

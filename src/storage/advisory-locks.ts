@@ -6,4 +6,6 @@ export const ADVISORY_LOCKS = {
   migration: 7_411_002,
   /** Held while the key that signs tokens changes. */
   signingKeys: 7_411_010,
+  /** Held while partitions of usage records are made and dropped. */
+  usagePartitions: 7_411_003,
 } as const

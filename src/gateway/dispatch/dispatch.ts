@@ -8,8 +8,9 @@ import { EventStream } from './event-stream.ts'
 import type { Answer, Collector, Exchange } from './exchange.ts'
 import { type RelayRequest, type RelayResult, relayStream, relayWhole, type Sink } from './relay.ts'
 import type { Lease, Router } from './router.ts'
+import { Account, type Settlement } from './settlement.ts'
 import { StreamFilter } from './stream-filter.ts'
-import { findUsage, NO_USAGE, type Usage, UsageTally, usageField } from './usage.ts'
+import { findUsage, NO_USAGE, UsageTally, usageField } from './usage.ts'
 
 export interface DispatchOptions {
   readonly router: Router
@@ -30,13 +31,21 @@ export interface Caller {
   begun(end: (reason: HelixError) => void): void
   /** Headers of every answer; called once, when the answer begins. */
   headers(exchange: Exchange): Readonly<Record<string, string>>
-  /** Told once, however the request ends. */
+  /**
+   * Told once, however the request ends: before the last bytes of a complete answer, after a failed one. What it throws
+   * fails the answer that was about to be completed.
+   */
   settled(result: Settlement): void
 }
 
-export interface Settlement {
-  readonly usage: Usage
-  readonly error: HelixError | undefined
+/** One request on its way. */
+interface Work {
+  readonly exchange: Exchange
+  readonly caller: Caller
+  /** Undefined for an answer in one piece. */
+  readonly stream: EventStream | undefined
+  readonly account: Account
+  readonly signal: AbortSignal
 }
 
 /** A reset connection may mean that the request killed the engine; it gets one more engine, not more. */
@@ -95,12 +104,12 @@ export class Dispatch {
       abort.abort(new HelixError('deadline_exceeded', 'The request took longer than this server allows.'))
     })
     const stream = exchange.stream ? new EventStream(response, () => caller.headers(exchange)) : undefined
+    const account = new Account((settlement) => caller.settled(settlement), this.options.clock)
     try {
-      const usage = await this.attempt(exchange, caller, stream, abort.signal)
-      caller.settled({ usage, error: undefined })
+      await this.attempt({ exchange, caller, stream, account, signal: abort.signal })
     } catch (reason) {
       const error = HelixError.from(reason)
-      caller.settled({ usage: NO_USAGE, error })
+      account.fail(error)
       if (!response.destroyed && !stream?.committed) throw error
       if (stream?.committed && !response.destroyed) stream.fail(error)
     } finally {
@@ -110,20 +119,15 @@ export class Dispatch {
     }
   }
 
-  private async attempt(
-    exchange: Exchange,
-    caller: Caller,
-    stream: EventStream | undefined,
-    signal: AbortSignal,
-  ): Promise<Usage> {
+  private async attempt(work: Work): Promise<void> {
+    const { exchange, stream, account, signal } = work
     const lostEngines = new Set<string>()
     for (let attempt = 1; ; attempt++) {
       const lease = await this.lease(exchange, stream, signal)
       try {
-        const result = stream
-          ? await this.stream(exchange, lease, stream, { response: caller.response, signal })
-          : await this.whole(exchange, lease, caller, signal)
-        if (!('kind' in result)) return result
+        const result = stream ? await this.stream(work, lease, stream) : await this.whole(work, lease)
+        if (result.kind === 'complete') return
+        if (hasWorked(result)) account.worked = true
         if (result.kind !== 'unanswered') throw failureOf(result, exchange, lease, signal)
         const { id, engine } = lease.replica
         if (engine === 'upstream' && attempt > 1) throw unansweredError(lease, result.cause)
@@ -159,65 +163,57 @@ export class Dispatch {
     }
   }
 
-  private async stream(
-    exchange: Exchange,
-    lease: Lease,
-    stream: EventStream,
-    { response, signal }: { response: ServerResponse; signal: AbortSignal },
-  ): Promise<Usage | Failure> {
+  private async stream(work: Work, lease: Lease, stream: EventStream): Promise<RelayResult> {
+    const { exchange, account, caller, signal } = work
     const filter = new StreamFilter(exchange, exchange.rewrite?.(lease.replica))
+    account.follow(() => filter.pieces)
     const sink: Sink = {
-      write: (bytes) => stream.write(bytes),
-      drained: (resume) => response.once('drain', resume),
+      write: (bytes) => {
+        account.token()
+        // These are the last bytes: what it cost is on record before the client can see that it is complete.
+        if (filter.done) account.complete(filter.usage())
+        return stream.write(bytes)
+      },
+      drained: (resume) => caller.response.once('drain', resume),
     }
     const result = await relayStream(this.request(exchange, lease, true, signal), filter, sink)
-    if (result.kind !== 'complete') return result
-    stream.end()
-    return result.usage ?? NO_USAGE
+    if (result.kind === 'complete') stream.end()
+    return result
   }
 
-  private async whole(
-    exchange: Exchange,
-    lease: Lease,
-    caller: Caller,
-    signal: AbortSignal,
-  ): Promise<Usage | Failure> {
-    if (exchange.collect) return this.collected(exchange, lease, caller, signal)
+  private async whole(work: Work, lease: Lease): Promise<RelayResult> {
+    const { exchange, account, caller, signal } = work
+    if (exchange.collect) return this.collected(work, lease, exchange.collect())
     const result = await relayWhole(this.request(exchange, lease, false, signal))
     if (result.kind !== 'complete') return result
+    account.worked = true
     if (lease.replica.engine === 'upstream') checkWhole(result.body)
     const tally = new UsageTally()
     tally.add(findUsage(result.body), 0)
     const rewrite = exchange.rewrite?.(lease.replica)
-    sendWhole(
-      caller,
-      exchange,
-      rewrite ? Buffer.from(JSON.stringify(rewrite.whole(parseAnswer(result.body)))) : result.body,
-    )
-    return tally.total() ?? NO_USAGE
+    const body = rewrite ? Buffer.from(JSON.stringify(rewrite.whole(parseAnswer(result.body)))) : result.body
+    account.complete(tally.total())
+    sendWhole(caller, exchange, body)
+    return result
   }
 
-  private async collected(
-    exchange: Exchange,
-    lease: Lease,
-    caller: Caller,
-    signal: AbortSignal,
-  ): Promise<Usage | Failure> {
-    const collector = exchange.collect?.()
-    if (!collector)
-      throw new HelixError('internal_error', 'Internal error.', { internal: 'nothing to collect with' })
+  private async collected(work: Work, lease: Lease, collector: Collector): Promise<RelayResult> {
+    const { exchange, account, caller, signal } = work
     const filter = new StreamFilter({ ...exchange, includeUsage: false }, undefined)
+    account.follow(() => filter.pieces)
     const result = await relayStream(
       this.request(exchange, lease, true, signal),
       filter,
       collectingSink(collector),
     )
     if (result.kind !== 'complete') return result
-    const usage = result.usage ?? NO_USAGE
-    const answer = { ...collector.answer(), usage: usageField(usage) }
+    account.worked = true
+    const answer = { ...collector.answer(), usage: usageField(result.usage ?? NO_USAGE) }
     const rewrite = exchange.rewrite?.(lease.replica)
-    sendWhole(caller, exchange, Buffer.from(JSON.stringify(rewrite ? rewrite.whole(answer) : answer)))
-    return usage
+    const body = Buffer.from(JSON.stringify(rewrite ? rewrite.whole(answer) : answer))
+    account.complete(result.usage)
+    sendWhole(caller, exchange, body)
+    return result
   }
 
   private request(exchange: Exchange, lease: Lease, stream: boolean, signal: AbortSignal): RelayRequest {
@@ -235,6 +231,13 @@ export class Dispatch {
 }
 
 type Failure = Exclude<RelayResult, { kind: 'complete' }>
+
+/** Whether an engine took the request up: one that refused it did not, one that may have died of it did. */
+function hasWorked(result: Failure): boolean {
+  return (
+    result.kind === 'broken' || result.kind === 'aborted' || (result.kind === 'unanswered' && !result.refused)
+  )
+}
 
 function failureOf(
   result: Exclude<Failure, { kind: 'unanswered' }>,

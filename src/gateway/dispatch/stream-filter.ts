@@ -16,6 +16,7 @@ export class StreamFilter {
   done = false
   /** The engine reported a failure inside the stream. */
   failure: HelixError | undefined
+  private events = 0
   private readonly splitter = new EventSplitter(EVENT_BYTES_MAX)
   private readonly tally = new UsageTally()
   private head: Answer | undefined
@@ -50,13 +51,22 @@ export class StreamFilter {
     return this.tally.total()
   }
 
+  /** Pieces of the answer that came so far; llama-server sends one for each token, after one that only opens a choice. */
+  get pieces(): number {
+    return Math.max(0, this.events - (isOpening(this.head) ? this.exchange.choices : 0))
+  }
+
   /** Whether bytes can go on as they are: whole events with JSON, none with usage, an error or the end. */
   private passes(bytes: Buffer): boolean {
-    if (this.done || this.failure || !isWholeChunks(bytes)) return false
+    if (this.done || this.failure) return false
+    const events = wholeChunks(bytes)
+    if (events === 0) return false
     // Inside of strings the quotes of these would be escaped.
     if (bytes.includes('"usage":{') || bytes.includes('"usage": {') || bytes.includes('"error"')) return false
     this.head ??= parseChunk(firstEvent(bytes))
-    return this.head !== undefined
+    if (this.head === undefined) return false
+    this.events += events
+    return true
   }
 
   private looked(event: Buffer): string[] {
@@ -68,6 +78,7 @@ export class StreamFilter {
     if (!chunk) return data === 'null' ? [] : this.invalid()
     if (chunk['error'] !== undefined && chunk['error'] !== null) return this.failed(data)
     this.head ??= chunk
+    this.events += 1
     return this.withoutUsage(chunk).flatMap((one) => this.rewritten(one).map(frame))
   }
 
@@ -121,15 +132,16 @@ function isSilent(event: Buffer): boolean {
     .every((line) => line === '' || /^(:|event:|id:|retry:)/.test(line))
 }
 
-/** Whether all of it is events of one line, each `data: {` to `}`. */
-function isWholeChunks(bytes: Buffer): boolean {
-  for (let start = 0; start < bytes.length; ) {
+/** How many events all of it is, each of one line from `data: {` to `}`; 0 when it is anything else. */
+function wholeChunks(bytes: Buffer): number {
+  let events = 0
+  for (let start = 0; start < bytes.length; events++) {
     const end = bytes.indexOf(NEWLINE, start)
-    if (end < 0 || bytes[start + 6] !== OPENING_BRACE || bytes[end - 1] !== CLOSING_BRACE) return false
-    if (bytes[start] !== LETTER_D || bytes[end + 1] !== NEWLINE) return false
+    if (end < 0 || bytes[start + 6] !== OPENING_BRACE || bytes[end - 1] !== CLOSING_BRACE) return 0
+    if (bytes[start] !== LETTER_D || bytes[end + 1] !== NEWLINE) return 0
     start = end + 2
   }
-  return true
+  return events
 }
 
 function firstEvent(bytes: Buffer): Buffer {
@@ -150,6 +162,12 @@ function parseChunk(event: Buffer): Answer | undefined {
 function choiceIndex(choice: unknown): number {
   const index = (choice as { readonly index?: unknown } | undefined)?.index
   return typeof index === 'number' ? index : 0
+}
+
+function isOpening(chunk: Answer | undefined): boolean {
+  const choices = chunk?.['choices']
+  const delta = (Array.isArray(choices) ? choices[0] : undefined)?.delta
+  return delta?.role !== undefined && !delta.content && !delta.reasoning_content && !delta.tool_calls
 }
 
 function identityOf(chunk: Answer | undefined): Answer {

@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Identity } from '../../contracts/auth.ts'
 import type { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
-import type { Settlement } from '../dispatch/dispatch.ts'
+import type { Settlement } from '../dispatch/settlement.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -2,17 +2,25 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { z } from 'zod'
 import { modelNotFound } from '../../contracts/model-not-found.ts'
 import { parseJson, parseRequest } from '../../contracts/openai/parse.ts'
+import { HelixError } from '../../core/errors.ts'
 import type { CredentialCache } from '../credential-cache.ts'
 import type { Dispatch } from '../dispatch/dispatch.ts'
 import type { Exchange } from '../dispatch/exchange.ts'
 import { presentedCredential } from '../hooks/authenticate.ts'
+import type { Meter, Ticket } from '../usage/meter.ts'
+
+export interface Running {
+  readonly dispatch: Dispatch
+  readonly meter: Meter
+  readonly credentials: CredentialCache
+}
 
 /**
  * A route that an engine answers: the body is parsed once against its schema, made into an exchange and dispatched.
  * Authentication has already run: see app.ts.
  */
 export function generate<T extends object>(
-  { dispatch, credentials }: { dispatch: Dispatch; credentials: CredentialCache },
+  { dispatch, meter, credentials }: Running,
   schema: z.ZodType<T>,
   toExchange: (request: T) => Exchange,
 ) {
@@ -22,6 +30,7 @@ export function generate<T extends object>(
     request.model = exchange.model
     request.user = 'user' in body && typeof body.user === 'string' ? body.user : undefined
     mayUseModel(request, exchange.model)
+    const ticket = admit(meter, request, exchange)
     let release = () => {}
     const work = dispatch.run(exchange, {
       begun: (end) => {
@@ -35,10 +44,16 @@ export function generate<T extends object>(
         return answerHeaders(request, reply, exchange.model)
       },
       settled: (settlement) => {
+        ticket.settle(settlement)
         request.settlement = settlement
       },
     })
-    request.work = work.catch(() => {}).finally(release)
+    request.work = work
+      .catch(() => {})
+      .finally(() => {
+        release()
+        ticket.close()
+      })
     await work
     return reply
   }
@@ -48,6 +63,21 @@ export function generate<T extends object>(
 function mayUseModel({ identity }: FastifyRequest, model: string): void {
   if (identity?.models === undefined || identity.models.includes(model)) return
   throw modelNotFound(model)
+}
+
+/** @throws HelixError `storage_unavailable` when what it costs could not be recorded */
+function admit(meter: Meter, request: FastifyRequest, exchange: Exchange): Ticket {
+  const { identity, routeOptions, startedMs, user } = request
+  if (!identity) throw new HelixError('internal_error', 'Internal error.', { internal: 'no identity' })
+  return meter.admit({
+    requestId: request.id,
+    identity,
+    route: routeOptions.url ?? '',
+    model: exchange.model,
+    streamed: exchange.stream,
+    user,
+    startedMs,
+  })
 }
 
 function answerHeaders(request: FastifyRequest, reply: FastifyReply, model: string): Record<string, string> {

@@ -7,6 +7,8 @@ import type { Drain } from '../drain.ts'
 export interface ReadinessChecks {
   readonly drain: Drain
   readonly database: () => Promise<HelixError | undefined>
+  /** Whether what requests cost can be recorded. */
+  readonly usage: () => HelixError | undefined
   readonly pool: PoolClient
 }
 
@@ -18,7 +20,7 @@ export function livez() {
 /** GET /readyz: whether requests should be sent here, and if not, why. */
 export function readyz(checks: ReadinessChecks) {
   return async (_request: unknown, reply: FastifyReply) => {
-    const failures = [await checks.database(), await checks.pool.unavailability()].filter(
+    const failures = [await checks.database(), checks.usage(), await checks.pool.unavailability()].filter(
       (one) => one !== undefined,
     )
     const reasons = failures.map(({ code, publicMessage }) => ({ code, message: publicMessage }))

@@ -35,6 +35,7 @@ beforeAll(async () => {
     connection: postgres.connection,
     pepperFile: join(place.root, 'pepper'),
     config: authSettings,
+    usageRetentionMs: 400 * 86_400_000,
     ...limits,
   })
   database = openDatabase(postgres.connection, limits)

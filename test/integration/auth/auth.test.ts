@@ -41,7 +41,15 @@ function start({
   pepperFile = join(place.root, 'pepper'),
   clock = systemClock as Clock,
 } = {}): Promise<RunningAuth> {
-  return startAuth({ connection: postgres.connection, pepperFile, clock, config: authSettings, ...limits })
+  const usageRetentionMs = 400 * 86_400_000
+  return startAuth({
+    connection: postgres.connection,
+    pepperFile,
+    clock,
+    config: authSettings,
+    usageRetentionMs,
+    ...limits,
+  })
 }
 
 const operator = { actor: 'operator', organisationId: DEFAULT_ORGANISATION } as const

@@ -33,6 +33,7 @@ beforeAll(async () => {
     connection: postgres.connection,
     pepperFile: join(place.root, 'pepper'),
     config: authSettings,
+    usageRetentionMs: 400 * 86_400_000,
     acquireTimeoutMs: 1_000,
     queryTimeoutMs: 1_000,
     log: silentLog,
@@ -49,7 +50,7 @@ afterAll(async () => {
 })
 
 function serve(port: number): Promise<RpcServer> {
-  return serveRpc({ host: '127.0.0.1', port, tls, routes: authRoutes(running.auth, silentLog) })
+  return serveRpc({ host: '127.0.0.1', port, tls, routes: authRoutes({ ...running, log: silentLog }) })
 }
 
 function clientOver(transport: ReturnType<typeof overTls>) {
@@ -57,7 +58,7 @@ function clientOver(transport: ReturnType<typeof overTls>) {
 }
 
 const ways = [
-  ['in memory', () => clientOver(inMemory(authRoutes(running.auth, silentLog)))],
+  ['in memory', () => clientOver(inMemory(authRoutes({ ...running, log: silentLog })))],
   ['over mutual TLS', () => clientOver(overTls(server.url, tls))],
 ] as const
 

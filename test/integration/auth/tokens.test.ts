@@ -56,7 +56,14 @@ afterAll(async () => {
 
 function start(): Promise<RunningAuth> {
   const pepperFile = join(place.root, 'pepper')
-  return startAuth({ connection: postgres.connection, pepperFile, config: authSettings, clock, ...limits })
+  return startAuth({
+    connection: postgres.connection,
+    pepperFile,
+    config: authSettings,
+    usageRetentionMs: 400 * 86_400_000,
+    clock,
+    ...limits,
+  })
 }
 
 let people = 0

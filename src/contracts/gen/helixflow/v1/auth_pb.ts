@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file helixflow/v1/auth.proto.
  */
 export const file_helixflow_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("ChdoZWxpeGZsb3cvdjEvYXV0aC5wcm90bxIMaGVsaXhmbG93LnYxIiMKDVZlcmlmeVJlcXVlc3QSEgoKY3JlZGVudGlhbBgBIAEoCSI6Cg5WZXJpZnlSZXNwb25zZRIoCghpZGVudGl0eRgBIAEoCzIWLmhlbGl4Zmxvdy52MS5JZGVudGl0eSL7AwoISWRlbnRpdHkSDQoFYWN0b3IYASABKAkSFwoPb3JnYW5pc2F0aW9uX2lkGAIgASgJEhIKCnByb2plY3RfaWQYAyABKAkSEwoGa2V5X2lkGAQgASgJSACIAQESFAoHdXNlcl9pZBgFIAEoCUgBiAEBEiAKGG9yZ2FuaXNhdGlvbl9wZXJtaXNzaW9ucxgGIAMoCRJLChNwcm9qZWN0X3Blcm1pc3Npb25zGAcgAygLMi4uaGVsaXhmbG93LnYxLklkZW50aXR5LlByb2plY3RQZXJtaXNzaW9uc0VudHJ5EigKBm1vZGVscxgIIAEoCzITLmhlbGl4Zmxvdy52MS5OYW1lc0gCiAEBEioKCGlwX3J1bGVzGAkgASgLMhMuaGVsaXhmbG93LnYxLk5hbWVzSAOIAQESGgoNZXhwaXJlc19hdF9tcxgKIAEoA0gEiAEBEhAKCHN1YmplY3RzGAsgAygJGlQKF1Byb2plY3RQZXJtaXNzaW9uc0VudHJ5EgsKA2tleRgBIAEoCRIoCgV2YWx1ZRgCIAEoCzIZLmhlbGl4Zmxvdy52MS5QZXJtaXNzaW9uczoCOAFCCQoHX2tleV9pZEIKCghfdXNlcl9pZEIJCgdfbW9kZWxzQgsKCV9pcF9ydWxlc0IQCg5fZXhwaXJlc19hdF9tcyIiCgtQZXJtaXNzaW9ucxITCgtwZXJtaXNzaW9ucxgBIAMoCSIWCgVOYW1lcxINCgVuYW1lcxgBIAMoCSKJAgoRQWRtaW5pc3RlclJlcXVlc3QSKgoIaWRlbnRpdHkYASABKAsyFi5oZWxpeGZsb3cudjEuSWRlbnRpdHlIABIiChhvcGVyYXRvcl9vcmdhbmlzYXRpb25faWQYAiABKAlIABIRCglvcGVyYXRpb24YAyABKAkSDQoFaW5wdXQYBCABKAkSFwoKcmVxdWVzdF9pZBgFIAEoCUgBiAEBEhMKBnNvdXJjZRgGIAEoCUgCiAEBEhwKD2lkZW1wb3RlbmN5X2tleRgHIAEoCUgDiAEBQggKBmNhbGxlckINCgtfcmVxdWVzdF9pZEIJCgdfc291cmNlQhIKEF9pZGVtcG90ZW5jeV9rZXkiJAoSQWRtaW5pc3RlclJlc3BvbnNlEg4KBm91dHB1dBgBIAEoCSK1AQoRSXNzdWVUb2tlblJlcXVlc3QSLAoHYXBpX2tleRgBIAEoCzIZLmhlbGl4Zmxvdy52MS5BcGlLZXlHcmFudEgAEi8KCHBhc3N3b3JkGAIgASgLMhsuaGVsaXhmbG93LnYxLlBhc3N3b3JkR3JhbnRIABI4Cg1yZWZyZXNoX3Rva2VuGAMgASgLMh8uaGVsaXhmbG93LnYxLlJlZnJlc2hUb2tlbkdyYW50SABCBwoFZ3JhbnQiHgoLQXBpS2V5R3JhbnQSDwoHYXBpX2tleRgBIAEoCSJiCg1QYXNzd29yZEdyYW50Eg0KBWVtYWlsGAEgASgJEhAKCHBhc3N3b3JkGAIgASgJEhwKD29yZ2FuaXNhdGlvbl9pZBgDIAEoCUgAiAEBQhIKEF9vcmdhbmlzYXRpb25faWQiKgoRUmVmcmVzaFRva2VuR3JhbnQSFQoNcmVmcmVzaF90b2tlbhgBIAEoCSJuCgxJc3N1ZWRUb2tlbnMSFAoMYWNjZXNzX3Rva2VuGAEgASgJEhoKEmV4cGlyZXNfaW5fc2Vjb25kcxgCIAEoBRIaCg1yZWZyZXNoX3Rva2VuGAMgASgJSACIAQFCEAoOX3JlZnJlc2hfdG9rZW4iQAoSSXNzdWVUb2tlblJlc3BvbnNlEioKBnRva2VucxgBIAEoCzIaLmhlbGl4Zmxvdy52MS5Jc3N1ZWRUb2tlbnMiEgoQR2V0S2V5U2V0UmVxdWVzdCIkChFHZXRLZXlTZXRSZXNwb25zZRIPCgdrZXlfc2V0GAEgASgJIjwKEVN0YXJ0TG9naW5SZXF1ZXN0EhQKDHJlZGlyZWN0X3VyaRgBIAEoCRIRCglyZXR1cm5fdG8YAiABKAkiMAoSU3RhcnRMb2dpblJlc3BvbnNlEgsKA3VybBgBIAEoCRINCgVzdGF0ZRgCIAEoCSI5ChJGaW5pc2hMb2dpblJlcXVlc3QSFAoMY2FsbGJhY2tfdXJsGAEgASgJEg0KBXN0YXRlGAIgASgJIlQKE0ZpbmlzaExvZ2luUmVzcG9uc2USKgoGdG9rZW5zGAEgASgLMhouaGVsaXhmbG93LnYxLklzc3VlZFRva2VucxIRCglyZXR1cm5fdG8YAiABKAkiFAoSQ2hlY2tIZWFsdGhSZXF1ZXN0IhUKE0NoZWNrSGVhbHRoUmVzcG9uc2UiGQoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QiPAoYV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlEhQKB3N1YmplY3QYASABKAlIAIgBAUIKCghfc3ViamVjdDKgBQoLQXV0aFNlcnZpY2USQwoGVmVyaWZ5EhsuaGVsaXhmbG93LnYxLlZlcmlmeVJlcXVlc3QaHC5oZWxpeGZsb3cudjEuVmVyaWZ5UmVzcG9uc2USTwoKQWRtaW5pc3RlchIfLmhlbGl4Zmxvdy52MS5BZG1pbmlzdGVyUmVxdWVzdBogLmhlbGl4Zmxvdy52MS5BZG1pbmlzdGVyUmVzcG9uc2USTwoKSXNzdWVUb2tlbhIfLmhlbGl4Zmxvdy52MS5Jc3N1ZVRva2VuUmVxdWVzdBogLmhlbGl4Zmxvdy52MS5Jc3N1ZVRva2VuUmVzcG9uc2USTAoJR2V0S2V5U2V0Eh4uaGVsaXhmbG93LnYxLkdldEtleVNldFJlcXVlc3QaHy5oZWxpeGZsb3cudjEuR2V0S2V5U2V0UmVzcG9uc2USTwoKU3RhcnRMb2dpbhIfLmhlbGl4Zmxvdy52MS5TdGFydExvZ2luUmVxdWVzdBogLmhlbGl4Zmxvdy52MS5TdGFydExvZ2luUmVzcG9uc2USUgoLRmluaXNoTG9naW4SIC5oZWxpeGZsb3cudjEuRmluaXNoTG9naW5SZXF1ZXN0GiEuaGVsaXhmbG93LnYxLkZpbmlzaExvZ2luUmVzcG9uc2USUgoLQ2hlY2tIZWFsdGgSIC5oZWxpeGZsb3cudjEuQ2hlY2tIZWFsdGhSZXF1ZXN0GiEuaGVsaXhmbG93LnYxLkNoZWNrSGVhbHRoUmVzcG9uc2USYwoQV2F0Y2hSZXZvY2F0aW9ucxIlLmhlbGl4Zmxvdy52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBomLmhlbGl4Zmxvdy52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UwAWIGcHJvdG8z");
+  fileDesc("ChdoZWxpeGZsb3cvdjEvYXV0aC5wcm90bxIMaGVsaXhmbG93LnYxIiMKDVZlcmlmeVJlcXVlc3QSEgoKY3JlZGVudGlhbBgBIAEoCSI6Cg5WZXJpZnlSZXNwb25zZRIoCghpZGVudGl0eRgBIAEoCzIWLmhlbGl4Zmxvdy52MS5JZGVudGl0eSL7AwoISWRlbnRpdHkSDQoFYWN0b3IYASABKAkSFwoPb3JnYW5pc2F0aW9uX2lkGAIgASgJEhIKCnByb2plY3RfaWQYAyABKAkSEwoGa2V5X2lkGAQgASgJSACIAQESFAoHdXNlcl9pZBgFIAEoCUgBiAEBEiAKGG9yZ2FuaXNhdGlvbl9wZXJtaXNzaW9ucxgGIAMoCRJLChNwcm9qZWN0X3Blcm1pc3Npb25zGAcgAygLMi4uaGVsaXhmbG93LnYxLklkZW50aXR5LlByb2plY3RQZXJtaXNzaW9uc0VudHJ5EigKBm1vZGVscxgIIAEoCzITLmhlbGl4Zmxvdy52MS5OYW1lc0gCiAEBEioKCGlwX3J1bGVzGAkgASgLMhMuaGVsaXhmbG93LnYxLk5hbWVzSAOIAQESGgoNZXhwaXJlc19hdF9tcxgKIAEoA0gEiAEBEhAKCHN1YmplY3RzGAsgAygJGlQKF1Byb2plY3RQZXJtaXNzaW9uc0VudHJ5EgsKA2tleRgBIAEoCRIoCgV2YWx1ZRgCIAEoCzIZLmhlbGl4Zmxvdy52MS5QZXJtaXNzaW9uczoCOAFCCQoHX2tleV9pZEIKCghfdXNlcl9pZEIJCgdfbW9kZWxzQgsKCV9pcF9ydWxlc0IQCg5fZXhwaXJlc19hdF9tcyIiCgtQZXJtaXNzaW9ucxITCgtwZXJtaXNzaW9ucxgBIAMoCSIWCgVOYW1lcxINCgVuYW1lcxgBIAMoCSKJAgoRQWRtaW5pc3RlclJlcXVlc3QSKgoIaWRlbnRpdHkYASABKAsyFi5oZWxpeGZsb3cudjEuSWRlbnRpdHlIABIiChhvcGVyYXRvcl9vcmdhbmlzYXRpb25faWQYAiABKAlIABIRCglvcGVyYXRpb24YAyABKAkSDQoFaW5wdXQYBCABKAkSFwoKcmVxdWVzdF9pZBgFIAEoCUgBiAEBEhMKBnNvdXJjZRgGIAEoCUgCiAEBEhwKD2lkZW1wb3RlbmN5X2tleRgHIAEoCUgDiAEBQggKBmNhbGxlckINCgtfcmVxdWVzdF9pZEIJCgdfc291cmNlQhIKEF9pZGVtcG90ZW5jeV9rZXkiJAoSQWRtaW5pc3RlclJlc3BvbnNlEg4KBm91dHB1dBgBIAEoCSK1AQoRSXNzdWVUb2tlblJlcXVlc3QSLAoHYXBpX2tleRgBIAEoCzIZLmhlbGl4Zmxvdy52MS5BcGlLZXlHcmFudEgAEi8KCHBhc3N3b3JkGAIgASgLMhsuaGVsaXhmbG93LnYxLlBhc3N3b3JkR3JhbnRIABI4Cg1yZWZyZXNoX3Rva2VuGAMgASgLMh8uaGVsaXhmbG93LnYxLlJlZnJlc2hUb2tlbkdyYW50SABCBwoFZ3JhbnQiHgoLQXBpS2V5R3JhbnQSDwoHYXBpX2tleRgBIAEoCSJiCg1QYXNzd29yZEdyYW50Eg0KBWVtYWlsGAEgASgJEhAKCHBhc3N3b3JkGAIgASgJEhwKD29yZ2FuaXNhdGlvbl9pZBgDIAEoCUgAiAEBQhIKEF9vcmdhbmlzYXRpb25faWQiKgoRUmVmcmVzaFRva2VuR3JhbnQSFQoNcmVmcmVzaF90b2tlbhgBIAEoCSJuCgxJc3N1ZWRUb2tlbnMSFAoMYWNjZXNzX3Rva2VuGAEgASgJEhoKEmV4cGlyZXNfaW5fc2Vjb25kcxgCIAEoBRIaCg1yZWZyZXNoX3Rva2VuGAMgASgJSACIAQFCEAoOX3JlZnJlc2hfdG9rZW4iQAoSSXNzdWVUb2tlblJlc3BvbnNlEioKBnRva2VucxgBIAEoCzIaLmhlbGl4Zmxvdy52MS5Jc3N1ZWRUb2tlbnMiEgoQR2V0S2V5U2V0UmVxdWVzdCIkChFHZXRLZXlTZXRSZXNwb25zZRIPCgdrZXlfc2V0GAEgASgJIjwKEVN0YXJ0TG9naW5SZXF1ZXN0EhQKDHJlZGlyZWN0X3VyaRgBIAEoCRIRCglyZXR1cm5fdG8YAiABKAkiMAoSU3RhcnRMb2dpblJlc3BvbnNlEgsKA3VybBgBIAEoCRINCgVzdGF0ZRgCIAEoCSI5ChJGaW5pc2hMb2dpblJlcXVlc3QSFAoMY2FsbGJhY2tfdXJsGAEgASgJEg0KBXN0YXRlGAIgASgJIlQKE0ZpbmlzaExvZ2luUmVzcG9uc2USKgoGdG9rZW5zGAEgASgLMhouaGVsaXhmbG93LnYxLklzc3VlZFRva2VucxIRCglyZXR1cm5fdG8YAiABKAkiQAoSUmVjb3JkVXNhZ2VSZXF1ZXN0EioKB3JlY29yZHMYASADKAsyGS5oZWxpeGZsb3cudjEuVXNhZ2VSZWNvcmQiFQoTUmVjb3JkVXNhZ2VSZXNwb25zZSKsAwoLVXNhZ2VSZWNvcmQSEgoKcmVxdWVzdF9pZBgBIAEoCRIVCg1zdGFydGVkX2F0X21zGAIgASgDEhMKC2R1cmF0aW9uX21zGAMgASgBEhsKDmZpcnN0X3Rva2VuX21zGAQgASgBSACIAQESFwoPb3JnYW5pc2F0aW9uX2lkGAUgASgJEhIKCnByb2plY3RfaWQYBiABKAkSDgoGa2V5X2lkGAcgASgJEg0KBW1vZGVsGAggASgJEg0KBXJvdXRlGAkgASgJEg4KBnN0YXR1cxgKIAEoBRIXCgplcnJvcl9jb2RlGAsgASgJSAGIAQESFQoNcHJvbXB0X3Rva2VucxgMIAEoAxIZChFjb21wbGV0aW9uX3Rva2VucxgNIAEoAxIVCg1jYWNoZWRfdG9rZW5zGA4gASgDEhEKCWVzdGltYXRlZBgPIAEoCBIQCghzdHJlYW1lZBgQIAEoCBIRCgR1c2VyGBEgASgJSAKIAQESEAoIaW5zdGFuY2UYEiABKAlCEQoPX2ZpcnN0X3Rva2VuX21zQg0KC19lcnJvcl9jb2RlQgcKBV91c2VyIhQKEkNoZWNrSGVhbHRoUmVxdWVzdCIVChNDaGVja0hlYWx0aFJlc3BvbnNlIhkKF1dhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0IjwKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRIUCgdzdWJqZWN0GAEgASgJSACIAQFCCgoIX3N1YmplY3Qy9AUKC0F1dGhTZXJ2aWNlEkMKBlZlcmlmeRIbLmhlbGl4Zmxvdy52MS5WZXJpZnlSZXF1ZXN0GhwuaGVsaXhmbG93LnYxLlZlcmlmeVJlc3BvbnNlEk8KCkFkbWluaXN0ZXISHy5oZWxpeGZsb3cudjEuQWRtaW5pc3RlclJlcXVlc3QaIC5oZWxpeGZsb3cudjEuQWRtaW5pc3RlclJlc3BvbnNlEk8KCklzc3VlVG9rZW4SHy5oZWxpeGZsb3cudjEuSXNzdWVUb2tlblJlcXVlc3QaIC5oZWxpeGZsb3cudjEuSXNzdWVUb2tlblJlc3BvbnNlEkwKCUdldEtleVNldBIeLmhlbGl4Zmxvdy52MS5HZXRLZXlTZXRSZXF1ZXN0Gh8uaGVsaXhmbG93LnYxLkdldEtleVNldFJlc3BvbnNlEk8KClN0YXJ0TG9naW4SHy5oZWxpeGZsb3cudjEuU3RhcnRMb2dpblJlcXVlc3QaIC5oZWxpeGZsb3cudjEuU3RhcnRMb2dpblJlc3BvbnNlElIKC0ZpbmlzaExvZ2luEiAuaGVsaXhmbG93LnYxLkZpbmlzaExvZ2luUmVxdWVzdBohLmhlbGl4Zmxvdy52MS5GaW5pc2hMb2dpblJlc3BvbnNlElIKC1JlY29yZFVzYWdlEiAuaGVsaXhmbG93LnYxLlJlY29yZFVzYWdlUmVxdWVzdBohLmhlbGl4Zmxvdy52MS5SZWNvcmRVc2FnZVJlc3BvbnNlElIKC0NoZWNrSGVhbHRoEiAuaGVsaXhmbG93LnYxLkNoZWNrSGVhbHRoUmVxdWVzdBohLmhlbGl4Zmxvdy52MS5DaGVja0hlYWx0aFJlc3BvbnNlEmMKEFdhdGNoUmV2b2NhdGlvbnMSJS5oZWxpeGZsb3cudjEuV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QaJi5oZWxpeGZsb3cudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlMAFiBnByb3RvMw");
 
 /**
  * @generated from message helixflow.v1.VerifyRequest
@@ -487,6 +487,140 @@ export const FinishLoginResponseSchema: GenMessage<FinishLoginResponse> = /*@__P
   messageDesc(file_helixflow_v1_auth, 18);
 
 /**
+ * @generated from message helixflow.v1.RecordUsageRequest
+ */
+export type RecordUsageRequest = Message<"helixflow.v1.RecordUsageRequest"> & {
+  /**
+   * @generated from field: repeated helixflow.v1.UsageRecord records = 1;
+   */
+  records: UsageRecord[];
+};
+
+/**
+ * Describes the message helixflow.v1.RecordUsageRequest.
+ * Use `create(RecordUsageRequestSchema)` to create a new message.
+ */
+export const RecordUsageRequestSchema: GenMessage<RecordUsageRequest> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 19);
+
+/**
+ * @generated from message helixflow.v1.RecordUsageResponse
+ */
+export type RecordUsageResponse = Message<"helixflow.v1.RecordUsageResponse"> & {
+};
+
+/**
+ * Describes the message helixflow.v1.RecordUsageResponse.
+ * Use `create(RecordUsageResponseSchema)` to create a new message.
+ */
+export const RecordUsageResponseSchema: GenMessage<RecordUsageResponse> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 20);
+
+/**
+ * @generated from message helixflow.v1.UsageRecord
+ */
+export type UsageRecord = Message<"helixflow.v1.UsageRecord"> & {
+  /**
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * Milliseconds since 1970.
+   *
+   * @generated from field: int64 started_at_ms = 2;
+   */
+  startedAtMs: bigint;
+
+  /**
+   * @generated from field: double duration_ms = 3;
+   */
+  durationMs: number;
+
+  /**
+   * @generated from field: optional double first_token_ms = 4;
+   */
+  firstTokenMs?: number | undefined;
+
+  /**
+   * @generated from field: string organisation_id = 5;
+   */
+  organisationId: string;
+
+  /**
+   * @generated from field: string project_id = 6;
+   */
+  projectId: string;
+
+  /**
+   * @generated from field: string key_id = 7;
+   */
+  keyId: string;
+
+  /**
+   * @generated from field: string model = 8;
+   */
+  model: string;
+
+  /**
+   * @generated from field: string route = 9;
+   */
+  route: string;
+
+  /**
+   * @generated from field: int32 status = 10;
+   */
+  status: number;
+
+  /**
+   * @generated from field: optional string error_code = 11;
+   */
+  errorCode?: string | undefined;
+
+  /**
+   * @generated from field: int64 prompt_tokens = 12;
+   */
+  promptTokens: bigint;
+
+  /**
+   * @generated from field: int64 completion_tokens = 13;
+   */
+  completionTokens: bigint;
+
+  /**
+   * @generated from field: int64 cached_tokens = 14;
+   */
+  cachedTokens: bigint;
+
+  /**
+   * @generated from field: bool estimated = 15;
+   */
+  estimated: boolean;
+
+  /**
+   * @generated from field: bool streamed = 16;
+   */
+  streamed: boolean;
+
+  /**
+   * @generated from field: optional string user = 17;
+   */
+  user?: string | undefined;
+
+  /**
+   * @generated from field: string instance = 18;
+   */
+  instance: string;
+};
+
+/**
+ * Describes the message helixflow.v1.UsageRecord.
+ * Use `create(UsageRecordSchema)` to create a new message.
+ */
+export const UsageRecordSchema: GenMessage<UsageRecord> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 21);
+
+/**
  * @generated from message helixflow.v1.CheckHealthRequest
  */
 export type CheckHealthRequest = Message<"helixflow.v1.CheckHealthRequest"> & {
@@ -497,7 +631,7 @@ export type CheckHealthRequest = Message<"helixflow.v1.CheckHealthRequest"> & {
  * Use `create(CheckHealthRequestSchema)` to create a new message.
  */
 export const CheckHealthRequestSchema: GenMessage<CheckHealthRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 19);
+  messageDesc(file_helixflow_v1_auth, 22);
 
 /**
  * @generated from message helixflow.v1.CheckHealthResponse
@@ -510,7 +644,7 @@ export type CheckHealthResponse = Message<"helixflow.v1.CheckHealthResponse"> & 
  * Use `create(CheckHealthResponseSchema)` to create a new message.
  */
 export const CheckHealthResponseSchema: GenMessage<CheckHealthResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 20);
+  messageDesc(file_helixflow_v1_auth, 23);
 
 /**
  * @generated from message helixflow.v1.WatchRevocationsRequest
@@ -523,7 +657,7 @@ export type WatchRevocationsRequest = Message<"helixflow.v1.WatchRevocationsRequ
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
 export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 21);
+  messageDesc(file_helixflow_v1_auth, 24);
 
 /**
  * @generated from message helixflow.v1.WatchRevocationsResponse
@@ -542,7 +676,7 @@ export type WatchRevocationsResponse = Message<"helixflow.v1.WatchRevocationsRes
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
 export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 22);
+  messageDesc(file_helixflow_v1_auth, 25);
 
 /**
  * Who calls, and who may do what. Between services of one platform only, over mutually authenticated TLS: whoever
@@ -606,6 +740,16 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof FinishLoginRequestSchema;
     output: typeof FinishLoginResponseSchema;
+  },
+  /**
+   * Keeps what requests cost: all of the batch or none, and each record once however often it is given.
+   *
+   * @generated from rpc helixflow.v1.AuthService.RecordUsage
+   */
+  recordUsage: {
+    methodKind: "unary";
+    input: typeof RecordUsageRequestSchema;
+    output: typeof RecordUsageResponseSchema;
   },
   /**
    * Fails with the reason while nobody can be verified.

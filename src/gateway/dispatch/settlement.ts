@@ -1,0 +1,62 @@
+import type { Clock } from '../../core/clock.ts'
+import type { HelixError } from '../../core/errors.ts'
+import { NO_USAGE, type Usage } from './usage.ts'
+
+/** What a request cost, and how it ended. */
+export interface Settlement {
+  readonly usage: Usage
+  /** The engine did not say: tokens are the pieces of text that it sent, or unknown and none. */
+  readonly estimated: boolean
+  /** An engine had begun to work on it. */
+  readonly worked: boolean
+  /** When the first token went out, on the monotonic clock; undefined for an answer in one piece. */
+  readonly firstTokenMs: number | undefined
+  readonly error: HelixError | undefined
+}
+
+/** What is found out of one request on its way, and told once. */
+export class Account {
+  worked = false
+  private told = false
+  private firstTokenMs: number | undefined
+  private counted: () => number = () => 0
+
+  constructor(
+    private readonly tell: (settlement: Settlement) => void,
+    private readonly clock: Clock,
+  ) {}
+
+  /** The engine's words are on their way; `counted` says how many pieces came so far. */
+  follow(counted: () => number): void {
+    this.counted = counted
+  }
+
+  token(): void {
+    this.firstTokenMs ??= this.clock.monotonic()
+  }
+
+  /** To be called before the last bytes go out. @throws what `tell` throws: then they must not go out */
+  complete(usage: Usage | undefined): void {
+    const { firstTokenMs } = this
+    this.worked = true
+    this.tell({
+      usage: usage ?? this.estimate(),
+      estimated: usage === undefined,
+      worked: true,
+      firstTokenMs,
+      error: undefined,
+    })
+    this.told = true
+  }
+
+  fail(error: HelixError): void {
+    if (this.told) return
+    const { worked, firstTokenMs } = this
+    this.told = true
+    this.tell({ usage: this.estimate(), estimated: true, worked, firstTokenMs, error })
+  }
+
+  private estimate(): Usage {
+    return { ...NO_USAGE, completionTokens: this.counted() }
+  }
+}

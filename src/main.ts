@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import { backupCommand } from './cli/backup.ts'
 import { chatCommand } from './cli/chat.ts'
 import { configCommand } from './cli/config.ts'
 import { doctorCommand } from './cli/doctor.ts'
@@ -18,6 +19,7 @@ const program = new Command('helixflow')
   .addCommand(upCommand(version))
   .addCommand(modelsCommand())
   .addCommand(keysCommand())
+  .addCommand(backupCommand())
   .addCommand(chatCommand())
   .addCommand(enginesCommand())
   .addCommand(doctorCommand(version))

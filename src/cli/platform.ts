@@ -14,6 +14,7 @@ import type { PoolService } from '../pool/service.ts'
 import { startPool } from '../pool/start.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../storage/embedded-postgres.ts'
 import { systemClock, systemRandom } from '../system.ts'
+import { startBackups } from './backup-place.ts'
 import { openModelStore } from './model-store.ts'
 
 export interface Platform {
@@ -60,6 +61,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       clock: systemClock,
     })
     lifecycle.add('auth', () => auth.stop())
+    const backups = startBackups({ settings, places, postgres, log })
+    lifecycle.add('backups', () => backups.stop())
     const store = await openModelStore(settings, places, log)
     const parts = { store, socketDirectory: places.runtime, clock: systemClock, log }
     const node = startNode({ config: config.engines, engine: () => engine(places), ...parts })
@@ -71,6 +74,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       pool: running.pool,
       databaseProblem: () => auth.auth.problem(),
       controlSocket: places.controlSocket,
+      backups,
       status: async () => ({ version, pid: process.pid, startedAtMs, url: gateway.url, home: places.home }),
       instance: `${process.pid}`,
       clock: systemClock,
@@ -91,12 +95,13 @@ async function startDatabase(
   places: Places,
   log: Logger,
 ): Promise<EmbeddedPostgres | undefined> {
-  const { database } = settings.config
+  const { database, backup } = settings.config
   if (database.driver !== 'embedded') return undefined
   return startEmbeddedPostgres({
     directory: places.postgres,
     runtimeDirectory: places.runtime,
     binaries: database.binaries,
+    backups: backup.enabled ? backup : undefined,
     log,
     clock: systemClock,
   })

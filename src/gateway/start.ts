@@ -8,7 +8,7 @@ import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
 import { buildApp } from './app.ts'
-import { buildControlApp } from './control/app.ts'
+import { type BackupControl, buildControlApp } from './control/app.ts'
 import { Dispatch } from './dispatch/dispatch.ts'
 import { EngineClients } from './dispatch/engine-client.ts'
 import { EventStream } from './dispatch/event-stream.ts'
@@ -24,6 +24,7 @@ export interface GatewayParts {
   /** Path of the Unix socket for administration. */
   readonly controlSocket: string
   readonly status: () => Promise<object>
+  readonly backups: BackupControl
   readonly instance: string
   readonly clock: Clock
   readonly random: Random
@@ -77,7 +78,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     instance: parts.instance,
     bodyLimitBytes: config.bodyLimit,
   })
-  const control = buildControlApp({ auth, pool, status: parts.status, log, random })
+  const control = buildControlApp({ auth, pool, status: parts.status, backups: parts.backups, log, random })
   await listen(() => app.listen({ host: config.host, port: config.port }), `${config.host}:${config.port}`)
   rmSync(parts.controlSocket, { force: true })
   await listen(() => control.listen({ path: parts.controlSocket }), parts.controlSocket)

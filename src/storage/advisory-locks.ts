@@ -4,4 +4,6 @@ export const ADVISORY_LOCKS = {
   instance: 7_411_001,
   /** Held for one migration. */
   migration: 7_411_002,
+  /** Held while a backup is made. */
+  backup: 7_411_010,
 } as const

@@ -16,6 +16,8 @@ import { identity } from './run-command.ts'
 export interface PostmasterRequest {
   readonly place: PostgresPlace
   readonly binaries: PostgresBinaries
+  /** Over the ones that every server gets. */
+  readonly settings?: Readonly<Record<string, string>> | undefined
   readonly log: Logger
   readonly clock: Clock
   /** Gives up and leaves nothing running that was not running before. */
@@ -144,7 +146,7 @@ async function startServer(request: PostmasterRequest): Promise<StartedPostmaste
   try {
     // A backup runs as the database's user and reads every file.
     if (place.user) await output.chown(place.user.uid, place.user.gid)
-    const child = spawn(join(binaries.directory, 'postgres'), ['-D', place.directory, ...settings(place)], {
+    const child = spawn(join(binaries.directory, 'postgres'), ['-D', place.directory, ...settings(request)], {
       ...identity(place.user),
       cwd: '/',
       // Out of the terminal's reach: a Ctrl-C must end the requests in flight before it ends their database.
@@ -168,7 +170,7 @@ async function startServer(request: PostmasterRequest): Promise<StartedPostmaste
 }
 
 /** Given on the command line, so that they hold for a data directory of any age and whatever is in its files. */
-function settings(place: PostgresPlace): string[] {
+function settings({ place, settings: given }: PostmasterRequest): string[] {
   const values: Record<string, string> = {
     listen_addresses: '',
     port: '5432',
@@ -191,6 +193,7 @@ function settings(place: PostgresPlace): string[] {
     log_timezone: 'UTC',
     // A client that was killed holds its locks only until the server looks. Not every system can look.
     client_connection_check_interval: process.platform === 'linux' ? '1s' : '0',
+    ...given,
   }
   return Object.entries(values).flatMap(([name, value]) => ['-c', `${name}=${value}`])
 }

@@ -14,8 +14,16 @@ export interface ControlParts {
   readonly pool: PoolClient
   /** What `helixflow doctor` and `models list` show of the running server. */
   readonly status: () => Promise<object>
+  readonly backups: BackupControl
   readonly log: Logger
   readonly random: Random
+}
+
+/** Backups of the database. What they tell goes to the command line as it is. */
+export interface BackupControl {
+  status(): Promise<object>
+  /** @param secrets undefined: as the settings say */
+  create(secrets: boolean | undefined, asker: AbortSignal): Promise<object>
 }
 
 const KEY_NAME_MAX = 200
@@ -24,11 +32,13 @@ const CreateKey = z.strictObject({
   expiresAtMs: z.int().positive().optional(),
 })
 
+const CreateBackup = z.strictObject({ secrets: z.boolean().optional() })
+
 /**
  * Administration for the command line, on a Unix socket that only the user who runs the server can open: the file's
  * permission is the authentication.
  */
-export function buildControlApp({ auth, pool, status, log, random }: ControlParts): FastifyInstance {
+export function buildControlApp({ auth, pool, status, backups, log, random }: ControlParts): FastifyInstance {
   const app = Fastify({ genReqId: makeRequestId, forceCloseConnections: true, bodyLimit: 65_536 })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) =>
@@ -48,6 +58,11 @@ export function buildControlApp({ auth, pool, status, log, random }: ControlPart
   app.delete<{ Params: { id: string } }>('/admin/v1/keys/:id', async (request) =>
     auth.revokeKey(request.params.id),
   )
+  app.get('/admin/v1/backups', () => backups.status())
+  app.post('/admin/v1/backups', async (request, reply) => {
+    const { secrets } = parseRequest(CreateBackup, parseJson(request.body as Buffer))
+    return backups.create(secrets, untilClosed(reply.raw))
+  })
   app.get('/admin/v1/models', async () => ({ models: await pool.listModels() }))
   app.get<ModelRoute>('/admin/v1/models/:name', async (request) => pool.showModel(request.params.name))
   app.post<ModelRoute>('/admin/v1/models/:name/load', async (request, reply) =>

@@ -1,0 +1,157 @@
+import { createReadStream, createWriteStream } from 'node:fs'
+import { chmod, chown, mkdir, open, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { createGunzip, createGzip, gunzipSync } from 'node:zlib'
+import { syncDirectory } from '../directory-once.ts'
+import type { SystemUser } from '../run-command.ts'
+import type { ArchivedFile, ArchivedTimeline } from './wal-chain.ts'
+import { parseHistory, parseSegmentName } from './wal-names.ts'
+
+/**
+ * A file in the data directory. While it is missing, finished log files are let go instead of archived: so the
+ * first backup starts the archive without a restart, nobody who makes none pays for it, and an archive folder that
+ * is missing later (a disk that is not mounted) is a failure and not a quiet gap.
+ */
+export const ARCHIVE_MARKER = 'helixflow.archive'
+
+const SUFFIX = '.gz'
+
+/**
+ * The write-ahead log of one database cluster, as its server archives it: one compressed file for each. A segment
+ * that was cut short after a minute is mostly zeros, and sixteen megabytes a minute would be 23 GB a day.
+ */
+export class WalArchive {
+  constructor(readonly directory: string) {}
+
+  /** Makes the folder, for the database's user. */
+  async prepare(user: SystemUser | undefined): Promise<void> {
+    await mkdir(this.directory, { recursive: true, mode: 0o700 })
+    await chmod(this.directory, 0o700)
+    if (user) await this.giveTo(user)
+  }
+
+  /** Files that came here with another user's number, from another machine, could not be read by the server. */
+  private async giveTo(user: SystemUser): Promise<void> {
+    const names = await readdir(this.directory)
+    for (const path of [this.directory, ...names.map((name) => join(this.directory, name))]) {
+      const { uid } = await stat(path)
+      if (uid !== user.uid) await chown(path, user.uid, user.gid)
+    }
+  }
+
+  /** In the order of their names. */
+  async files(): Promise<readonly ArchivedFile[]> {
+    const names = await readdir(this.directory).catch(() => [])
+    const archived = names.filter((name) => /^[0-9A-F]{8}.*\.gz$/.test(name)).sort()
+    const files = await Promise.all(
+      archived.map(async (name) => {
+        const found = await stat(join(this.directory, name)).catch(() => undefined)
+        return found && { name: name.slice(0, -SUFFIX.length), writtenAtMs: found.mtimeMs }
+      }),
+    )
+    return files.filter((file) => file !== undefined)
+  }
+
+  async timelines(files: readonly ArchivedFile[]): Promise<readonly ArchivedTimeline[]> {
+    const histories = files.filter(({ name }) => /^[0-9A-F]{8}\.history$/.test(name))
+    return Promise.all(
+      histories.map(async ({ name, writtenAtMs }) => ({
+        timeline: Number.parseInt(name.slice(0, 8), 16),
+        history: parseHistory(gunzipSync(await readFile(this.path(name))).toString()),
+        bornAtMs: writtenAtMs,
+      })),
+    )
+  }
+
+  path(name: string): string {
+    return join(this.directory, `${name}${SUFFIX}`)
+  }
+
+  async sizeBytes(): Promise<number> {
+    const sizes = (await this.files()).map(({ name }) =>
+      stat(this.path(name)).then(
+        ({ size }) => size,
+        () => 0,
+      ),
+    )
+    return (await Promise.all(sizes)).reduce((total, size) => total + size, 0)
+  }
+
+  async extract(name: string, to: string, signal?: AbortSignal): Promise<void> {
+    await pipeline(
+      createReadStream(this.path(name)),
+      createGunzip(),
+      createWriteStream(to, { mode: 0o600, flush: true }),
+      { signal },
+    )
+  }
+
+  /**
+   * Takes in a file that a server finished and did not live to archive.
+   * @param user who is to own it
+   */
+  async add(path: string, name: string, user: SystemUser | undefined): Promise<void> {
+    const temporary = join(this.directory, `.${name}.tmp`)
+    await pipeline(
+      createReadStream(path),
+      createGzip({ level: 1 }),
+      createWriteStream(temporary, { mode: 0o600, flush: true }),
+    )
+    const { atime, mtime } = await stat(path)
+    await utimes(temporary, atime, mtime)
+    if (user) await chown(temporary, user.uid, user.gid)
+    await rename(temporary, this.path(name))
+    await syncDirectory(this.directory)
+  }
+
+  /** Removes what comes before that segment, of whichever timeline. Histories stay: they are small, and the map. */
+  async prune(before: number, segmentBytes: number): Promise<void> {
+    for (const { name } of await this.files()) {
+      const segment = parseSegmentName(name.slice(0, 24), segmentBytes)
+      if (segment && segment.number < before) await rm(this.path(name), { force: true })
+    }
+  }
+
+  /** Whether that file is whole in the archive: its place in it is atomic, so being there is enough. */
+  async has(name: string): Promise<boolean> {
+    return open(this.path(name)).then(
+      async (file) => {
+        await file.close()
+        return true
+      },
+      () => false,
+    )
+  }
+}
+
+/**
+ * What the server runs for each finished log file. The file lands under its name in one step and is on the disk by
+ * then. One that is there already must be the same: two servers that write to one archive would ruin it.
+ */
+export function archiveCommand(directory: string): string {
+  const to = inFormat(shellQuoted(join(directory, '%f.gz')))
+  const temporary = inFormat(shellQuoted(join(directory, '.%f.tmp')))
+  const folder = inFormat(shellQuoted(directory))
+  const copy = `gzip -1 -n -c "%p" > ${temporary} && touch -r "%p" ${temporary} && sync ${temporary} && mv ${temporary} ${to} && sync ${folder}`
+  const same = `{ gzip -d -c ${to} | cmp -s - "%p" || { echo "another file of that name is in the archive: %f" >&2; exit 1; }; }`
+  return `test ! -e ${ARCHIVE_MARKER} || { if test -e ${to}; then ${same}; else { ${copy}; } || { rm -f ${temporary}; exit 1; }; fi; }`
+}
+
+/**
+ * What a recovering server runs to get a file back. Missing is an answer (1), at the end of the log a normal one.
+ * Damaged is not: by a status above 125 the server stops, where it would otherwise take it for the end.
+ */
+export function restoreCommand(directory: string): string {
+  const from = inFormat(shellQuoted(join(directory, '%f.gz')))
+  return `test -e ${from} || exit 1; gzip -d -c ${from} > "%p" || exit 200`
+}
+
+function shellQuoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`
+}
+
+/** Everything but our own `%f` is to be taken literally. */
+function inFormat(text: string): string {
+  return text.replaceAll('%', '%%').replaceAll(/%%f(?=\.(?:gz|tmp)'$)/g, '%f')
+}

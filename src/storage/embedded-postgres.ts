@@ -72,7 +72,7 @@ async function start(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres
   })
   const password = await passwordOf(place)
   await initialiseDatabase({ place, binaries, password, log })
-  const settings = await archiveSettings(place.directory, options.backups)
+  const settings = await archiveSettings(place, options.backups)
   const server = new EmbeddedServer({ place, binaries, password, settings, log, clock: options.clock })
   await server.start()
   log.info('database ready', { version: server.version, directory: place.directory })

@@ -1,7 +1,6 @@
 import { lstat, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { HelixError } from '../../core/errors.ts'
-import { ARCHIVE_MARKER } from './wal-archive.ts'
 
 /** What of a data directory goes into a backup, as paths in it. Parents come before their children. */
 export interface DataDirectoryContent {
@@ -88,11 +87,6 @@ export function isControlFile(path: string): boolean {
 export async function systemIdentifierOf(directory: string): Promise<string | undefined> {
   const content = await readFile(join(directory, CONTROL_FILE)).catch(absentAsUndefined)
   return content && String(content.readBigUInt64LE(0))
-}
-
-/** Whether the log of that database is archived from now on; see `ARCHIVE_MARKER`. */
-export function archiveMarker(directory: string): string {
-  return join(directory, ARCHIVE_MARKER)
 }
 
 function linkedElsewhere(path: string): HelixError {

@@ -1,13 +1,13 @@
-import { chown, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { HelixError } from '../../core/errors.ts'
 import type { EmbeddedPostgres } from '../embedded-postgres.ts'
 import { runCommand } from '../run-command.ts'
+import { writeArchiveScript } from './archive-script.ts'
 import { diskFull, freeSpace } from './backup-failure.ts'
 import type { BackupPart, BackupRequest, BackupSource } from './backup-source.ts'
 import { copyCluster } from './base-backup.ts'
-import { archiveMarker, isAbsent } from './data-directory.ts'
+import { isAbsent } from './data-directory.ts'
 import { readServerFacts, readSettings, type ServerFacts } from './server-facts.ts'
 import { openSession, type Session } from './session.ts'
 import type { WalArchive } from './wal-archive.ts'
@@ -73,7 +73,7 @@ export class EmbeddedSource implements BackupSource {
     }
   }
 
-  /** From here on every finished part of the log is kept; see `ARCHIVE_MARKER`. */
+  /** From here on every finished part of the log is kept; see `SCRIPT`. */
   private async startArchive(session: Session, archive: WalArchive): Promise<void> {
     const settings = await readSettings(session, ['archive_mode', 'archive_command'])
     const ready = settings.get('archive_mode') === 'on'
@@ -92,9 +92,7 @@ export class EmbeddedSource implements BackupSource {
         `The database's user ${user?.name ?? ''} cannot write to ${archive.directory}. Let it pass through the folders above (chmod o+x), or set backup.directory to another place.`,
       )
     }
-    const marker = archiveMarker(directory)
-    await writeFile(marker, 'The log of this database is archived.\n', { mode: 0o600 })
-    if (user) await chown(marker, user.uid, user.gid)
+    await writeArchiveScript(directory, user)
     await session.query(`alter system set archive_timeout = '${ARCHIVE_TIMEOUT}'`)
     await session.query('select pg_reload_conf()')
   }

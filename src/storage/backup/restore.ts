@@ -7,6 +7,7 @@ import { removeLeftovers, temporaryBeside } from '../leftovers.ts'
 import { findPostgresBinaries } from '../postgres-binaries.ts'
 import { readPostmasterFile } from '../postmaster-file.ts'
 import { readOrCreateSecret } from '../secret-file.ts'
+import { restoreCommand } from './archive-script.ts'
 import type { BackupStore } from './backup-store.ts'
 import type { Manifest } from './manifest.ts'
 import { copyData } from './recovery-copy.ts'
@@ -15,7 +16,6 @@ import { type RecoveryWindow, recoveryWindow } from './recovery-window.ts'
 import { putSecret, secretsToRestore } from './secrets.ts'
 import type { Session } from './session.ts'
 import { archiveRest, copyTail, holdsLogOf } from './unarchived-log.ts'
-import { restoreCommand } from './wal-archive.ts'
 import { checkSegments } from './wal-check.ts'
 
 export interface RestoreRequest extends RecoveryHost {
@@ -171,7 +171,10 @@ async function recover(
         archive_command: '',
         ...(command !== undefined && { restore_command: command }),
         recovery_target_timeline: timelineSetting(manifest, chain.timeline),
-        ...(moment !== undefined && { recovery_target_time: isoText(moment) }),
+        ...(moment !== undefined && {
+          // Abbreviations of time zones, Z too, are not known yet when PostgreSQL reads this.
+          recovery_target_time: isoText(moment).replace('Z', '+00'),
+        }),
         recovery_target_action: 'promote',
       },
     })

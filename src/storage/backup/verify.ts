@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { HelixError } from '../../core/errors.ts'
 import type { OnProgress } from '../../core/progress.ts'
 import { findPostgresBinaries } from '../postgres-binaries.ts'
+import { restoreCommand } from './archive-script.ts'
 import type { BackupStore } from './backup-store.ts'
 import { compareContent, digestContent, type TableDigest } from './content-digest.ts'
 import { checkFiles } from './file-records.ts'
@@ -18,7 +19,6 @@ import {
 } from './recovery-server.ts'
 import { type RecoveryWindow, recoveryWindow } from './recovery-window.ts'
 import { checkSecrets } from './secrets.ts'
-import { restoreCommand } from './wal-archive.ts'
 import { checkSegments } from './wal-check.ts'
 
 export interface VerifyRequest extends RecoveryHost {

@@ -1,19 +1,12 @@
 import { createReadStream, createWriteStream } from 'node:fs'
 import { chmod, chown, mkdir, open, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip, createGzip, gunzipSync } from 'node:zlib'
 import { syncDirectory } from '../directory-once.ts'
 import type { SystemUser } from '../run-command.ts'
 import type { ArchivedFile, ArchivedTimeline } from './wal-chain.ts'
 import { parseHistory, parseSegmentName } from './wal-names.ts'
-
-/**
- * A file in the data directory. While it is missing, finished log files are let go instead of archived: so the
- * first backup starts the archive without a restart, nobody who makes none pays for it, and an archive folder that
- * is missing later (a disk that is not mounted) is a failure and not a quiet gap.
- */
-export const ARCHIVE_MARKER = 'helixflow.archive'
 
 const SUFFIX = '.gz'
 
@@ -28,6 +21,8 @@ export class WalArchive {
   async prepare(user: SystemUser | undefined): Promise<void> {
     await mkdir(this.directory, { recursive: true, mode: 0o700 })
     await chmod(this.directory, 0o700)
+    // That user must pass through here too, and the folder above lets it.
+    if (user) await chmod(dirname(this.directory), 0o711)
     if (user) await this.giveTo(user)
   }
 
@@ -123,35 +118,4 @@ export class WalArchive {
       () => false,
     )
   }
-}
-
-/**
- * What the server runs for each finished log file. The file lands under its name in one step and is on the disk by
- * then. One that is there already must be the same: two servers that write to one archive would ruin it.
- */
-export function archiveCommand(directory: string): string {
-  const to = inFormat(shellQuoted(join(directory, '%f.gz')))
-  const temporary = inFormat(shellQuoted(join(directory, '.%f.tmp')))
-  const folder = inFormat(shellQuoted(directory))
-  const copy = `gzip -1 -n -c "%p" > ${temporary} && touch -r "%p" ${temporary} && sync ${temporary} && mv ${temporary} ${to} && sync ${folder}`
-  const same = `{ gzip -d -c ${to} | cmp -s - "%p" || { echo "another file of that name is in the archive: %f" >&2; exit 1; }; }`
-  return `test ! -e ${ARCHIVE_MARKER} || { if test -e ${to}; then ${same}; else { ${copy}; } || { rm -f ${temporary}; exit 1; }; fi; }`
-}
-
-/**
- * What a recovering server runs to get a file back. Missing is an answer (1), at the end of the log a normal one.
- * Damaged is not: by a status above 125 the server stops, where it would otherwise take it for the end.
- */
-export function restoreCommand(directory: string): string {
-  const from = inFormat(shellQuoted(join(directory, '%f.gz')))
-  return `test -e ${from} || exit 1; gzip -d -c ${from} > "%p" || exit 200`
-}
-
-function shellQuoted(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`
-}
-
-/** Everything but our own `%f` is to be taken literally. */
-function inFormat(text: string): string {
-  return text.replaceAll('%', '%%').replaceAll(/%%f(?=\.(?:gz|tmp)'$)/g, '%f')
 }

@@ -160,6 +160,7 @@ function restore(id: string, options: RestoreFlags): Promise<void> {
         id,
         atMs: options.toTime === undefined ? undefined : timeMs(options.toTime),
         binaries: databaseBinaries(context),
+        inPlace: options.target === undefined,
         // Those in place belong to the database in place.
         secretFiles: options.target === undefined ? secretFiles(places) : [],
         restoreCommand: options.restoreCommand,

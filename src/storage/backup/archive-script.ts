@@ -22,9 +22,12 @@ if test -e "$final"; then
   echo "another file of that name is in the archive: $final" >&2
   exit 1
 fi
+# Not every flipped bit of a compressed file shows when it is decompressed.
+sum="$1/$3.sum"
 # The time of the last write goes along: it tells up to when the log reaches.
-gzip -1 -n -c "$2" > "$draft" && touch -r "$2" "$draft" && sync "$draft" && mv "$draft" "$final" && sync "$1" && exit 0
-rm -f "$draft"
+gzip -1 -n -c "$2" > "$draft" && touch -r "$2" "$draft" && sync "$draft" \\
+  && cksum < "$draft" > "$sum" && sync "$sum" && mv "$draft" "$final" && sync "$1" && exit 0
+rm -f "$draft" "$sum"
 exit 1
 `
 

@@ -3,7 +3,13 @@ import { HelixError } from '../../core/errors.ts'
 
 /** What the operator is told when the system refused a file: that the disk is full, or what it said. */
 export function toBackupError(reason: unknown, directory: string): HelixError {
-  if (reason instanceof HelixError) return reason
+  if (reason instanceof HelixError) {
+    // What PostgreSQL refused to read or do is the operator's to know here.
+    if (reason.code !== 'internal_error') return reason
+    return new HelixError('backup_failed', `The backup could not be finished: ${reason.message}`, {
+      cause: reason,
+    })
+  }
   const code = reason instanceof Error && 'code' in reason ? reason.code : undefined
   const said = reason instanceof Error ? reason.message : String(reason)
   if (code === 'ENOSPC' || code === 'EDQUOT') return diskFull(directory, said, reason)

@@ -71,6 +71,11 @@ export class BackupService {
   async stop(): Promise<void> {
     this.stopping.abort(new HelixError('server_draining', 'The server is shutting down.'))
     this.cancelTick()
+    await this.idle()
+  }
+
+  /** Resolves when nothing is under way, and the next look at the clock is waited for. */
+  async idle(): Promise<void> {
     await this.work.catch(() => {})
   }
 
@@ -78,16 +83,15 @@ export class BackupService {
     return {
       directory: this.parts.store.directory,
       running: this.running,
-      lastSuccessAtMs: await this.lastSuccessAtMs(),
+      lastSuccessAtMs: (await this.newest())?.createdAtMs,
       lastFailure: this.lastFailure,
       archiveProblem: this.archiveProblem,
       lastArchived: await this.lastArchived().catch(() => undefined),
     }
   }
 
-  private async lastSuccessAtMs(): Promise<number | undefined> {
-    const whole = (await this.parts.store.list()).find(({ manifest }) => manifest)
-    return whole?.manifest?.createdAtMs
+  private async newest(): Promise<Manifest | undefined> {
+    return (await this.parts.store.list()).find(({ manifest }) => manifest)?.manifest
   }
 
   private async lastArchived(): Promise<string | undefined> {
@@ -186,8 +190,9 @@ export class BackupService {
   private async isDue(scheduleMs: number): Promise<boolean> {
     const nowMs = this.parts.clock.now()
     if (this.lastFailure && nowMs - this.lastFailure.atMs < Math.min(scheduleMs, RETRY_MS)) return false
-    const lastSuccessAtMs = await this.lastSuccessAtMs()
-    return lastSuccessAtMs === undefined || nowMs - lastSuccessAtMs >= scheduleMs
+    // From start to start, and by our own clock, which the database's need not agree with.
+    const startedAtMs = (await this.newest())?.startedAtMs
+    return startedAtMs === undefined || nowMs - startedAtMs >= scheduleMs
   }
 
   /** A log that is not archived piles up on the disk of the database, and is lost with it. */

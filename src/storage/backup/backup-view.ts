@@ -1,3 +1,4 @@
+import { HelixError } from '../../core/errors.ts'
 import type { BackupStore } from './backup-store.ts'
 import type { Manifest } from './manifest.ts'
 import { recoveryWindow } from './recovery-window.ts'
@@ -39,11 +40,13 @@ export async function listBackups(store: BackupStore): Promise<readonly ListedBa
   return Promise.all(
     (await store.list()).map(async ({ id, manifest, problem }) => {
       if (!manifest) return { id, ...(problem !== undefined && { problem }) }
-      const { chain, toMs } = await recoveryWindow({ store, manifest })
-      return {
-        ...viewOf(manifest),
-        restorableToMs: toMs,
-        ...(chain.missing !== undefined && { problem: `WAL file ${chain.missing} is missing` }),
+      const view = viewOf(manifest)
+      try {
+        const { chain, toMs } = await recoveryWindow({ store, manifest })
+        const gap = chain.missing !== undefined && { problem: `WAL file ${chain.missing} is missing` }
+        return { ...view, restorableToMs: toMs, ...gap }
+      } catch (reason) {
+        return { ...view, problem: HelixError.from(reason).publicMessage }
       }
     }),
   )

@@ -9,13 +9,14 @@ import { readPostmasterFile } from '../postmaster-file.ts'
 import { readOrCreateSecret } from '../secret-file.ts'
 import { restoreCommand } from './archive-script.ts'
 import type { BackupStore } from './backup-store.ts'
+import { systemIdentifierOf } from './data-directory.ts'
 import type { Manifest } from './manifest.ts'
 import { copyData } from './recovery-copy.ts'
 import { type RecoveryHost, RecoveryServer, replayProgress, timelineSetting } from './recovery-server.ts'
 import { type RecoveryWindow, recoveryWindow } from './recovery-window.ts'
 import { putSecret, secretsToRestore } from './secrets.ts'
 import type { Session } from './session.ts'
-import { archiveRest, copyTail, holdsLogOf } from './unarchived-log.ts'
+import { archiveRest, copyTail } from './unarchived-log.ts'
 import { checkSegments } from './wal-check.ts'
 
 export interface RestoreRequest extends RecoveryHost {
@@ -25,6 +26,8 @@ export interface RestoreRequest extends RecoveryHost {
   readonly atMs: number | undefined
   /** The data directory to put in place. */
   readonly directory: string
+  /** Whether that is where the database of the archive lives: then what it had not archived is taken along. */
+  readonly inPlace: boolean
   readonly passwordFile: string
   /** Where this installation keeps the secrets that belong to the data. */
   readonly secretFiles: readonly string[]
@@ -56,7 +59,7 @@ export async function restoreBackup(request: RestoreRequest): Promise<RestoreRep
   const secrets = await secretsToRestore(backup, manifest.secrets, request.secretFiles)
   refuseMoment(request, manifest)
   const archive = store.archiveOf(manifest.server.systemIdentifier)
-  if (manifest.source === 'embedded') await archiveRest(directory, archive, manifest, request.user)
+  if (await leavesLog(request, manifest)) await archiveRest(directory, archive, request.user)
   const window = await recoveryWindow({ store, manifest, atMs: request.atMs })
   if (manifest.source === 'embedded') await requireLog(request, manifest, window)
 
@@ -103,13 +106,19 @@ function refuseMoment({ atMs, nowMs, id, restoreCommand: given }: RestoreRequest
   }
 }
 
+/** Whether the database to be replaced is still there, and with it the end of the log that no archive has. */
+async function leavesLog(request: RestoreRequest, { source, server }: Manifest): Promise<boolean> {
+  if (source !== 'embedded' || !request.inPlace) return false
+  return (await systemIdentifierOf(request.directory)) === server.systemIdentifier
+}
+
 /** Without it a recovery would end early and look complete. */
 async function requireLog(
   request: RestoreRequest,
   manifest: Manifest,
   window: RecoveryWindow,
 ): Promise<void> {
-  const { atMs, signal, onProgress, directory } = request
+  const { atMs, signal, onProgress } = request
   const { chain, archive, toMs } = window
   if (chain.missing) {
     throw new HelixError(
@@ -122,7 +131,7 @@ async function requireLog(
   const checked = { archive, segments: chain.segments, segmentBytes, systemIdentifier, signal, onProgress }
   const [problem] = await checkSegments(checked)
   if (problem) throw new HelixError('backup_invalid', `The log cannot be followed: ${problem}.`)
-  if (atMs === undefined || atMs <= toMs || (await holdsLogOf(directory, manifest))) return
+  if (atMs === undefined || atMs <= toMs || (await leavesLog(request, manifest))) return
   throw new HelixError(
     'invalid_arguments',
     `The log reaches to ${isoText(toMs)}, and ${isoText(atMs)} is after that. Without --to-time everything that there is will be restored.`,
@@ -142,7 +151,7 @@ async function makeContent(
     if (user) await chown(path, user.uid, user.gid)
   }
   await copyData({ backup, manifest, into: content, user, signal, onProgress })
-  if (manifest.source === 'embedded') await copyTail(directory, content, manifest, user)
+  if (await leavesLog(request, manifest)) await copyTail(directory, content, manifest, user)
   return content
 }
 
@@ -153,7 +162,7 @@ async function recover(
   manifest: Manifest,
   { archive, chain }: RecoveryWindow,
 ): Promise<number | undefined> {
-  const { atMs, directory, user, signal } = request
+  const { atMs, user, signal } = request
   const { majorVersion } = manifest.server
   const binaries = await findPostgresBinaries({ ...request, given: request.binaries, majorVersion })
   const command = manifest.source === 'embedded' ? restoreCommand(archive.directory) : request.restoreCommand
@@ -184,7 +193,7 @@ async function recover(
     const session = await server.reached('promoted', onReplayed).catch(async (reason: unknown) => {
       signal.throwIfAborted()
       const tooShort = (await server.log()).includes('recovery ended before configured recovery target')
-      const wholeLog = manifest.source === 'embedded' && (await holdsLogOf(directory, manifest))
+      const wholeLog = await leavesLog(request, manifest)
       if (!tooShort) throw reason
       if (!wholeLog && (chain.endMs ?? 0) < (atMs ?? 0)) throw logTooShort(await server.log(), atMs)
       // The log reaches to the moment and beyond; only nothing was committed any more.

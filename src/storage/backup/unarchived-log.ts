@@ -1,27 +1,19 @@
 import { access, chown, copyFile, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { SystemUser } from '../run-command.ts'
-import { systemIdentifierOf } from './data-directory.ts'
 import type { Manifest } from './manifest.ts'
 import type { WalArchive } from './wal-archive.ts'
 import { parseSegmentName } from './wal-names.ts'
 
 const HISTORY = /^[0-9A-F]{8}\.history$/
 
-/** Whether a stopped server's data is still there, and with it the end of the log that no archive has. */
-export async function holdsLogOf(dataDirectory: string, { server }: Manifest): Promise<boolean> {
-  return (await systemIdentifierOf(dataDirectory)) === server.systemIdentifier
-}
-
 /** Archives what a server that was killed had finished: no more than its next start would have done. */
 export async function archiveRest(
   dataDirectory: string,
   archive: WalArchive,
-  manifest: Manifest,
   user: SystemUser | undefined,
 ): Promise<void> {
   await archive.prepare(user)
-  if (!(await holdsLogOf(dataDirectory, manifest))) return
   const log = join(dataDirectory, 'pg_wal')
   for (const name of (await readdir(join(log, 'archive_status'))).sort()) {
     const file = name.slice(0, -'.ready'.length)
@@ -37,7 +29,6 @@ export async function copyTail(
   manifest: Manifest,
   user: SystemUser | undefined,
 ): Promise<void> {
-  if (!(await holdsLogOf(dataDirectory, manifest))) return
   const log = join(dataDirectory, 'pg_wal')
   for (const name of await readdir(log)) {
     const wanted = HISTORY.test(name) || parseSegmentName(name, manifest.wal.segmentBytes)

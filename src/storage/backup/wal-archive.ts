@@ -1,12 +1,26 @@
 import { createReadStream, createWriteStream } from 'node:fs'
-import { chmod, chown, mkdir, open, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises'
+import {
+  chmod,
+  chown,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip, createGzip, gunzipSync } from 'node:zlib'
+import { HelixError } from '../../core/errors.ts'
 import { syncDirectory } from '../directory-once.ts'
 import type { SystemUser } from '../run-command.ts'
+import { PosixCksum } from './posix-cksum.ts'
 import type { ArchivedFile, ArchivedTimeline } from './wal-chain.ts'
-import { parseHistory, parseSegmentName } from './wal-names.ts'
+import { parseHistory, parseSegmentName, type TimelineHistory } from './wal-names.ts'
 
 const SUFFIX = '.gz'
 
@@ -53,24 +67,27 @@ export class WalArchive {
     return Promise.all(
       histories.map(async ({ name, writtenAtMs }) => ({
         timeline: Number.parseInt(name.slice(0, 8), 16),
-        history: parseHistory(gunzipSync(await readFile(this.path(name))).toString()),
+        history: await this.readHistory(name),
         bornAtMs: writtenAtMs,
       })),
     )
+  }
+
+  private async readHistory(name: string): Promise<TimelineHistory> {
+    try {
+      return parseHistory(gunzipSync(await readFile(this.path(name))).toString())
+    } catch (cause) {
+      throw new HelixError('backup_invalid', `The file ${name} in ${this.directory} is damaged.`, { cause })
+    }
   }
 
   path(name: string): string {
     return join(this.directory, `${name}${SUFFIX}`)
   }
 
-  async sizeBytes(): Promise<number> {
-    const sizes = (await this.files()).map(({ name }) =>
-      stat(this.path(name)).then(
-        ({ size }) => size,
-        () => 0,
-      ),
-    )
-    return (await Promise.all(sizes)).reduce((total, size) => total + size, 0)
+  /** Where the checksum of the compressed file is kept. */
+  sumPath(name: string): string {
+    return join(this.directory, `${name}.sum`)
   }
 
   async extract(name: string, to: string, signal?: AbortSignal): Promise<void> {
@@ -95,7 +112,9 @@ export class WalArchive {
     )
     const { atime, mtime } = await stat(path)
     await utimes(temporary, atime, mtime)
-    if (user) await chown(temporary, user.uid, user.gid)
+    const sum = this.sumPath(name)
+    await writeFile(sum, `${await cksumOf(temporary)}\n`, { mode: 0o600, flush: true })
+    for (const made of user ? [temporary, sum] : []) await chown(made, user?.uid ?? 0, user?.gid ?? 0)
     await rename(temporary, this.path(name))
     await syncDirectory(this.directory)
   }
@@ -104,7 +123,9 @@ export class WalArchive {
   async prune(before: number, segmentBytes: number): Promise<void> {
     for (const { name } of await this.files()) {
       const segment = parseSegmentName(name.slice(0, 24), segmentBytes)
-      if (segment && segment.number < before) await rm(this.path(name), { force: true })
+      if (!segment || segment.number >= before) continue
+      await rm(this.path(name), { force: true })
+      await rm(this.sumPath(name), { force: true })
     }
   }
 
@@ -118,4 +139,11 @@ export class WalArchive {
       () => false,
     )
   }
+}
+
+/** As the command `cksum` would say it. */
+export async function cksumOf(path: string): Promise<string> {
+  const cksum = new PosixCksum()
+  for await (const piece of createReadStream(path) as AsyncIterable<Buffer>) cksum.update(piece)
+  return cksum.digest()
 }

@@ -1,7 +1,8 @@
 import { createReadStream } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { createGunzip } from 'node:zlib'
 import type { OnProgress } from '../../core/progress.ts'
-import type { WalArchive } from './wal-archive.ts'
+import { cksumOf, type WalArchive } from './wal-archive.ts'
 import type { ArchivedFile } from './wal-chain.ts'
 import { parseSegmentName } from './wal-names.ts'
 
@@ -48,6 +49,9 @@ async function problemOf(name: string, request: WalCheckRequest): Promise<string
     return `damaged (${reason instanceof Error ? reason.message : String(reason)})`
   }
   if (sizeBytes !== segmentBytes) return `has ${sizeBytes} bytes instead of ${segmentBytes}`
+  const sum = await readFile(archive.sumPath(name), 'utf8').catch(() => undefined)
+  if (sum === undefined) return 'its checksum is missing'
+  if (sum.trim() !== (await cksumOf(archive.path(name)))) return 'damaged (its checksum differs)'
   const position = head.readBigUInt64LE(8)
   const segment = parseSegmentName(name, segmentBytes)
   if (position !== BigInt(segment?.number ?? -1) * BigInt(segmentBytes))

@@ -38,6 +38,13 @@ export class BackupPlace {
     return place
   }
 
+  /** The one of another process, which has stopped. */
+  static async at(root: string): Promise<BackupPlace> {
+    const place = new BackupPlace(DatabasePlace.at(root), undefined, undefined)
+    await place.start()
+    return place
+  }
+
   get pepper(): string {
     return join(this.place.root, 'key-pepper')
   }
@@ -101,9 +108,10 @@ export class BackupPlace {
 
   async restore(id: string, atMs?: number, directory = this.place.directory): Promise<RestoreReport> {
     const place = await chooseDataPlace({ directory, log: silentLog })
-    const secretFiles = directory === this.place.directory ? [this.pepper] : []
+    const inPlace = directory === this.place.directory
+    const secretFiles = inPlace ? [this.pepper] : []
     const nowMs = Date.now()
-    return restoreBackup({ ...(await this.recovery()), ...place, id, atMs, secretFiles, nowMs })
+    return restoreBackup({ ...(await this.recovery()), ...place, id, atMs, inPlace, secretFiles, nowMs })
   }
 
   private async recovery() {

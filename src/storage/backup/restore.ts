@@ -224,7 +224,7 @@ async function settle(
     const password = await readOrCreateSecret(request.passwordFile)
     await session.query(`alter role "${server.superuser.replaceAll('"', '""')}" password '${password}'`)
   }
-  return last?.at ?? undefined
+  return typeof last?.at === 'number' ? Math.floor(last.at) : undefined
 }
 
 function logTooShort(log: string, atMs: number | undefined): HelixError {

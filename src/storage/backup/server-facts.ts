@@ -50,7 +50,8 @@ export async function readServerFacts(session: Session): Promise<ServerFacts> {
     },
     timeline: facts.timeline,
     segmentBytes: Number(settings.get('wal_segment_size')),
-    nowMs: facts.now,
+    // Rounded up: what is made until then lies before it.
+    nowMs: Math.ceil(facts.now),
   }
 }
 

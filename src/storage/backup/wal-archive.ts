@@ -56,7 +56,7 @@ export class WalArchive {
     const files = await Promise.all(
       archived.map(async (name) => {
         const found = await stat(join(this.directory, name)).catch(() => undefined)
-        return found && { name: name.slice(0, -SUFFIX.length), writtenAtMs: found.mtimeMs }
+        return found && { name: name.slice(0, -SUFFIX.length), writtenAtMs: Math.floor(found.mtimeMs) }
       }),
     )
     return files.filter((file) => file !== undefined)

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { administrationCommands } from './cli/administration.ts'
 import { authCommand } from './cli/auth.ts'
+import { backupCommand } from './cli/backup.ts'
 import { chatCommand } from './cli/chat.ts'
 import { configCommand } from './cli/config.ts'
 import { dbCommand } from './cli/db.ts'
@@ -20,6 +21,7 @@ const program = new Command('helixflow')
   .addCommand(upCommand(version))
   .addCommand(authCommand())
   .addCommand(modelsCommand())
+  .addCommand(backupCommand())
   .addCommand(chatCommand())
   .addCommand(enginesCommand())
   .addCommand(dbCommand())

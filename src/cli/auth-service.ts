@@ -10,8 +10,10 @@ import type { UsageClient, UsageSink } from '../contracts/usage.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
+import type { BackupService } from '../storage/backup/backup-service.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../storage/embedded-postgres.ts'
 import { systemClock } from '../system.ts'
+import { startBackups } from './backup-place.ts'
 import { startDatabaseAdministration } from './database-administration.ts'
 
 export interface AuthServiceRequest {
@@ -30,6 +32,7 @@ export interface OpenedAuth {
   readonly usage: UsageSink
   /** Undefined where the database is somebody else's. */
   readonly database: DatabaseAdministration | undefined
+  readonly backups: BackupService | undefined
 }
 
 /** The auth service as the other roles use it: in this process with its database, or where `rpc.authUrl` says. */
@@ -42,13 +45,14 @@ export async function openAuthClient(request: AuthServiceRequest): Promise<Opene
     : overTls(authUrl ?? '', tlsFiles(settings))
   const auth = new AuthRpcClient({ transport, timeoutMs: RPC_TIMEOUT_MS, clock: systemClock, log })
   lifecycle.add('auth client', () => auth.stop())
-  return { auth, usage: auth, database: here?.database }
+  return { auth, usage: auth, database: here?.database, backups: here?.backups }
 }
 
 export interface StartedAuth {
   readonly auth: AuthService
   readonly usage: UsageClient
   readonly database: DatabaseAdministration
+  readonly backups: BackupService
 }
 
 /** The auth service itself, on its database. */
@@ -72,7 +76,9 @@ export async function startAuthService(request: AuthServiceRequest): Promise<Sta
     clock: systemClock,
   })
   lifecycle.add('auth', stop)
-  return { auth, usage, database: administration }
+  const backups = startBackups({ settings, places, postgres, log })
+  lifecycle.add('backups', () => backups.stop())
+  return { auth, usage, database: administration, backups }
 }
 
 /** @throws HelixError `invalid_configuration` */
@@ -89,12 +95,13 @@ async function startDatabase({
   places,
   log,
 }: AuthServiceRequest): Promise<EmbeddedPostgres | undefined> {
-  const { database } = settings.config
+  const { database, backup } = settings.config
   if (database.driver !== 'embedded') return undefined
   return startEmbeddedPostgres({
     directory: places.postgres,
     runtimeDirectory: places.runtime,
     binaries: database.binaries,
+    backups: backup.enabled ? backup : undefined,
     log,
     clock: systemClock,
   })

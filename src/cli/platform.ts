@@ -46,7 +46,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   lifecycle.add('sockets', async () => rmSync(places.runtime, { recursive: true, force: true }))
   const startedAtMs = systemClock.now()
   try {
-    const { auth, usage, database } = await openAuthClient({ settings, places, log, lifecycle })
+    const { auth, usage, database, backups } = await openAuthClient({ settings, places, log, lifecycle })
     const store = await openModelStore(settings, places, log)
     const parts = { store, socketDirectory: places.runtime, clock: systemClock, log }
     const node = startNode({ config: config.engines, engine: () => engine(places), ...parts })
@@ -60,6 +60,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       usage: { sink: usage, directory: places.spool, bytesMax: config.usage.spoolMax },
       databaseProblem: () => auth.problem(),
       controlSocket: places.controlSocket,
+      backups,
       status: async () => ({ version, pid: process.pid, startedAtMs, url: gateway.url, home: places.home }),
       instance: `${process.pid}`,
       version,

@@ -65,6 +65,33 @@ const Database = z.discriminatedUnion('driver', [
   }),
 ])
 
+const Backup = z.strictObject({
+  enabled: z
+    .boolean()
+    .default(true)
+    .describe('false: no backups, and the log of the embedded database is never archived.'),
+  directory: z
+    .string()
+    .optional()
+    .describe('Where backups go; by default `backups` beside the data directory. Another disk is safer.'),
+  schedule: duration()
+    .nullable()
+    .default(null)
+    .describe('Time from one backup to the next, such as 24h; null: only when asked.'),
+  keep: z
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(7)
+    .describe('The newest backups are kept, with the log that leads from the oldest of them to now.'),
+  secrets: z
+    .boolean()
+    .default(true)
+    .describe(
+      'Whether the secrets that the data needs go into scheduled backups; false: keep them elsewhere.',
+    ),
+})
+
 const contextLength = z
   .int()
   .min(64)
@@ -191,6 +218,7 @@ const Log = z.strictObject({
 export const Config = z.strictObject({
   gateway: Gateway.prefault({}).describe('The OpenAI-compatible endpoint.'),
   database: Database.prefault({ driver: 'embedded' }).describe('driver: embedded, or postgres with a url.'),
+  backup: Backup.prefault({}).describe('Backups of the database, and recovery to any moment since.'),
   models: Models.prefault({}).describe('Model files and how they are loaded.'),
   engines: Engines.prefault({}).describe('The processes that run models.'),
   upstreams: z

@@ -10,7 +10,7 @@ import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
 import { buildApp } from './app.ts'
-import { buildControlApp } from './control/app.ts'
+import { type BackupControl, buildControlApp } from './control/app.ts'
 import { CredentialCache } from './credential-cache.ts'
 import { Dispatch } from './dispatch/dispatch.ts'
 import { EngineClients } from './dispatch/engine-client.ts'
@@ -30,6 +30,7 @@ export interface GatewayParts {
   /** Path of the Unix socket for administration. */
   readonly controlSocket: string
   readonly status: () => Promise<object>
+  readonly backups: BackupControl | undefined
   readonly instance: string
   readonly version: string
   readonly clock: Clock
@@ -86,7 +87,15 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     trustedProxies: config.trustedProxies,
     bodyLimitBytes: config.bodyLimit,
   })
-  const control = buildControlApp({ auth, pool, database: parts.database, status: parts.status, log, random })
+  const control = buildControlApp({
+    auth,
+    pool,
+    database: parts.database,
+    backups: parts.backups,
+    status: parts.status,
+    log,
+    random,
+  })
   try {
     await listen(() => app.listen({ host: config.host, port: config.port }), `${config.host}:${config.port}`)
     rmSync(parts.controlSocket, { force: true })

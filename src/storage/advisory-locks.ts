@@ -8,4 +8,6 @@ export const ADVISORY_LOCKS = {
   signingKeys: 7_411_010,
   /** Held while partitions of usage records are made and dropped. */
   usagePartitions: 7_411_003,
+  /** Held while a backup is made. */
+  backup: 7_411_020,
 } as const

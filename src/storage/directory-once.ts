@@ -29,7 +29,7 @@ export async function makeDirectoryOnce(
 }
 
 /** Without it a power cut could forget the rename. */
-async function syncDirectory(path: string): Promise<void> {
+export async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, 'r')
   try {
     await directory.sync()

@@ -3,13 +3,16 @@ import { type Clock, delay } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { APPLICATION_ROLE, ensureApplicationRole } from './application-role.ts'
+import { archiveSettings } from './backup/archive-settings.ts'
 import type { PostgresConnection } from './database.ts'
+import { finishSwap } from './directory-swap.ts'
 import { type InstanceLock, lockInstance } from './instance-lock.ts'
 import { findPostgresBinaries, type PostgresBinaries } from './postgres-binaries.ts'
 import { postgresFailure } from './postgres-failure.ts'
 import { DATABASE_USER, initialiseDatabase, majorVersionOf } from './postgres-initialise.ts'
 import { choosePlace, holdsDatabase, type PostgresPlace } from './postgres-place.ts'
 import { type Postmaster, runPostmaster, StartedPostmaster } from './postmaster.ts'
+import type { SystemUser } from './run-command.ts'
 import { readOrCreateSecret, readSecret } from './secret-file.ts'
 
 export interface EmbeddedPostgresOptions {
@@ -19,6 +22,8 @@ export interface EmbeddedPostgresOptions {
   readonly runtimeDirectory: string
   /** Folder with `postgres` and `initdb`; undefined: the system's own, then the ones that npm installed. */
   readonly binaries?: string | undefined
+  /** Where backups and the archive of the log go; undefined: the log is not archived. */
+  readonly backups?: { readonly directory?: string | undefined } | undefined
   readonly log: Logger
   readonly clock: Clock
 }
@@ -26,10 +31,14 @@ export interface EmbeddedPostgresOptions {
 export interface EmbeddedPostgres {
   /** Stays valid when the server is started again after a crash. */
   readonly connection: PostgresConnection
+  /** For what only a superuser may: the server's own upkeep. */
+  readonly superuser: PostgresConnection
   /** `15.18` */
   readonly version: string
   /** Where the data really is: not the asked-for place where root had to choose one that another user can reach. */
   readonly directory: string
+  /** As whom it runs; undefined: as the user of this process. */
+  readonly user: SystemUser | undefined
   /** Resolves when nothing of it runs any more. */
   stop(): Promise<void>
 }
@@ -57,6 +66,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
 async function start(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const { log } = options
   const place = await choosePlace(options)
+  await finishSwap(place.directory)
   const binaries = await findPostgresBinaries({
     given: options.binaries,
     majorVersion: await majorVersionOf(place.directory),
@@ -65,7 +75,8 @@ async function start(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres
   })
   const password = await passwordOf(place)
   await initialiseDatabase({ place, binaries, password, log })
-  const server = new EmbeddedServer({ place, binaries, password, log, clock: options.clock })
+  const settings = await archiveSettings(place, options.backups)
+  const server = new EmbeddedServer({ place, binaries, password, settings, log, clock: options.clock })
   await server.start()
   log.info('database ready', { version: server.version, directory: place.directory })
   return server
@@ -85,6 +96,7 @@ interface ServerParts {
   readonly place: PostgresPlace
   readonly binaries: PostgresBinaries
   readonly password: string
+  readonly settings: Readonly<Record<string, string>>
   readonly log: Logger
   readonly clock: Clock
 }
@@ -103,7 +115,7 @@ class EmbeddedServer implements EmbeddedPostgres {
     return { ...this.superuser, user: APPLICATION_ROLE }
   }
 
-  private get superuser(): PostgresConnection {
+  get superuser(): PostgresConnection {
     const { password } = this.parts
     return { host: this.place.socketDirectory, database: 'postgres', user: DATABASE_USER, password }
   }
@@ -114,6 +126,10 @@ class EmbeddedServer implements EmbeddedPostgres {
 
   get directory(): string {
     return this.place.directory
+  }
+
+  get user(): SystemUser | undefined {
+    return this.place.user
   }
 
   async start(): Promise<void> {

@@ -58,7 +58,8 @@ export async function findPostgresBinaries(request: BinariesRequest): Promise<Po
   )
 }
 
-async function systemDirectories(): Promise<string[]> {
+/** Folders with PostgreSQL's programs: the one on the PATH, then where packagers put them, newest version first. */
+export async function systemDirectories(): Promise<string[]> {
   const directories: string[] = []
   const onPath = await runCommand('/bin/sh', ['-c', 'command -v postgres'])
   if (onPath.succeeded) directories.push(dirname(await realpath(onPath.output)))

@@ -5,18 +5,21 @@ import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { runCommand, type SystemUser } from './run-command.ts'
 
-/** Where the embedded PostgreSQL lives and as whom it runs. */
-export interface PostgresPlace {
+/** Where the data of the embedded PostgreSQL lives and as whom it runs. */
+export interface DataPlace {
   /** Undefined: as the user of this process. */
   readonly user: SystemUser | undefined
   /** The data directory; may not exist yet. */
   readonly directory: string
-  /** Exists, and only the database's user may enter it. */
-  readonly socketDirectory: string
   /** Stays with the caller: the database's own user has no use for it. */
   readonly passwordFile: string
   /** Where programs are copied to when that user cannot read them where they are. */
   readonly programsDirectory: string
+}
+
+export interface PostgresPlace extends DataPlace {
+  /** Exists, and only the database's user may enter it. */
+  readonly socketDirectory: string
 }
 
 /** Where root keeps what another user must reach, when the asked-for place lies behind closed doors. */
@@ -36,9 +39,22 @@ export async function choosePlace(asked: {
   runtimeDirectory: string
   log: Logger
 }): Promise<PostgresPlace> {
-  const directory = resolve(asked.directory)
-  const id = createHash('sha256').update(directory).digest('hex').slice(0, 12)
+  const { user, ...place } = await chooseDataPlace(asked)
+  const id = idOf(resolve(asked.directory))
   const sockets = join(resolve(asked.runtimeDirectory), `postgres-${id}`)
+  if (!user) return { user, ...place, socketDirectory: await makeSocketDirectory(sockets, undefined) }
+
+  const shared = join(SHARED_DIRECTORY, id)
+  await mkdir(dirname(sockets), { recursive: true, mode: 0o711 })
+  const reachable = await canEnter(user, dirname(sockets))
+  if (!reachable) await makeSharedDirectory(shared)
+  const socketDirectory = await makeSocketDirectory(reachable ? sockets : join(shared, 'run'), user)
+  return { user, ...place, socketDirectory }
+}
+
+/** The same for whoever starts no server there. @throws HelixError `database_unavailable` */
+export async function chooseDataPlace(asked: { directory: string; log: Logger }): Promise<DataPlace> {
+  const directory = resolve(asked.directory)
   const passwordFile = `${directory}.password`
   const isRoot = process.getuid?.() === 0
   // Others may pass through a folder that root makes here, and not look: the database's user is one of them.
@@ -46,17 +62,10 @@ export async function choosePlace(asked: {
 
   if (!isRoot) {
     await refuseForeignDirectory(directory)
-    const socketDirectory = await makeSocketDirectory(sockets, undefined)
-    return {
-      user: undefined,
-      directory,
-      socketDirectory,
-      passwordFile,
-      programsDirectory: dirname(directory),
-    }
+    return { user: undefined, directory, passwordFile, programsDirectory: dirname(directory) }
   }
 
-  const shared = join(SHARED_DIRECTORY, id)
+  const shared = join(SHARED_DIRECTORY, idOf(directory))
   const user = await userOf([directory, join(shared, 'postgres')])
   const chosen = await reachableDirectory(user, directory, join(shared, 'postgres'))
   if (chosen !== directory) {
@@ -66,11 +75,11 @@ export async function choosePlace(asked: {
       user: user.name,
     })
   }
-  await mkdir(dirname(sockets), { recursive: true, mode: 0o711 })
-  const reachable = await canEnter(user, dirname(sockets))
-  if (!reachable) await makeSharedDirectory(shared)
-  const socketDirectory = await makeSocketDirectory(reachable ? sockets : join(shared, 'run'), user)
-  return { user, directory: chosen, socketDirectory, passwordFile, programsDirectory: SHARED_DIRECTORY }
+  return { user, directory: chosen, passwordFile, programsDirectory: SHARED_DIRECTORY }
+}
+
+function idOf(directory: string): string {
+  return createHash('sha256').update(directory).digest('hex').slice(0, 12)
 }
 
 /** Whether a data directory has been made there. */

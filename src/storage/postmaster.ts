@@ -19,6 +19,8 @@ import { identity } from './run-command.ts'
 export interface PostmasterRequest {
   readonly place: PostgresPlace
   readonly binaries: PostgresBinaries
+  /** Over the ones that every server gets. */
+  readonly settings?: Readonly<Record<string, string>> | undefined
   readonly log: Logger
   readonly clock: Clock
   /** Gives up and leaves nothing running that was not running before. */
@@ -143,7 +145,7 @@ function send(signal: NodeJS.Signals, pid: number): void {
 async function startServer(request: PostmasterRequest): Promise<StartedPostmaster> {
   const { place, binaries, log } = request
   await removeStaleFile(place.directory)
-  const options = settings(place, await preloaded(binaries))
+  const options = settings(request, await preloaded(binaries))
   const output = await open(startLogPath(place), 'w', 0o600)
   try {
     // A backup runs as the database's user and reads every file.
@@ -183,7 +185,7 @@ async function preloaded({ directory }: PostgresBinaries): Promise<string> {
 }
 
 /** Given on the command line, so that they hold for a data directory of any age and whatever is in its files. */
-function settings(place: PostgresPlace, libraries: string): string[] {
+function settings({ place, settings: given }: PostmasterRequest, libraries: string): string[] {
   const values: Record<string, string> = {
     listen_addresses: '',
     port: '5432',
@@ -207,6 +209,7 @@ function settings(place: PostgresPlace, libraries: string): string[] {
     log_timezone: 'UTC',
     // A client that was killed holds its locks only until the server looks. Not every system can look.
     client_connection_check_interval: process.platform === 'linux' ? '1s' : '0',
+    ...given,
   }
   return Object.entries(values).flatMap(([name, value]) => ['-c', `${name}=${value}`])
 }

@@ -19,17 +19,24 @@ export interface CommandOptions {
   readonly user?: SystemUser | undefined
   /** Undefined: the environment of this process. */
   readonly environment?: Readonly<Record<string, string>> | undefined
+  /** Ends the command early; that is a failure of it like another. */
+  readonly signal?: AbortSignal | undefined
 }
 
-/** Runs a short command to its end. A command that fails or is missing is a result, not an exception. */
+/** Runs a command that writes little to its end. A command that fails or is missing is a result, not an exception. */
 export function runCommand(
   command: string,
   parameters: readonly string[],
-  { user, environment }: CommandOptions = {},
+  { user, environment, signal }: CommandOptions = {},
 ): Promise<CommandResult> {
   return new Promise((resolve) => {
     // In `/`, because another user may not be allowed to enter the directory that this process happens to be in.
-    const options = { cwd: '/', ...identity(user), ...(environment && { env: { ...environment } }) }
+    const options = {
+      cwd: '/',
+      ...identity(user),
+      ...(environment && { env: { ...environment } }),
+      ...(signal && { signal }),
+    }
     execFile(command, parameters, options, (error, output, errorOutput) => {
       const complaint = errorOutput.trim() || (error?.message ?? '')
       resolve({ succeeded: error === null, output: output.trim(), complaint })

@@ -7,7 +7,7 @@ import {
   ORGANISATION_HEADER,
 } from '../../contracts/auth.ts'
 import { type DatabaseAdministration, STATEMENT_ORDERS, STATEMENTS_MAX } from '../../contracts/database.ts'
-import { parseRequest } from '../../contracts/openai/parse.ts'
+import { parseJson, parseRequest } from '../../contracts/openai/parse.ts'
 import type { PoolClient } from '../../contracts/pool.ts'
 import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
@@ -24,8 +24,16 @@ export interface ControlParts {
   readonly database: DatabaseAdministration | undefined
   /** What `helixflow doctor` and `models list` show of the running server. */
   readonly status: () => Promise<object>
+  readonly backups: BackupControl | undefined
   readonly log: Logger
   readonly random: Random
+}
+
+/** Backups of the database. What they tell goes to the command line as it is. */
+export interface BackupControl {
+  status(): Promise<object>
+  /** @param secrets undefined: as the settings say */
+  create(secrets: boolean | undefined, asker: AbortSignal): Promise<object>
 }
 
 const DoctorQuery = z.strictObject({ memoryBytes: z.coerce.number().int().positive().optional() })
@@ -33,6 +41,8 @@ const StatementsQuery = z.strictObject({
   sort: z.enum(STATEMENT_ORDERS).default('total'),
   limit: z.coerce.number().int().min(1).max(STATEMENTS_MAX).default(20),
 })
+
+const CreateBackup = z.strictObject({ secrets: z.boolean().optional() })
 
 /**
  * Administration for the command line, on a Unix socket that only the user who runs the server can open: the file's
@@ -43,6 +53,7 @@ export function buildControlApp({
   pool,
   database,
   status,
+  backups,
   log,
   random,
 }: ControlParts): FastifyInstance {
@@ -59,6 +70,11 @@ export function buildControlApp({
 
   app.get('/admin/v1/status', status)
   registerAdministration(app, auth, operatorOf)
+  app.get('/admin/v1/backups', () => present(backups).status())
+  app.post('/admin/v1/backups', async (request, reply) => {
+    const { secrets } = parseRequest(CreateBackup, parseJson(request.body as Buffer))
+    return present(backups).create(secrets, untilClosed(reply.raw))
+  })
   app.get('/admin/v1/models', async () => ({ models: await pool.listModels() }))
   app.get<ModelRoute>('/admin/v1/models/:name', async (request) => pool.showModel(request.params.name))
   app.post<ModelRoute>('/admin/v1/models/:name/load', async (request, reply) =>
@@ -78,8 +94,8 @@ export function buildControlApp({
   return app
 }
 
-function present(database: DatabaseAdministration | undefined): DatabaseAdministration {
-  if (database) return database
+function present<Part>(part: Part | undefined): Part {
+  if (part !== undefined) return part
   throw new HelixError('not_implemented', 'The database belongs to the auth service: ask on its machine.')
 }
 

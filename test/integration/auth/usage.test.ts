@@ -254,7 +254,6 @@ describe('the answers', () => {
 describe('another organisation', () => {
   async function seenBy(organisation: string, sql: string): Promise<number> {
     return database.transaction(async (transaction) => {
-      await transaction.query('set local role usage_reader')
       await transaction.query(`select set_config('helixflow.organisation', $1, true)`, [organisation])
       const [row] = await (transaction as TenantQueries).query<{ count: string }>(sql)
       return Number(row?.count)
@@ -269,10 +268,6 @@ describe('another organisation', () => {
     })
     await running.usage.record([...records(0, 10), ...records(10, 15, { organisationId: 'org_other' })])
     await running.usage.record(records(20, 22, { startedAtMs: Date.UTC(2040, 0, 1) }))
-    await everywhere(
-      `do $$ begin create role usage_reader; exception when duplicate_object then null; end $$`,
-    )
-    await everywhere('grant select on all tables in schema public to usage_reader')
     const tables = ['usage_records', 'usage_hourly', 'usage_records_default', 'usage_records_2026_01']
     const seen = (organisation: string) =>
       Promise.all(tables.map((table) => seenBy(organisation, `select count(*) from ${table}`)))
@@ -280,8 +275,6 @@ describe('another organisation', () => {
     expect(await seen('org_default')).toEqual([12, 2, 2, 10])
     expect(await seen('')).toEqual([0, 0, 0, 0])
     expect((await seen('*'))[0]).toBe(17)
-    await everywhere('drop owned by usage_reader')
-    await everywhere('drop role usage_reader')
   })
 
   test('is not in the answers', async () => {

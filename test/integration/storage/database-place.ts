@@ -24,6 +24,11 @@ export class DatabasePlace {
     return new DatabasePlace(root)
   }
 
+  /** The one that another process has made. */
+  static at(root: string): DatabasePlace {
+    return new DatabasePlace(root)
+  }
+
   get directory(): string {
     return join(this.root, 'postgres')
   }

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import { administrationCommands } from './cli/administration.ts'
 import { chatCommand } from './cli/chat.ts'
 import { configCommand } from './cli/config.ts'
 import { doctorCommand } from './cli/doctor.ts'
 import { enginesCommand } from './cli/engines.ts'
-import { keysCommand } from './cli/keys.ts'
 import { modelsCommand } from './cli/models.ts'
 import { upCommand } from './cli/up.ts'
 
@@ -17,11 +17,11 @@ const program = new Command('helixflow')
   .version(version)
   .addCommand(upCommand(version))
   .addCommand(modelsCommand())
-  .addCommand(keysCommand())
   .addCommand(chatCommand())
   .addCommand(enginesCommand())
   .addCommand(doctorCommand(version))
   .addCommand(configCommand())
+for (const administration of administrationCommands()) program.addCommand(administration)
 
 for (const command of allCommands(program))
   command.exitOverride().showHelpAfterError('(--help shows the usage)')

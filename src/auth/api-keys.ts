@@ -1,5 +1,6 @@
-import { createHmac, randomInt, timingSafeEqual } from 'node:crypto'
+import { createHmac, timingSafeEqual } from 'node:crypto'
 import { crc32 } from 'node:zlib'
+import { randomDigits } from './identifiers.ts'
 
 /** A key as its owner sees it, once. */
 export interface NewApiKey {
@@ -74,8 +75,4 @@ function checksum(body: string): string {
     rest = Math.floor(rest / DIGITS.length)
   }
   return digits
-}
-
-function randomDigits(length: number): string {
-  return Array.from({ length }, () => DIGITS.charAt(randomInt(DIGITS.length))).join('')
 }

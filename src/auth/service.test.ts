@@ -18,6 +18,16 @@ class CountingDatabase implements Database {
     return work(this)
   }
 
+  read(): Promise<readonly []> {
+    return this.query()
+  }
+
+  readTransaction<Result>(work: (transaction: Database) => Promise<Result>): Promise<Result> {
+    return work(this)
+  }
+
+  position(): undefined {}
+
   async listen(): Promise<() => Promise<void>> {
     return async () => {}
   }
@@ -25,28 +35,30 @@ class CountingDatabase implements Database {
   async close(): Promise<void> {}
 }
 
+const parts = {
+  pepper: Buffer.alloc(32),
+  clock: new ManualClock(),
+  hashPassword: () => expect.unreachable('nobody has a password here'),
+}
+
 test('a malformed key is refused without a look into the database, a well-formed one with exactly one', async () => {
   const database = new CountingDatabase()
-  const auth = new AuthService({ database, pepper: Buffer.alloc(32), clock: new ManualClock() })
+  const auth = new AuthService({ database, ...parts })
   const random = seededRandom(2)
   for (let index = 0; index < 2_000; index++) {
     const { plaintext } = newApiKey()
     const at = Math.floor(random.uniform() * plaintext.length)
     const mutated = `${plaintext.slice(0, at)}${plaintext[at] === 'x' ? 'y' : 'x'}${plaintext.slice(at + 1)}`
-    await expect(auth.verifyKey(mutated)).rejects.toMatchObject({ code: 'invalid_api_key', status: 401 })
+    await expect(auth.verify(mutated)).rejects.toMatchObject({ code: 'invalid_api_key', status: 401 })
   }
   expect(database.queries).toBe(0)
 
-  await expect(auth.verifyKey(newApiKey().plaintext)).rejects.toMatchObject({ code: 'invalid_api_key' })
+  await expect(auth.verify(newApiKey().plaintext)).rejects.toMatchObject({ code: 'invalid_api_key' })
   expect(database.queries).toBe(1)
 })
 
 test('each watcher hears each revocation until it ends its watch', () => {
-  const auth = new AuthService({
-    database: new CountingDatabase(),
-    pepper: Buffer.alloc(32),
-    clock: new ManualClock(),
-  })
+  const auth = new AuthService({ database: new CountingDatabase(), ...parts })
   const first: (string | undefined)[] = []
   const second: (string | undefined)[] = []
   const end = auth.watchRevocations((id) => first.push(id))

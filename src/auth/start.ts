@@ -4,10 +4,13 @@ import type { Stoppable } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import { ensureDefaultAccount } from '../storage/accounts.ts'
 import { type Database, openDatabase, type PostgresConnection } from '../storage/database.ts'
-import { findPepperFingerprint, insertPepperFingerprint, REVOKED_KEYS_CHANNEL } from '../storage/keys.ts'
+import { findPepperFingerprint, insertPepperFingerprint } from '../storage/keys.ts'
 import { migrate } from '../storage/migrate.ts'
+import { REVOCATIONS_CHANNEL } from '../storage/revocations.ts'
 import { readOrCreateSecret, readSecret } from '../storage/secret-file.ts'
+import { acrossOrganisations } from '../storage/tenancy.ts'
 import { pepperFingerprint } from './api-keys.ts'
+import { hashPassword } from './passwords.ts'
 import { AuthService } from './service.ts'
 
 export interface AuthOptions {
@@ -34,15 +37,16 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
   await migrate({ connection, log, clock })
   const database = openDatabase(connection, options)
   try {
-    await ensureDefaultAccount(database, clock.now())
+    await acrossOrganisations(database, (queries) => ensureDefaultAccount(queries, clock.now()))
     const auth = new AuthService({
       database,
       pepper: await choosePepper(database, options.pepperFile),
       clock,
+      hashPassword,
     })
     await database.listen(
-      REVOKED_KEYS_CHANNEL,
-      (keyId) => auth.announceRevocation(keyId),
+      REVOCATIONS_CHANNEL,
+      (subject) => auth.announceRevocation(subject),
       () => auth.announceRevocation(undefined),
     )
     return { auth, stop: () => database.close() }

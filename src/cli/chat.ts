@@ -1,7 +1,7 @@
 import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
 import { request } from 'undici'
-import type { CreatedKey } from '../contracts/auth.ts'
+import { OPERATIONS } from '../contracts/administration/operations.ts'
 import { EventSplitter, eventData } from '../contracts/sse.ts'
 import { type ErrorBody, HelixError } from '../core/errors.ts'
 import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
@@ -54,12 +54,12 @@ async function openEndpoint({ control, settings }: CommandContext, flags: ChatFl
   if (flags.url !== undefined) {
     throw new HelixError('invalid_arguments', 'Another server needs a key: --key, or HELIXFLOW_API_KEY.')
   }
-  const expiresAtMs = Date.now() + KEY_LIFE_MS
-  const made = await control.post<CreatedKey>('/admin/v1/keys', { name: 'helixflow chat', expiresAtMs })
+  const expiresAt = new Date(Date.now() + KEY_LIFE_MS).toISOString()
+  const made = await control.administer(OPERATIONS['keys.create'], { name: 'helixflow chat', expiresAt })
   return {
     url,
-    key: made.plaintext,
-    close: async () => void (await control.delete(`/admin/v1/keys/${made.id}`)),
+    key: String(made['plaintext']),
+    close: async () => void (await control.administer(OPERATIONS['keys.revoke'], { id: made['id'] })),
   }
 }
 

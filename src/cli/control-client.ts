@@ -1,5 +1,7 @@
 import { existsSync } from 'node:fs'
 import { Client } from 'undici'
+import type { Operation } from '../contracts/administration/operation.ts'
+import { ORGANISATION_HEADER } from '../contracts/auth.ts'
 import { type ErrorBody, HelixError } from '../core/errors.ts'
 
 /** Asks the running server of this installation, over its control socket. */
@@ -18,12 +20,40 @@ export class ControlClient {
     return this.send('POST', path, body)
   }
 
-  delete<T>(path: string): Promise<T> {
-    return this.send('DELETE', path)
+  /** An operation of the administration table, in an organisation or the default one. */
+  administer(
+    { method, path }: Operation,
+    input: Readonly<Record<string, unknown>>,
+    organisation?: string,
+  ): Promise<Readonly<Record<string, unknown>>> {
+    const rest = { ...input }
+    const address = path.replaceAll(/\{(\w+)\}/g, (_, field: string) => {
+      const value = encodeURIComponent(String(rest[field]))
+      delete rest[field]
+      return value
+    })
+    const inQuery = method === 'GET' || method === 'DELETE'
+    const query = inQuery
+      ? new URLSearchParams(
+          Object.fromEntries(Object.entries(rest).map(([field, value]) => [field, String(value)])),
+        )
+      : ''
+    const headers = organisation === undefined ? {} : { [ORGANISATION_HEADER]: organisation }
+    return this.send(
+      method,
+      `/admin/v1${address}${query ? `?${query}` : ''}`,
+      inQuery ? undefined : rest,
+      headers,
+    )
   }
 
   /** @throws HelixError `not_running`, or what the server answered */
-  private async send<T>(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object): Promise<T> {
+  private async send<T>(
+    method: Operation['method'],
+    path: string,
+    body?: object,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<T> {
     const client = new Client('http://localhost', {
       socketPath: this.socketPath,
       headersTimeout: 0,
@@ -34,8 +64,8 @@ export class ControlClient {
         method,
         path,
         ...(body === undefined
-          ? {}
-          : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+          ? { headers }
+          : { headers: { ...headers, 'content-type': 'application/json' }, body: JSON.stringify(body) }),
       })
       const value = await answer.body.json()
       if (answer.statusCode < 400) return value as T

@@ -73,6 +73,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       controlSocket: places.controlSocket,
       status: async () => ({ version, pid: process.pid, startedAtMs, url: gateway.url, home: places.home }),
       instance: `${process.pid}`,
+      version,
       clock: systemClock,
       random: systemRandom,
       log,

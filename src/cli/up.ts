@@ -1,4 +1,6 @@
 import type { Command } from 'commander'
+import { callOperation } from '../contracts/administration/call.ts'
+import { DEFAULT_ORGANISATION } from '../contracts/auth.ts'
 import { HelixError } from '../core/errors.ts'
 import type { OnProgress } from '../core/progress.ts'
 import { ensureLlamaServer } from '../engines/llama-locate.ts'
@@ -74,8 +76,12 @@ async function bringUp(context: CommandContext, platform: Platform, work: LongWo
 }
 
 async function announce(context: CommandContext, platform: Platform, first: FirstModel): Promise<void> {
-  const keys = await platform.auth.listKeys()
-  const key = keys.length === 0 ? await platform.auth.createKey({ name: 'first key' }) : undefined
+  const operator = { actor: 'operator', organisationId: DEFAULT_ORGANISATION } as const
+  const { data: keys } = await callOperation(platform.auth, operator, 'keys.list', { limit: 1 })
+  const key =
+    keys.length === 0
+      ? await callOperation(platform.auth, operator, 'keys.create', { name: 'first key' })
+      : undefined
   const facts = {
     url: `${platform.gateway.url}/v1`,
     apiKey: key?.plaintext,

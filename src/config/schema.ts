@@ -38,6 +38,13 @@ const Gateway = z.strictObject({
       'A verified API key is trusted this long without asking again; a revocation is pushed at once.',
     ),
   keyCacheMax: z.int().min(1).max(10_000_000).default(10_000).describe('Verified API keys kept in memory.'),
+  keyGrace: duration()
+    .prefault('60s')
+    .describe('While the database is away, a key that was good before is accepted this long.'),
+  trustedProxies: z
+    .array(z.string())
+    .default([])
+    .describe('Addresses or networks of proxies whose X-Forwarded-For is believed.'),
 })
 
 const Database = z.discriminatedUnion('driver', [

@@ -11,6 +11,14 @@ const CODES = {
   invalid_api_key: { status: 401, type: 'invalid_request_error', retryable: false },
   api_key_revoked: { status: 401, type: 'invalid_request_error', retryable: false },
   api_key_expired: { status: 401, type: 'invalid_request_error', retryable: false },
+  api_key_disabled: { status: 401, type: 'invalid_request_error', retryable: false },
+  invalid_token: { status: 401, type: 'invalid_request_error', retryable: false },
+  token_expired: { status: 401, type: 'invalid_request_error', retryable: false },
+  invalid_grant: { status: 401, type: 'invalid_request_error', retryable: false },
+
+  // The caller is known, and may not.
+  insufficient_permissions: { status: 403, type: 'invalid_request_error', retryable: false },
+  ip_not_authorized: { status: 403, type: 'invalid_request_error', retryable: false },
 
   // The request is wrong.
   invalid_json: { status: 400, type: 'invalid_request_error', retryable: false },
@@ -19,6 +27,9 @@ const CODES = {
   context_length_exceeded: { status: 400, type: 'invalid_request_error', retryable: false },
   model_not_found: { status: 404, type: 'invalid_request_error', retryable: false },
   unknown_url: { status: 404, type: 'invalid_request_error', retryable: false },
+  conflict: { status: 409, type: 'invalid_request_error', retryable: false },
+  idempotency_in_progress: { status: 409, type: 'invalid_request_error', retryable: true },
+  idempotency_key_reused: { status: 422, type: 'invalid_request_error', retryable: false },
   not_found: { status: 404, type: 'invalid_request_error', retryable: false },
   method_not_allowed: { status: 405, type: 'invalid_request_error', retryable: false },
   request_timeout: { status: 408, type: 'invalid_request_error', retryable: true },

@@ -1,4 +1,5 @@
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import type { AuthClient, Identity } from '../contracts/auth.ts'
 import { ChatRequest } from '../contracts/openai/chat.ts'
 import { CompletionRequest } from '../contracts/openai/completions.ts'
 import { EmbeddingRequest } from '../contracts/openai/embeddings.ts'
@@ -7,24 +8,29 @@ import type { PoolClient } from '../contracts/pool.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
+import type { CredentialCache } from './credential-cache.ts'
 import { chatExchange } from './dispatch/chat-exchange.ts'
 import { completionExchange } from './dispatch/completion-exchange.ts'
 import type { Dispatch } from './dispatch/dispatch.ts'
 import { embeddingExchange } from './dispatch/embedding-exchange.ts'
 import { tokenizeExchange } from './dispatch/tokenize-exchange.ts'
 import type { Drain } from './drain.ts'
-import { authenticate, type KeyCache } from './hooks/authenticate.ts'
+import { requireAccess } from './hooks/access.ts'
+import { authenticate } from './hooks/authenticate.ts'
 import { errorReply } from './hooks/error-reply.ts'
 import { accessLog } from './hooks/observe.ts'
 import { makeRequestId } from './hooks/request-id.ts'
 import { refuseUnreadable } from './hooks/unreadable.ts'
+import { registerAdministration } from './routes/administration.ts'
+import { openApiDocument, readableDocument } from './routes/documents.ts'
 import { generate } from './routes/generate.ts'
 import { livez, type ReadinessChecks, readyz } from './routes/health.ts'
 import { listModels, showModel } from './routes/models.ts'
 import { refuseUnknown } from './routes/unknown.ts'
 
 export interface AppParts {
-  readonly keys: KeyCache
+  readonly credentials: CredentialCache
+  readonly auth: AuthClient
   readonly dispatch: Dispatch
   readonly pool: PoolClient
   readonly drain: Drain
@@ -34,20 +40,27 @@ export interface AppParts {
   readonly random: Random
   /** Names this gateway in `x-helixflow-instance`. */
   readonly instance: string
+  readonly version: string
   readonly bodyLimitBytes: number
+  /** Whose word about a client's address is believed. */
+  readonly trustedProxies: readonly string[]
 }
 
 const BODY_TIMEOUT_MS = 15_000
 
+const open = { config: { access: 'public' } } as const
+const seesModels = { config: { access: 'authenticated' } } as const
+
 /** The whole way of a request on one screen: observe, drain, authenticate, route. */
 export function buildApp(parts: AppParts): FastifyInstance {
-  const { keys, dispatch, pool, drain, readiness, log, random } = parts
+  const { credentials, auth, dispatch, pool, drain, readiness, log, random } = parts
   const app = Fastify({
     bodyLimit: parts.bodyLimitBytes,
     // Against clients that drip their headers or their body.
     requestTimeout: BODY_TIMEOUT_MS,
     genReqId: makeRequestId,
     forceCloseConnections: true,
+    trustProxy: parts.trustedProxies.length > 0 ? [...parts.trustedProxies] : false,
     routerOptions: { maxParamLength: 512 },
     http: {
       headersTimeout: 5_000,
@@ -58,6 +71,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
     clientErrorHandler: refuseUnreadable,
   })
   readBodiesAsBytes(app)
+  requireAccess(app)
   for (const field of ['identity', 'model', 'settlement', 'work', 'failure', 'user'])
     app.decorateRequest(field, undefined)
   app.decorateRequest('startedMs', 0)
@@ -71,8 +85,10 @@ export function buildApp(parts: AppParts): FastifyInstance {
   })
   app.addHook('onRequest', accessLog(parts.accessLog))
 
-  app.get('/livez', livez())
-  app.get('/readyz', readyz(readiness))
+  app.get('/livez', open, livez())
+  app.get('/readyz', open, readyz(readiness))
+  app.get('/openapi.json', open, openApiDocument(parts.version))
+  app.get('/docs', open, readableDocument(parts.version))
 
   app.register(async (v1) => {
     v1.addHook('onRequest', (_request, reply, done) => {
@@ -80,13 +96,16 @@ export function buildApp(parts: AppParts): FastifyInstance {
       drain.enter(reply.raw)
       done()
     })
-    v1.addHook('onRequest', authenticate(keys))
-    v1.get('/v1/models', listModels(pool))
-    v1.get('/v1/models/*', showModel(pool))
-    v1.post('/v1/chat/completions', generate(dispatch, ChatRequest, chatExchange))
-    v1.post('/v1/completions', generate(dispatch, CompletionRequest, completionExchange))
-    v1.post('/v1/embeddings', generate(dispatch, EmbeddingRequest, embeddingExchange))
-    v1.post('/tokenize', generate(dispatch, TokenizeRequest, tokenizeExchange))
+    v1.addHook('onRequest', authenticate(credentials))
+    v1.get('/v1/models', seesModels, listModels(pool))
+    v1.get('/v1/models/*', seesModels, showModel(pool))
+    const generates = { config: { access: 'inference' } } as const
+    const running = { dispatch, credentials }
+    v1.post('/v1/chat/completions', generates, generate(running, ChatRequest, chatExchange))
+    v1.post('/v1/completions', generates, generate(running, CompletionRequest, completionExchange))
+    v1.post('/v1/embeddings', generates, generate(running, EmbeddingRequest, embeddingExchange))
+    v1.post('/tokenize', generates, generate(running, TokenizeRequest, tokenizeExchange))
+    registerAdministration(v1, auth, callerOf)
   })
   return app
 }
@@ -97,6 +116,11 @@ function readBodiesAsBytes(app: FastifyInstance): void {
   app.addContentTypeParser(/^application\/json\s*(;|$)/i, { parseAs: 'buffer' }, (_request, body, done) =>
     done(null, body),
   )
+}
+
+function callerOf({ identity }: FastifyRequest): Identity {
+  if (identity) return identity
+  throw new HelixError('missing_api_key', 'Send an API key in the header: Authorization: Bearer hf_...')
 }
 
 function drainingError(): HelixError {

@@ -9,12 +9,12 @@ import type { Logger } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
 import { buildApp } from './app.ts'
 import { buildControlApp } from './control/app.ts'
+import { CredentialCache } from './credential-cache.ts'
 import { Dispatch } from './dispatch/dispatch.ts'
 import { EngineClients } from './dispatch/engine-client.ts'
 import { EventStream } from './dispatch/event-stream.ts'
 import { Router } from './dispatch/router.ts'
 import { Drain } from './drain.ts'
-import { KeyCache } from './hooks/authenticate.ts'
 
 export interface GatewayParts {
   readonly config: Config['gateway']
@@ -25,6 +25,7 @@ export interface GatewayParts {
   readonly controlSocket: string
   readonly status: () => Promise<object>
   readonly instance: string
+  readonly version: string
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger
@@ -45,7 +46,13 @@ const KEEP_ALIVE_BEAT_MS = 5_000
 export async function startGateway(parts: GatewayParts): Promise<Gateway> {
   const { config, auth, pool, clock, log, random } = parts
   const drain = new Drain()
-  const keys = new KeyCache({ auth, clock, entriesMax: config.keyCacheMax, ttlMs: config.keyCacheTtl })
+  const credentials = new CredentialCache({
+    auth,
+    clock,
+    entriesMax: config.keyCacheMax,
+    ttlMs: config.keyCacheTtl,
+    graceMs: config.keyGrace,
+  })
   const clients = new EngineClients()
   const unwatch = pool.watchReplicas((replicas) => clients.keepOnly(replicas))
   const router = new Router({
@@ -66,7 +73,8 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     explainWait: async (model) => (await pool.explainWait(model)).reason,
   })
   const app = buildApp({
-    keys,
+    credentials,
+    auth,
     dispatch,
     pool,
     drain,
@@ -75,6 +83,8 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     accessLog: parts.accessLog,
     random,
     instance: parts.instance,
+    version: parts.version,
+    trustedProxies: config.trustedProxies,
     bodyLimitBytes: config.bodyLimit,
   })
   const control = buildControlApp({ auth, pool, status: parts.status, log, random })
@@ -93,7 +103,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     stopKeepAlive()
     unwatch()
     router.stop()
-    keys.stop()
+    credentials.stop()
     await clients.stop()
   }
   const { address, port, family } = app.server.address() as AddressInfo

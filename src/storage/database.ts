@@ -22,6 +22,8 @@ export interface DatabaseOptions extends ConnectionPoolOptions {
 export interface TransactionOptions {
   /** `read committed` by default. */
   readonly isolation?: 'read committed' | 'repeatable read' | 'serializable' | undefined
+  /** A statement without values that goes out together with `begin`, so that it costs no round trip. */
+  readonly prelude?: string | undefined
 }
 
 export interface ReadOptions {
@@ -57,7 +59,7 @@ export interface Database extends Queries {
    */
   readTransaction<Result>(
     work: (transaction: Queries) => Promise<Result>,
-    options?: ReadOptions,
+    options?: ReadOptions & Pick<TransactionOptions, 'prelude'>,
   ): Promise<Result>
   /** The place of this process's last write, for `after` in another one. Undefined without replicas. */
   position(): LogPosition | undefined
@@ -109,9 +111,10 @@ class PooledDatabase implements Database {
 
   transaction<Result>(
     work: (transaction: Queries) => Promise<Result>,
-    { isolation = 'read committed' }: TransactionOptions = {},
+    { isolation = 'read committed', prelude = '' }: TransactionOptions = {},
   ): Promise<Result> {
-    return this.write((session) => session.transaction(`begin isolation level ${isolation}`, work))
+    const begin = `begin isolation level ${isolation}; ${prelude}`
+    return this.write((session) => session.transaction(begin, work))
   }
 
   read<Row extends pg.QueryResultRow>(
@@ -124,9 +127,9 @@ class PooledDatabase implements Database {
 
   readTransaction<Result>(
     work: (transaction: Queries) => Promise<Result>,
-    { after }: ReadOptions = {},
+    { after, prelude = '' }: ReadOptions & Pick<TransactionOptions, 'prelude'> = {},
   ): Promise<Result> {
-    const begin = 'begin isolation level repeatable read read only'
+    const begin = `begin isolation level repeatable read read only; ${prelude}`
     return this.readAnywhere((session) => session.transaction(begin, work), after)
   }
 

@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises'
 import { type Clock, delay } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
+import { APPLICATION_ROLE, ensureApplicationRole } from './application-role.ts'
 import type { PostgresConnection } from './database.ts'
 import { type InstanceLock, lockInstance } from './instance-lock.ts'
 import { findPostgresBinaries, type PostgresBinaries } from './postgres-binaries.ts'
@@ -99,6 +100,10 @@ class EmbeddedServer implements EmbeddedPostgres {
   }
 
   get connection(): PostgresConnection {
+    return { ...this.superuser, user: APPLICATION_ROLE }
+  }
+
+  private get superuser(): PostgresConnection {
     const { password } = this.parts
     return { host: this.place.socketDirectory, database: 'postgres', user: DATABASE_USER, password }
   }
@@ -113,6 +118,7 @@ class EmbeddedServer implements EmbeddedPostgres {
 
   async start(): Promise<void> {
     await this.takeServer()
+    await ensureApplicationRole(this.superuser)
     this.supervision = this.supervise()
   }
 
@@ -133,7 +139,7 @@ class EmbeddedServer implements EmbeddedPostgres {
     // An adopted server may listen elsewhere. Its successor must too, for the sake of open pools.
     this.place = { ...this.place, socketDirectory: postmaster.socketDirectory }
     try {
-      const lock = await lockInstance({ connection: this.connection, directory: this.directory, log, clock })
+      const lock = await lockInstance({ connection: this.superuser, directory: this.directory, log, clock })
       this.current = { postmaster, lock }
       // Not for an adopted one before now: its true owner's end is none of our business.
       postmaster.guard()

@@ -9,7 +9,7 @@ import { postgresFailure } from './postgres-failure.ts'
 import { holdsDatabase, type PostgresPlace } from './postgres-place.ts'
 import { runCommand } from './run-command.ts'
 
-/** The role that owns everything; connections come with its password. */
+/** The superuser of the embedded server. It starts and keeps it; the program itself works as a lesser role. */
 export const DATABASE_USER = 'helixflow'
 
 /** Nothing of this process's environment may decide how the database is made or runs. */

@@ -1,5 +1,11 @@
 import { expect, test } from 'vitest'
-import { LAG_BYTES_MAX, LAG_TIME_MAX_MS, PrimaryHistory, positionNumber, tooFarBehind } from './replica-lag.ts'
+import {
+  LAG_BYTES_MAX,
+  LAG_TIME_MAX_MS,
+  PrimaryHistory,
+  positionNumber,
+  tooFarBehind,
+} from './replica-lag.ts'
 
 test('places in the log compare as numbers, not as texts', () => {
   expect(positionNumber('0/9')).toBeLessThan(positionNumber('0/10'))

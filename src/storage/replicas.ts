@@ -2,8 +2,8 @@ import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { ConnectionPool, type ConnectionPoolOptions, type PostgresConnection } from './connection-pool.ts'
-import { type LogPosition, PrimaryHistory, positionNumber } from './replica-lag.ts'
 import { Replica } from './replica.ts'
+import { type LogPosition, PrimaryHistory, positionNumber } from './replica-lag.ts'
 import type { Session } from './session.ts'
 
 /** How often primary and replicas are asked where they are; a silent one is out after as long again. */

@@ -32,14 +32,14 @@ export class Session implements Queries {
     return (await this.run<Row>(sql, values)).rows
   }
 
-  /** All of what `work` does or nothing. */
-  async transaction<Result>(
-    begin: string,
-    work: (transaction: Queries) => Promise<Result>,
-  ): Promise<Result> {
-    await this.query(begin)
+  /**
+   * All of what `work` does or nothing.
+   * @param begin may hold more statements than that one; where one of them fails, nothing stays open
+   */
+  async transaction<Result>(begin: string, work: (transaction: Queries) => Promise<Result>): Promise<Result> {
     let result: Result
     try {
+      await this.query(begin)
       result = await work(this)
     } catch (reason) {
       await this.rollback()

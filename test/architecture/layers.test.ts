@@ -12,7 +12,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   config: ['core'],
   contracts: ['core'],
   scheduler: ['core'],
-  storage: ['core', 'config', 'guardian.ts'],
+  storage: ['core', 'config', 'contracts', 'guardian.ts'],
   engines: ['core', 'config', 'contracts', 'guardian.ts'],
   auth: ['core', 'config', 'contracts', 'storage'],
   pool: ['core', 'config', 'contracts', 'scheduler', 'storage'],

@@ -1,12 +1,16 @@
-import Fastify, { type FastifyInstance } from 'fastify'
-import { z } from 'zod'
-import type { AuthClient } from '../../contracts/auth.ts'
-import { parseJson, parseRequest } from '../../contracts/openai/parse.ts'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import {
+  type AuthClient,
+  DEFAULT_ORGANISATION,
+  type Operator,
+  ORGANISATION_HEADER,
+} from '../../contracts/auth.ts'
 import type { PoolClient } from '../../contracts/pool.ts'
 import type { Logger } from '../../core/log.ts'
 import type { Random } from '../../core/random.ts'
 import { errorReply } from '../hooks/error-reply.ts'
 import { makeRequestId } from '../hooks/request-id.ts'
+import { registerAdministration } from '../routes/administration.ts'
 import { refuseUnknown } from '../routes/unknown.ts'
 
 export interface ControlParts {
@@ -17,12 +21,6 @@ export interface ControlParts {
   readonly log: Logger
   readonly random: Random
 }
-
-const KEY_NAME_MAX = 200
-const CreateKey = z.strictObject({
-  name: z.string().min(1).max(KEY_NAME_MAX),
-  expiresAtMs: z.int().positive().optional(),
-})
 
 /**
  * Administration for the command line, on a Unix socket that only the user who runs the server can open: the file's
@@ -41,13 +39,7 @@ export function buildControlApp({ auth, pool, status, log, random }: ControlPart
   app.setNotFoundHandler(refuseUnknown(app))
 
   app.get('/admin/v1/status', status)
-  app.get('/admin/v1/keys', async () => ({ keys: await auth.listKeys() }))
-  app.post('/admin/v1/keys', async (request) =>
-    auth.createKey(parseRequest(CreateKey, parseJson(request.body as Buffer))),
-  )
-  app.delete<{ Params: { id: string } }>('/admin/v1/keys/:id', async (request) =>
-    auth.revokeKey(request.params.id),
-  )
+  registerAdministration(app, auth, operatorOf)
   app.get('/admin/v1/models', async () => ({ models: await pool.listModels() }))
   app.get<ModelRoute>('/admin/v1/models/:name', async (request) => pool.showModel(request.params.name))
   app.post<ModelRoute>('/admin/v1/models/:name/load', async (request, reply) =>
@@ -57,6 +49,11 @@ export function buildControlApp({ auth, pool, status, log, random }: ControlPart
     pool.unload(request.params.name, untilClosed(reply.raw)),
   )
   return app
+}
+
+function operatorOf({ headers }: FastifyRequest): Operator {
+  const named = headers[ORGANISATION_HEADER]
+  return { actor: 'operator', organisationId: typeof named === 'string' ? named : DEFAULT_ORGANISATION }
 }
 
 interface ModelRoute {

@@ -26,6 +26,8 @@ export interface DispatchOptions {
 /** The client's side of one request. */
 export interface Caller {
   readonly response: ServerResponse
+  /** Told once, at the start, how to end the request from outside. */
+  begun(end: (reason: HelixError) => void): void
   /** Headers of every answer; called once, when the answer begins. */
   headers(exchange: Exchange): Readonly<Record<string, string>>
   /** Told once, however the request ends. */
@@ -59,6 +61,7 @@ export class Dispatch {
   /** @throws HelixError when the request fails before the first byte of an answer was sent */
   async run(exchange: Exchange, caller: Caller): Promise<void> {
     const abort = new AbortController()
+    caller.begun((reason) => abort.abort(reason))
     const running = this.carry(exchange, caller, abort)
     this.running.set(
       abort,

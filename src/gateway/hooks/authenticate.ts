@@ -1,86 +1,26 @@
-import { hash } from 'node:crypto'
+import { BlockList, isIPv6 } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { LRUCache } from 'lru-cache'
-import type { AuthClient, Identity } from '../../contracts/auth.ts'
-import type { Clock } from '../../core/clock.ts'
+import type { Identity } from '../../contracts/auth.ts'
+import { may } from '../../contracts/permissions.ts'
 import { HelixError } from '../../core/errors.ts'
-
-export interface KeyCacheOptions {
-  readonly auth: AuthClient
-  readonly clock: Clock
-  readonly entriesMax: number
-  readonly ttlMs: number
-}
+import type { CredentialCache } from '../credential-cache.ts'
+import type { Access } from './access.ts'
 
 /**
- * Verified keys, so that a request costs no question to the auth service. Bounded in number and time; a revocation
- * removes its key at once, and when revocations may have been missed everything goes.
+ * Refuses a request whose credential is missing, wrong, comes from the wrong place or may not do what the route does;
+ * afterwards `request.identity` is set. A credential that is known costs no promise.
  */
-export class KeyCache {
-  private readonly verified: LRUCache<string, { identity: Identity; untilMs: number }>
-  private readonly pending = new Map<string, Promise<Identity>>()
-  private readonly unwatch: () => void
-  private generation = 0
-
-  constructor(private readonly options: KeyCacheOptions) {
-    this.verified = new LRUCache({ max: options.entriesMax })
-    this.unwatch = options.auth.watchRevocations((keyId) => this.forget(keyId))
-  }
-
-  /** @throws HelixError as `AuthClient.verifyKey` */
-  identify(presented: string): Identity | Promise<Identity> {
-    // The whole key, hashed: no prefix can stand for another key, and memory holds no plaintext.
-    const id = hash('sha256', presented)
-    const entry = this.verified.get(id)
-    if (entry && entry.untilMs > this.options.clock.now()) return entry.identity
-    return this.pending.get(id) ?? this.verify(id, presented)
-  }
-
-  stop(): void {
-    this.unwatch()
-  }
-
-  private verify(id: string, presented: string): Promise<Identity> {
-    const generation = this.generation
-    const verifying = this.options.auth
-      .verifyKey(presented)
-      .then((identity) => {
-        // An answer that was on its way while a key was revoked may be older than the revocation.
-        if (generation === this.generation) this.remember(id, identity)
-        return identity
-      })
-      .finally(() => this.pending.delete(id))
-    this.pending.set(id, verifying)
-    return verifying
-  }
-
-  private remember(id: string, identity: Identity): void {
-    const endMs = this.options.clock.now() + this.options.ttlMs
-    this.verified.set(id, { identity, untilMs: Math.min(endMs, identity.expiresAtMs ?? endMs) })
-  }
-
-  private forget(keyId: string | undefined): void {
-    this.generation++
-    if (keyId === undefined) this.verified.clear()
-    for (const [id, { identity }] of this.verified.entries())
-      if (identity.keyId === keyId) this.verified.delete(id)
-  }
-}
-
-const KEY_LENGTH_MAX = 512
-
-/**
- * Refuses a request whose key is missing or wrong; afterwards `request.identity` is set. A key that is known costs no
- * promise.
- */
-export function authenticate(cache: KeyCache) {
+export function authenticate(cache: CredentialCache) {
   return (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void => {
+    const { access } = request.routeOptions.config
     const accept = (identity: Identity) => {
+      const problem = addressProblem(identity, request) ?? accessProblem(identity, access)
+      if (problem) return done(problem)
       request.identity = identity
       done()
     }
     try {
-      const identity = cache.identify(presentedKey(request.headers.authorization))
+      const identity = cache.identify(presentedCredential(request))
       if (identity instanceof Promise) identity.then(accept, done)
       else accept(identity)
     } catch (reason) {
@@ -89,11 +29,48 @@ export function authenticate(cache: KeyCache) {
   }
 }
 
-function presentedKey(header: string | undefined): string {
-  const [, key] = /^Bearer +(\S+) *$/i.exec(header ?? '') ?? []
-  if (key !== undefined && key.length <= KEY_LENGTH_MAX) return key
-  if (header === undefined) {
+/** An access token with its claims and signature has a few hundred characters. */
+const CREDENTIAL_LENGTH_MAX = 8_192
+
+/** @throws HelixError `missing_api_key`, `invalid_api_key` */
+export function presentedCredential({ headers: { authorization } }: FastifyRequest): string {
+  const [, credential] = /^Bearer +(\S+) *$/i.exec(authorization ?? '') ?? []
+  if (credential !== undefined && credential.length <= CREDENTIAL_LENGTH_MAX) return credential
+  if (authorization === undefined) {
     throw new HelixError('missing_api_key', 'Send an API key in the header: Authorization: Bearer hf_...')
   }
   throw new HelixError('invalid_api_key', 'The Authorization header does not hold an API key.')
+}
+
+function accessProblem({ rights, projectId }: Identity, access: Access | undefined): HelixError | undefined {
+  if (access === 'authenticated' || access === 'public') return undefined
+  if (access !== undefined && may(rights, access, projectId)) return undefined
+  return new HelixError(
+    'insufficient_permissions',
+    `This credential does not have the permission '${access}'.`,
+  )
+}
+
+/** One per identity: it lives as long as the cache's entry. */
+const allowed = new WeakMap<Identity, BlockList>()
+
+function addressProblem(identity: Identity, request: FastifyRequest): HelixError | undefined {
+  if (!identity.ipRules) return undefined
+  const list = allowed.get(identity) ?? addressList(identity.ipRules)
+  allowed.set(identity, list)
+  // A socket that takes both families writes the older one inside the newer.
+  const address = request.ip.replace(/^::ffff:(?=\d+\.)/, '')
+  if (list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')) return undefined
+  return new HelixError('ip_not_authorized', 'This credential may not be used from this address.')
+}
+
+function addressList(rules: readonly string[]): BlockList {
+  const list = new BlockList()
+  for (const rule of rules) {
+    const [address = '', prefix] = rule.split('/')
+    const family = isIPv6(address) ? 'ipv6' : 'ipv4'
+    if (prefix === undefined) list.addAddress(address, family)
+    else list.addSubnet(address, Number(prefix), family)
+  }
+  return list
 }

@@ -6,6 +6,7 @@ import { silentLog } from '../../../src/core/log.ts'
 import { type Database, openDatabase } from '../../../src/storage/database.ts'
 import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
 import { migrate } from '../../../src/storage/migrate.ts'
+import { acrossOrganisations } from '../../../src/storage/tenancy.ts'
 import { systemClock } from '../../../src/system.ts'
 import { DatabasePlace, Holder } from './database-place.ts'
 
@@ -122,13 +123,15 @@ test('files that are not numbered without a gap are refused before anything is d
 
 test('a row cannot name one tenant and the project of another', async () => {
   await apply()
-  await database.query(`insert into organisations values ('a', 'A', now()), ('b', 'B', now())`)
-  await database.query(`insert into projects values ('of-a', 'a', 'A', now()), ('of-b', 'b', 'B', now())`)
+  const hmac = Buffer.alloc(32)
   const insert = `insert into api_keys (id, organisation_id, project_id, name, secret_hmac, created_at)
                   values ($1, $2, $3, 'name', $4, now())`
-  const hmac = Buffer.alloc(32)
-  await database.query(insert, ['one', 'a', 'of-a', hmac])
-  await expect(database.query(insert, ['two', 'a', 'of-b', hmac])).rejects.toMatchObject({
-    message: expect.stringContaining('foreign key'),
+  await acrossOrganisations(database, async (queries) => {
+    await queries.query(`insert into organisations values ('a', 'A', now()), ('b', 'B', now())`)
+    await queries.query(`insert into projects values ('of-a', 'a', 'A', now()), ('of-b', 'b', 'B', now())`)
+    await queries.query(insert, ['one', 'a', 'of-a', hmac])
   })
+  await expect(
+    acrossOrganisations(database, (queries) => queries.query(insert, ['two', 'a', 'of-b', hmac])),
+  ).rejects.toMatchObject({ message: expect.stringContaining('foreign key') })
 })

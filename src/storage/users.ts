@@ -1,0 +1,47 @@
+import type { TenantQueries } from './tenancy.ts'
+
+/** A person, whichever organisations they belong to. */
+export interface StoredUser {
+  readonly id: string
+  readonly email: string
+  readonly name: string
+  readonly passwordHash: string | undefined
+  readonly createdAtMs: number
+  readonly disabledAtMs: number | undefined
+}
+
+export async function insertUser(queries: TenantQueries, user: StoredUser): Promise<void> {
+  await queries.query(
+    'insert into users (id, email, name, password_hash, created_at) values ($1, $2, $3, $4, $5)',
+    [user.id, user.email, user.name, user.passwordHash ?? null, new Date(user.createdAtMs)],
+  )
+}
+
+/** In any case of letters. */
+export async function findUserByEmail(
+  queries: TenantQueries,
+  email: string,
+): Promise<StoredUser | undefined> {
+  const rows = await queries.query<UserRow>('select * from users where lower(email) = lower($1)', [email])
+  return rows[0] && toUser(rows[0])
+}
+
+interface UserRow {
+  readonly id: string
+  readonly email: string
+  readonly name: string
+  readonly password_hash: string | null
+  readonly created_at: Date
+  readonly disabled_at: Date | null
+}
+
+function toUser(row: UserRow): StoredUser {
+  return {
+    id: row.id,
+    email: row.email,
+    name: row.name,
+    passwordHash: row.password_hash ?? undefined,
+    createdAtMs: row.created_at.getTime(),
+    disabledAtMs: row.disabled_at?.getTime(),
+  }
+}

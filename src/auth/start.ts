@@ -3,6 +3,7 @@ import { HelixError } from '../core/errors.ts'
 import type { Stoppable } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import { ensureDefaultAccount } from '../storage/accounts.ts'
+import { checkConnectionLimit } from '../storage/connection-limit.ts'
 import { type Database, openDatabase, type PostgresConnection } from '../storage/database.ts'
 import { findPepperFingerprint, insertPepperFingerprint } from '../storage/keys.ts'
 import { migrate } from '../storage/migrate.ts'
@@ -16,6 +17,10 @@ import { AuthService } from './service.ts'
 export interface AuthOptions {
   readonly connection: PostgresConnection | string
   readonly connectionsMax?: number | undefined
+  readonly connectionsMin?: number | undefined
+  readonly replicas?: readonly string[] | undefined
+  /** How many processes open as many connections to the same server; not looked at where it is undefined. */
+  readonly gateways?: number | undefined
   readonly acquireTimeoutMs: number
   readonly queryTimeoutMs: number
   /** Made at the first start. Every machine that shares the database needs the same file. */
@@ -37,6 +42,10 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
   await migrate({ connection, log, clock })
   const database = openDatabase(connection, options)
   try {
+    const { connectionsMax, gateways } = options
+    if (connectionsMax !== undefined && gateways !== undefined) {
+      await checkConnectionLimit(database, { connectionsMax, gateways })
+    }
     await acrossOrganisations(database, (queries) => ensureDefaultAccount(queries, clock.now()))
     const auth = new AuthService({
       database,

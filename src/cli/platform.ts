@@ -53,6 +53,9 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     const auth = await startAuth({
       connection: postgres?.connection ?? databaseUrl(settings),
       connectionsMax: config.database.connectionsMax,
+      connectionsMin: config.database.connectionsMin,
+      replicas: config.database.driver === 'postgres' ? config.database.replicaUrls : [],
+      gateways: config.database.gateways,
       acquireTimeoutMs: config.database.acquireTimeout,
       queryTimeoutMs: config.database.queryTimeout,
       pepperFile: places.pepper,

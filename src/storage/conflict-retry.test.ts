@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { Clock } from '../core/clock.ts'
 import { seededRandom } from '../core/random.ts'
-import { type Attempt, retryConflicts } from './conflict-retry.ts'
+import { type Attempt, ConflictRetry } from './conflict-retry.ts'
 
 /** A clock on which every wait is over at once, and which remembers how long each one was to be. */
 class HastyClock implements Clock {
@@ -22,7 +22,7 @@ test('what loses is tried again until it wins', async () => {
   const outcomes: Attempt<string>[] = [lost, lost, { done: true, result: 'won' }]
   const clock = new HastyClock()
   const attempt = async () => outcomes.shift() ?? lost
-  await expect(retryConflicts(attempt, { clock, random: seededRandom(1) })).resolves.toBe('won')
+  await expect(new ConflictRetry(clock, seededRandom(1)).run('optimistic', attempt)).resolves.toBe('won')
   expect(clock.waitsMs).toHaveLength(2)
 })
 
@@ -33,7 +33,7 @@ test('after five retries it is given up as something to try later', async () => 
     attempts += 1
     return lost
   }
-  await expect(retryConflicts(attempt, { clock, random: seededRandom(1) })).rejects.toMatchObject({
+  await expect(new ConflictRetry(clock, seededRandom(1)).run('optimistic', attempt)).rejects.toMatchObject({
     code: 'storage_unavailable',
     retryable: true,
     cause: lost.reason,
@@ -44,7 +44,8 @@ test('after five retries it is given up as something to try later', async () => 
 test('the waits are random below a bound that grows', async () => {
   const bounds = async (uniform: number) => {
     const clock = new HastyClock()
-    await retryConflicts(async () => lost, { clock, random: { uniform: () => uniform } }).catch(() => {})
+    const retry = new ConflictRetry(clock, { uniform: () => uniform })
+    await retry.run('locking', async () => lost).catch(() => {})
     return clock.waitsMs
   }
   expect(await bounds(0)).toEqual([0, 0, 0, 0, 0])
@@ -55,13 +56,10 @@ test('the waits are random below a bound that grows', async () => {
 
 test('another failure is not tried again', async () => {
   let attempts = 0
-  const failing = retryConflicts(
-    async () => {
-      attempts += 1
-      throw new RangeError('no conflict')
-    },
-    { clock: new HastyClock(), random: seededRandom(1) },
-  )
+  const failing = new ConflictRetry(new HastyClock(), seededRandom(1)).run('locking', async () => {
+    attempts += 1
+    throw new RangeError('no conflict')
+  })
   await expect(failing).rejects.toThrow('no conflict')
   expect(attempts).toBe(1)
 })

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type pg from 'pg'
 import { type Random, seededRandom } from '../core/random.ts'
-import { type Attempt, retryConflicts } from './conflict-retry.ts'
+import { type Attempt, type ConflictKind, ConflictRetry } from './conflict-retry.ts'
 import { ConnectionPool, type ConnectionPoolOptions, type PostgresConnection } from './connection-pool.ts'
 import { Listener, type ListenRequest } from './listener.ts'
 import type { LogPosition } from './replica-lag.ts'
@@ -88,25 +88,26 @@ export function openDatabase(connection: PostgresConnection | string, options: D
 class PooledDatabase implements Database {
   private readonly pool: ConnectionPool
   private readonly replicas: Replicas | undefined
-  private readonly random: Random
+  private readonly retry: ConflictRetry
   private readonly listeners = new Set<Listener>()
 
   constructor(
     connection: PostgresConnection | string,
     private readonly options: DatabaseOptions,
   ) {
-    const { replicas = [] } = options
+    const { replicas = [], clock } = options
     this.pool = new ConnectionPool(connection, options)
     this.replicas = replicas.length > 0 ? new Replicas(connection, replicas, options) : undefined
     // A seed of each process's own: two that draw the same waits would meet again and again.
-    this.random = options.random ?? seededRandom(randomBytes(4).readUInt32LE())
+    const random = options.random ?? seededRandom(randomBytes(4).readUInt32LE())
+    this.retry = new ConflictRetry(clock, random)
   }
 
   query<Row extends pg.QueryResultRow>(
     sql: string,
     values: readonly unknown[] = [],
   ): Promise<readonly Row[]> {
-    return this.write((session) => session.query<Row>(sql, values))
+    return this.write('locking', (session) => session.query<Row>(sql, values))
   }
 
   transaction<Result>(
@@ -114,7 +115,8 @@ class PooledDatabase implements Database {
     { isolation = 'read committed', prelude = '' }: TransactionOptions = {},
   ): Promise<Result> {
     const begin = `begin isolation level ${isolation}; ${prelude}`
-    return this.write((session) => session.transaction(begin, work))
+    const kind = isolation === 'read committed' ? 'locking' : 'optimistic'
+    return this.write(kind, (session) => session.transaction(begin, work))
   }
 
   read<Row extends pg.QueryResultRow>(
@@ -159,8 +161,8 @@ class PooledDatabase implements Database {
     await Promise.all([this.pool.close(), this.replicas?.close()])
   }
 
-  private write<Result>(work: (session: Session) => Promise<Result>): Promise<Result> {
-    return this.onPrimary(async (session) => {
+  private write<Result>(kind: ConflictKind, work: (session: Session) => Promise<Result>): Promise<Result> {
+    return this.onPrimary(kind, async (session) => {
       try {
         const result = await work(session)
         await this.replicas?.noteWrite(session)
@@ -178,11 +180,14 @@ class PooledDatabase implements Database {
     after: LogPosition | undefined,
   ): Promise<Result> {
     const answered = await this.replicas?.tryRead(work, after)
-    return answered ? answered.result : this.onPrimary(work)
+    return answered ? answered.result : this.onPrimary('locking', work)
   }
 
-  private onPrimary<Result>(work: (session: Session) => Promise<Result>): Promise<Result> {
-    const attempt = () =>
+  private onPrimary<Result>(
+    kind: ConflictKind,
+    work: (session: Session) => Promise<Result>,
+  ): Promise<Result> {
+    return this.retry.run(kind, () =>
       this.pool.withSession(async (session): Promise<Attempt<Result>> => {
         try {
           return { done: true, result: await work(session) }
@@ -190,7 +195,7 @@ class PooledDatabase implements Database {
           if (session.conflicted) return { done: false, reason }
           throw reason
         }
-      })
-    return retryConflicts(attempt, { clock: this.options.clock, random: this.random })
+      }),
+    )
   }
 }

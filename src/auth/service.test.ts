@@ -20,6 +20,16 @@ class CountingDatabase implements Database {
     return work(this)
   }
 
+  read(): Promise<readonly []> {
+    return this.query()
+  }
+
+  readTransaction<Result>(work: (transaction: Database) => Promise<Result>): Promise<Result> {
+    return work(this)
+  }
+
+  position(): undefined {}
+
   async listen(): Promise<() => Promise<void>> {
     return async () => {}
   }

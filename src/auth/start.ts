@@ -4,6 +4,7 @@ import { HelixError } from '../core/errors.ts'
 import type { Stoppable } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import { ensureDefaultAccount } from '../storage/accounts.ts'
+import { checkConnectionLimit } from '../storage/connection-limit.ts'
 import { type Database, openDatabase, type PostgresConnection } from '../storage/database.ts'
 import { ensureExtensions } from '../storage/extensions.ts'
 import { findPepperFingerprint, insertPepperFingerprint } from '../storage/keys.ts'
@@ -22,6 +23,10 @@ import { startUsageUpkeep } from './usage-upkeep.ts'
 export interface AuthOptions {
   readonly connection: PostgresConnection | string
   readonly connectionsMax?: number | undefined
+  readonly connectionsMin?: number | undefined
+  readonly replicas?: readonly string[] | undefined
+  /** How many processes open as many connections to the same server; not looked at where it is undefined. */
+  readonly gateways?: number | undefined
   readonly acquireTimeoutMs: number
   readonly queryTimeoutMs: number
   /** Made at the first start. Every machine that shares the database needs the same file. */
@@ -48,6 +53,10 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
   const database = openDatabase(connection, options)
   try {
     await ensureExtensions(database, log)
+    const { connectionsMax, gateways } = options
+    if (connectionsMax !== undefined && gateways !== undefined) {
+      await checkConnectionLimit(database, { connectionsMax, gateways })
+    }
     await acrossOrganisations(database, (queries) => ensureDefaultAccount(queries, clock.now()))
     const pepper = await choosePepper(database, options.pepperFile)
     const { issuer, accessTokenTtl: lifeMs, sessionTtl: sessionLifeMs } = options.config

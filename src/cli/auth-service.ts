@@ -67,6 +67,9 @@ export async function startAuthService(request: AuthServiceRequest): Promise<Sta
   const { auth, usage, stop } = await startAuth({
     connection,
     connectionsMax: database.connectionsMax,
+    connectionsMin: database.connectionsMin,
+    replicas: database.driver === 'postgres' ? database.replicaUrls : [],
+    gateways: database.gateways,
     acquireTimeoutMs: database.acquireTimeout,
     queryTimeoutMs: database.queryTimeout,
     pepperFile: places.pepper,

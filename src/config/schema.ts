@@ -47,21 +47,42 @@ const Gateway = z.strictObject({
     .describe('Addresses or networks of proxies whose X-Forwarded-For is believed.'),
 })
 
+const databasePool = {
+  connectionsMin: z
+    .int()
+    .min(0)
+    .max(1_000)
+    .default(4)
+    .describe('Connections that are opened at the start and kept open.'),
+  gateways: z
+    .int()
+    .min(1)
+    .max(1_000)
+    .default(1)
+    .describe(
+      'How many gateways share the database; the start fails when it has too few connections for all.',
+    ),
+  acquireTimeout: duration().prefault('50ms').describe('Wait for a free connection, then fail the request.'),
+  queryTimeout: duration().prefault('5s').describe('Longest time for one statement.'),
+}
+
 const Database = z.discriminatedUnion('driver', [
   z.strictObject({
     driver: z.literal('embedded'),
     directory: z.string().optional().describe('Data directory; by default `postgres` in the data folder.'),
     binaries: z.string().optional().describe('Folder with initdb and postgres, instead of the ones found.'),
     connectionsMax: z.int().min(1).max(200).default(20).describe('Upper bound of the pool.'),
-    acquireTimeout: duration().prefault('2s').describe('Wait for a free connection, then fail the request.'),
-    queryTimeout: duration().prefault('5s').describe('Longest time for one statement.'),
+    ...databasePool,
   }),
   z.strictObject({
     driver: z.literal('postgres'),
     url: z.string().describe('postgres://user:password@host:5432/database'),
+    replicaUrls: z
+      .array(z.string())
+      .default([])
+      .describe('With driver postgres: streaming replicas that answer reads when they are not far behind.'),
     connectionsMax: z.int().min(1).max(1_000).default(20).describe('Upper bound of the pool.'),
-    acquireTimeout: duration().prefault('2s').describe('Wait for a free connection, then fail the request.'),
-    queryTimeout: duration().prefault('5s').describe('Longest time for one statement.'),
+    ...databasePool,
   }),
 ])
 

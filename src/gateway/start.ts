@@ -87,15 +87,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     trustedProxies: config.trustedProxies,
     bodyLimitBytes: config.bodyLimit,
   })
-  const control = buildControlApp({
-    auth,
-    pool,
-    database: parts.database,
-    backups: parts.backups,
-    status: parts.status,
-    log,
-    random,
-  })
+  const control = buildControlApp(parts)
   try {
     await listen(() => app.listen({ host: config.host, port: config.port }), `${config.host}:${config.port}`)
     rmSync(parts.controlSocket, { force: true })
@@ -120,8 +112,11 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     credentials.stop()
     await clients.stop()
   }
-  const { address, port, family } = app.server.address() as AddressInfo
-  return { url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`, stop }
+  return { url: urlOf(app.server.address() as AddressInfo), stop }
+}
+
+function urlOf({ address, port, family }: AddressInfo): string {
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }
 
 function makeDispatch(

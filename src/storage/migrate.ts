@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto'
-import { readdir, readFile } from 'node:fs/promises'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { ADVISORY_LOCKS } from './advisory-locks.ts'
-import { openDatabase, type PostgresConnection, type Queries } from './database.ts'
+import { type Database, openDatabase, type PostgresConnection, type Queries } from './database.ts'
+import { type Migration, OWN_MIGRATIONS, readMigrations } from './migration-files.ts'
+import { readApplied, refuseForeignSchema } from './schema-version.ts'
 
 export interface MigrateRequest {
   readonly connection: PostgresConnection | string
@@ -20,11 +20,14 @@ const MIGRATION_TIMEOUT_MS = 3_600_000
 /**
  * Brings the schema to what this program needs. Each file is one transaction under a lock, so any number of
  * processes may do this at the same time and any of them may be killed: a migration happened once, or not at all.
+ *
+ * An older program goes on working beside a newer one, and may start again, for as long as every migration that it does
+ * not know says so (`migration-files.ts`).
  * @throws HelixError `migration_failed` when a file fails, was changed after it was applied, or when the schema is
- *   newer than this program; `storage_unavailable`, `disk_full`
+ *   one that this program is too old for; `storage_unavailable`, `disk_full`
  */
 export async function migrate({ connection, directory, log, clock }: MigrateRequest): Promise<void> {
-  const migrations = await readMigrations(directory ?? new URL('./migrations/', import.meta.url))
+  const migrations = await readMigrations(directory ?? OWN_MIGRATIONS)
   const database = openDatabase(connection, {
     connectionsMax: 1,
     acquireTimeoutMs: MIGRATION_TIMEOUT_MS,
@@ -33,6 +36,7 @@ export async function migrate({ connection, directory, log, clock }: MigrateRequ
     clock,
   })
   try {
+    await upgradeBookkeeping(database)
     for (;;) {
       const applied = await database.transaction((transaction) => applyNext(transaction, migrations, clock))
       if (!applied) return
@@ -43,29 +47,23 @@ export async function migrate({ connection, directory, log, clock }: MigrateRequ
   }
 }
 
-interface Migration {
-  readonly number: number
-  /** `0001-accounts.sql` */
-  readonly name: string
-  readonly sql: string
-  readonly checksum: string
-}
-
-async function readMigrations(directory: URL): Promise<readonly Migration[]> {
-  const names = (await readdir(directory)).filter((name) => name.endsWith('.sql')).sort()
-  const migrations = await Promise.all(
-    names.map(async (name) => {
-      const sql = await readFile(new URL(name, directory), 'utf8')
-      const checksum = createHash('sha256').update(sql).digest('hex')
-      return { number: Number(/^(\d{4})-/.exec(name)?.[1]), name, sql, checksum }
-    }),
-  )
-  const misplaced = migrations.find(({ number }, index) => number !== index + 1)
-  if (!misplaced) return migrations
-  throw new HelixError(
-    'migration_failed',
-    `The migration files are not numbered 0001, 0002, ...: ${misplaced.name}`,
-  )
+/**
+ * Adds what earlier programs did not keep. By itself and not with the next migration: it locks the table against those
+ * who only ask for the version, and a migration may take long.
+ */
+async function upgradeBookkeeping(database: Database): Promise<void> {
+  await database.transaction(async (transaction) => {
+    await lock(transaction)
+    const lacking = await transaction.query(
+      `select from pg_class
+       where relname = 'schema_migrations' and pg_table_is_visible(oid) and not exists (
+         select from pg_attribute where attrelid = pg_class.oid and attname = 'oldest_program' and not attisdropped)`,
+    )
+    if (lacking.length === 0) return
+    await transaction.query(
+      'alter table schema_migrations add column oldest_program integer not null default 0',
+    )
+  })
 }
 
 /** The migration that was applied, or undefined when there is none left. */
@@ -74,11 +72,19 @@ async function applyNext(
   migrations: readonly Migration[],
   clock: Clock,
 ): Promise<Migration | undefined> {
-  await transaction.query('select pg_advisory_xact_lock($1)', [ADVISORY_LOCKS.migration])
+  await lock(transaction)
   const applied = await readApplied(transaction)
-  refuseForeign(applied, migrations)
+  refuseForeignSchema(applied, migrations)
   const next = migrations[applied.length]
   if (!next) return undefined
+  await transaction.query(`
+    create table if not exists schema_migrations (
+      number integer primary key,
+      name text not null,
+      checksum text not null,
+      applied_at timestamptz not null,
+      oldest_program integer not null default 0
+    )`)
   try {
     await transaction.query(next.sql)
   } catch (reason) {
@@ -94,43 +100,24 @@ async function applyNext(
     )
   }
   await transaction.query(
-    'insert into schema_migrations (number, name, checksum, applied_at) values ($1, $2, $3, $4)',
-    [next.number, next.name, next.checksum, new Date(clock.now())],
+    `insert into schema_migrations (number, name, checksum, applied_at, oldest_program)
+     values ($1, $2, $3, $4, $5)`,
+    [next.number, next.name, next.checksum, new Date(clock.now()), next.oldestProgram],
   )
   return next
 }
 
-interface Applied {
-  readonly number: number
-  readonly name: string
-  readonly checksum: string
+async function lock(transaction: Queries): Promise<void> {
+  await transaction.query(NOTICE_DEATH)
+  await transaction.query('select pg_advisory_xact_lock($1)', [ADVISORY_LOCKS.migration])
 }
 
-async function readApplied(transaction: Queries): Promise<readonly Applied[]> {
-  await transaction.query(`
-    create table if not exists schema_migrations (
-      number integer primary key,
-      name text not null,
-      checksum text not null,
-      applied_at timestamptz not null
-    )`)
-  return transaction.query<Applied>('select number, name, checksum from schema_migrations order by number')
-}
-
-function refuseForeign(applied: readonly Applied[], migrations: readonly Migration[]): void {
-  for (const [index, { number, name, checksum }] of applied.entries()) {
-    const own = migrations[index]
-    if (!own) {
-      throw new HelixError(
-        'migration_failed',
-        `The database was used by a newer HelixFlow (it has ${name}, which this one does not know). Start that version again, or restore a backup from before the update.`,
-      )
-    }
-    if (own.checksum !== checksum || own.number !== number) {
-      throw new HelixError(
-        'migration_failed',
-        `The database was made with another ${name} than this HelixFlow has (${own.name}). Files that were applied never change: restore the file, or start the version that made the database.`,
-      )
-    }
-  }
-}
+/**
+ * Else a server goes on for a program that was killed, and holds the lock until the migration's end. Not every system
+ * can look whether a client is still there.
+ */
+const NOTICE_DEATH = `
+  do $$ begin
+    perform set_config('client_connection_check_interval', '1s', true);
+  exception when others then null;
+  end $$`

@@ -1,39 +1,53 @@
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 
+export interface PermitQueueOptions {
+  readonly permits: number
+  /** Who would be one more of the waiting is refused at once. */
+  readonly waitingMax: number
+  /** Longest wait. */
+  readonly timeoutMs: number
+  readonly clock: Clock
+}
+
 /**
  * A fixed number of permits, given in the order of asking. In front of a connection pool it bounds the wait for a
  * free connection and nothing else: a limit inside the pool would also cut the handshake of a new connection short,
  * so that a cold pool under load never opens one.
  */
 export class PermitQueue {
-  private readonly waiting: Waiter[] = []
+  // A set keeps the order, and gives up a place in its middle without moving the others.
+  private readonly waiting = new Set<Waiter>()
   private held = 0
 
-  constructor(
-    private readonly permits: number,
-    private readonly timeoutMs: number,
-    private readonly clock: Clock,
-  ) {}
+  constructor(private readonly options: PermitQueueOptions) {}
 
-  /** Resolves with what gives the permit back. @throws HelixError `storage_unavailable` after the time limit */
+  /**
+   * Resolves with what gives the permit back.
+   * @throws HelixError `storage_unavailable` after the time limit, or at once when too many wait already
+   */
   acquire(): Promise<() => void> {
-    if (this.held < this.permits) return Promise.resolve(this.grant())
+    const { permits, waitingMax, timeoutMs, clock } = this.options
+    if (this.held < permits) return Promise.resolve(this.grant())
+    if (this.waiting.size >= waitingMax) {
+      return Promise.reject(busy(`${waitingMax} wait already for one of ${permits} connections`))
+    }
     return new Promise((resolve, reject) => {
-      const cancel = this.clock.schedule(this.timeoutMs, () => {
-        this.waiting.splice(this.waiting.indexOf(waiter), 1)
-        reject(
-          new HelixError('storage_unavailable', 'The database is busy. Try again shortly.', {
-            internal: `no free connection within ${this.timeoutMs} ms; ${this.permits} are in use`,
-          }),
-        )
+      const cancel = clock.schedule(timeoutMs, () => {
+        this.waiting.delete(waiter)
+        reject(busy(`no free connection within ${timeoutMs} ms; ${permits} are in use`))
       })
       const waiter = () => {
         cancel()
         resolve(this.grant())
       }
-      this.waiting.push(waiter)
+      this.waiting.add(waiter)
     })
+  }
+
+  /** A permit if one is free at this moment. */
+  tryAcquire(): (() => void) | undefined {
+    return this.held < this.options.permits ? this.grant() : undefined
   }
 
   private grant(): () => void {
@@ -43,9 +57,16 @@ export class PermitQueue {
       if (given) return
       given = true
       this.held -= 1
-      this.waiting.shift()?.()
+      const [next] = this.waiting
+      if (!next) return
+      this.waiting.delete(next)
+      next()
     }
   }
 }
 
 type Waiter = () => void
+
+function busy(internal: string): HelixError {
+  return new HelixError('storage_unavailable', 'The database is busy. Try again shortly.', { internal })
+}

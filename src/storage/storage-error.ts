@@ -36,6 +36,16 @@ export function leavesConnectionUsable(reason: unknown): boolean {
   return reason instanceof pg.DatabaseError && reason.severity === 'ERROR'
 }
 
+/**
+ * Whether the server ended the statement only because of somebody else's: a serialisation failure, a deadlock, or on
+ * a replica what arrived from the primary. Nothing of the transaction was kept, so it can be done again.
+ */
+export function isConflict(reason: unknown): boolean {
+  return CONFLICTS.includes(sqlState(reason) ?? '')
+}
+
+const CONFLICTS: readonly string[] = ['40001', '40P01']
+
 const DISK_FULL = '53100'
 
 /** Connection, resources, operator intervention (statement_timeout is one), system error, login; and idle limits. */

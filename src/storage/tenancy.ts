@@ -22,11 +22,18 @@ export function inOrganisation<Result>(
   work: (queries: TenantQueries) => Promise<Result>,
   options?: TransactionOptions,
 ): Promise<Result> {
-  // It becomes part of a statement's text.
-  if (!/^[a-z]+_[0-9A-Za-z]+$/.test(organisationId)) {
-    throw new HelixError('not_found', 'There is no such organisation.')
-  }
-  return scoped(database, organisationId, work, options)
+  return scoped(database, checked(organisationId), work, options)
+}
+
+/** As `inOrganisation`, for what changes nothing: a replica may answer. */
+export function readInOrganisation<Result>(
+  database: Database,
+  organisationId: string,
+  work: (queries: TenantQueries) => Promise<Result>,
+): Promise<Result> {
+  return database.readTransaction((transaction) => work(transaction as TenantQueries), {
+    prelude: scopeStatement(checked(organisationId)),
+  })
 }
 
 /** A transaction that sees every organisation: for finding out who calls, and for the platform's own upkeep. */
@@ -61,9 +68,19 @@ function scoped<Result>(
   work: (queries: TenantQueries) => Promise<Result>,
   options?: TransactionOptions,
 ): Promise<Result> {
-  return database.transaction(
-    (transaction) => work(transaction as TenantQueries),
-    // For this transaction only: the connection goes back without it, also through a pooler such as pgbouncer.
-    { ...options, prelude: `set local helixflow.organisation = '${organisation}'` },
-  )
+  return database.transaction((transaction) => work(transaction as TenantQueries), {
+    ...options,
+    prelude: scopeStatement(organisation),
+  })
+}
+
+/** For this transaction only: the connection goes back without it, also through a pooler such as pgbouncer. */
+function scopeStatement(organisation: string): string {
+  return `set local helixflow.organisation = '${organisation}'`
+}
+
+/** What becomes part of a statement's text. */
+function checked(organisationId: string): string {
+  if (/^[a-z]+_[0-9A-Za-z]+$/.test(organisationId)) return organisationId
+  throw new HelixError('not_found', 'There is no such organisation.')
 }

@@ -15,7 +15,7 @@ import { appendAudit } from '../../storage/audit.ts'
 import type { Database } from '../../storage/database.ts'
 import { findAnswer, putAnswer } from '../../storage/idempotent-answers.ts'
 import { announceEnd } from '../../storage/revocations.ts'
-import { inOrganisation, type TenantQueries } from '../../storage/tenancy.ts'
+import { inOrganisation, readInOrganisation, type TenantQueries } from '../../storage/tenancy.ts'
 import { open, seal } from '../sealed.ts'
 import { auditHandlers } from './audit.ts'
 import type { Handlers, HandlerTools } from './handlers.ts'
@@ -50,11 +50,11 @@ export async function administer(parts: AdministrationParts, call: Administratio
   const { operation, caller } = call
   if (!isOperation(operation)) throw new HelixError('unknown_url', 'There is no such operation.')
   const input = parseRequest<unknown>(OPERATIONS[operation].input as z.ZodType, call.input)
-  return inOrganisation(parts.database, caller.organisationId, async (queries) => {
+  const transact = changes(operation) ? inOrganisation : readInOrganisation
+  return transact(parts.database, caller.organisationId, async (queries) => {
     if (isOperator(caller) && !(await findOrganisation(queries, caller.organisationId))) throw notFound()
-    if (call.idempotencyKey === undefined || !changes(operation))
-      return perform(parts, call, { queries, operation, input })
-    return performOnce(parts, call, { queries, operation, input })
+    const once = changes(operation) && call.idempotencyKey !== undefined
+    return (once ? performOnce : perform)(parts, call, { queries, operation, input })
   })
 }
 

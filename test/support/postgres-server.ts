@@ -1,0 +1,170 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+import { type Guardian, guard } from '../../src/guardian.ts'
+import { readPostmasterFile } from '../../src/storage/postmaster-file.ts'
+import { identity, runCommand } from '../../src/storage/run-command.ts'
+import type { Postgresql15 } from './postgresql-15.ts'
+
+const SUPERUSER = 'administrator'
+const PASSWORD = 'only-for-this-test'
+
+/** As whom HelixFlow connects: the owner of its own database, and no superuser. */
+const OWNER = 'helixflow_owner'
+const DATABASE = 'helixflow'
+
+/** A PostgreSQL that HelixFlow did not start, on a port of its own: a primary, or a streaming replica of one. */
+export class PostgresServer {
+  private child: ChildProcess | undefined
+  private guardian: Guardian | undefined
+  private readonly replicas: PostgresServer[] = []
+
+  private constructor(
+    private readonly programs: Postgresql15,
+    private readonly root: string,
+    readonly directory: string,
+    readonly port: number,
+  ) {}
+
+  static async start(programs: Postgresql15): Promise<PostgresServer> {
+    const root = await mkdtemp(join(tmpdir(), 'helixflow-pg15-'))
+    await chmod(root, 0o711)
+    const server = new PostgresServer(programs, root, join(root, 'primary'), await freePort())
+    await server.makeDirectory()
+    const passwordFile = join(root, 'password')
+    await writeFile(passwordFile, PASSWORD, { mode: 0o644 })
+    await server.run('initdb', [
+      ...[`--pgdata=${server.directory}`, `--username=${SUPERUSER}`, `--pwfile=${passwordFile}`],
+      ...['--auth=scram-sha-256', '--encoding=UTF8', '--locale=C', '--no-sync'],
+    ])
+    await server.launch()
+    await server.administer(`create role ${OWNER} login password '${PASSWORD}' in role pg_monitor`)
+    await server.administer(`create database ${DATABASE} owner ${OWNER}`)
+    return server
+  }
+
+  get url(): string {
+    return `postgres://${OWNER}:${PASSWORD}@127.0.0.1:${this.port}/${DATABASE}`
+  }
+
+  get superuserUrl(): string {
+    return `postgres://${SUPERUSER}:${PASSWORD}@127.0.0.1:${this.port}/${DATABASE}`
+  }
+
+  /** Another server that follows this one; stopped with it. */
+  async addReplica(): Promise<PostgresServer> {
+    const directory = join(this.root, `replica-${this.replicas.length + 1}`)
+    const replica = new PostgresServer(this.programs, this.root, directory, await freePort())
+    await replica.makeDirectory()
+    await this.run('pg_basebackup', [
+      ...[`--pgdata=${directory}`, '--wal-method=stream', '--write-recovery-conf', '--checkpoint=fast'],
+      ...['--no-sync', `--dbname=${this.superuserUrl.replace(DATABASE, 'postgres')}`],
+    ])
+    this.replicas.push(replica)
+    await replica.launch()
+    return replica
+  }
+
+  /** Runs a statement as the superuser. */
+  async administer(sql: string): Promise<void> {
+    const database = sql.startsWith('create') ? 'postgres' : DATABASE
+    const client = new pg.Client({ connectionString: this.superuserUrl.replace(/\w+$/, database) })
+    client.on('error', () => {})
+    await client.connect()
+    try {
+      await client.query(sql)
+    } finally {
+      await client.end()
+    }
+  }
+
+  /** Resolves when it accepts connections; tried again while what was killed still holds its memory. */
+  async launch(): Promise<void> {
+    const deadlineMs = performance.now() + 60_000
+    while (performance.now() < deadlineMs) {
+      const running = await readPostmasterFile(this.directory)
+      if (running?.status === 'ready' && running.pid === this.child?.pid) return
+      if (!this.isRunning()) this.spawn()
+      await sleep(20)
+    }
+    throw new Error(`PostgreSQL in ${this.directory} is not ready after a minute`)
+  }
+
+  /** As a crash of the main process: nothing is written down. */
+  async kill(): Promise<void> {
+    await this.end('SIGKILL')
+  }
+
+  async stop(): Promise<void> {
+    for (const replica of this.replicas) await replica.end('SIGINT')
+    await this.end('SIGINT')
+    await rm(this.root, { recursive: true, force: true, maxRetries: 10 })
+  }
+
+  private async end(signal: NodeJS.Signals): Promise<void> {
+    this.guardian?.release()
+    const { child } = this
+    if (!child || !this.isRunning()) return
+    const exited = once(child, 'exit')
+    child.kill(signal)
+    await exited
+  }
+
+  private isRunning(): boolean {
+    return this.child !== undefined && this.child.exitCode === null && this.child.signalCode === null
+  }
+
+  private spawn(): void {
+    const settings = {
+      listen_addresses: '127.0.0.1',
+      port: this.port,
+      unix_socket_directories: '',
+      max_connections: 250,
+      shared_buffers: '32MB',
+      // Only a crash of the machine would tell the difference.
+      fsync: 'off',
+      jit: 'off',
+      timezone: 'UTC',
+      log_destination: 'stderr',
+    }
+    const parameters = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+    this.child = spawn(join(this.programs.binaries, 'postgres'), ['-D', this.directory, ...parameters], {
+      ...identity(this.programs.user),
+      cwd: '/',
+      detached: true,
+      env: this.programs.environment,
+      stdio: 'ignore',
+    })
+    this.guardian?.release()
+    this.guardian = this.child.pid === undefined ? undefined : guard(this.child.pid, 'SIGINT')
+  }
+
+  private async makeDirectory(): Promise<void> {
+    await mkdir(this.directory, { mode: 0o700 })
+    const { user } = this.programs
+    if (user) await chown(this.directory, user.uid, user.gid)
+  }
+
+  private async run(program: string, parameters: readonly string[]): Promise<void> {
+    const { binaries, user, environment } = this.programs
+    const { succeeded, complaint } = await runCommand(join(binaries, program), parameters, {
+      user,
+      environment,
+    })
+    if (!succeeded) throw new Error(`${program}: ${complaint}`)
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  return typeof address === 'object' && address ? address.port : 0
+}

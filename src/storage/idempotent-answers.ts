@@ -31,6 +31,7 @@ export async function findAnswer(
   return rows[0] && { requestHash: rows[0].request_hash, sealedAnswer: rows[0].sealed_answer }
 }
 
+/** Keeps it, and removes what nobody may ask for any more: what is older than `keepMs`. */
 export async function putAnswer(
   queries: TenantQueries,
   {
@@ -40,8 +41,10 @@ export async function putAnswer(
     requestHash,
     sealedAnswer,
     nowMs,
-  }: AnswerKey & StoredAnswer & { nowMs: number },
+    keepMs,
+  }: AnswerKey & StoredAnswer & { nowMs: number; keepMs: number },
 ): Promise<void> {
+  await queries.query('delete from idempotent_answers where created_at < $1', [new Date(nowMs - keepMs)])
   await queries.query(
     `insert into idempotent_answers (organisation_id, actor, key_hash, request_hash, sealed_answer, created_at)
      values ($1, $2, $3, $4, $5, $6)
@@ -49,9 +52,4 @@ export async function putAnswer(
        do update set request_hash = $4, sealed_answer = $5, created_at = $6`,
     [organisationId, actor, keyHash, requestHash, sealedAnswer, new Date(nowMs)],
   )
-}
-
-/** Removes what nobody may ask for any more. */
-export async function pruneAnswers(queries: TenantQueries, beforeMs: number): Promise<void> {
-  await queries.query('delete from idempotent_answers where created_at < $1', [new Date(beforeMs)])
 }

@@ -178,11 +178,6 @@ export async function revokeKeysOfUser(
   return rows.map(({ id }) => id)
 }
 
-/** Whether there is any key at all on this platform. */
-export async function hasKeys(queries: TenantQueries): Promise<boolean> {
-  return (await queries.query('select from api_keys limit 1')).length > 0
-}
-
 /** The fingerprint of the pepper that every stored HMAC was made with. Undefined before the first start. */
 export async function findPepperFingerprint(database: Queries): Promise<Buffer | undefined> {
   const rows = await database.query<{ fingerprint: Buffer }>('select fingerprint from api_key_pepper')

@@ -98,13 +98,13 @@ export async function listMembers(
 ): Promise<readonly Member[]> {
   const rows = await queries.query<MemberRow>(
     `${MEMBERS}
-     where ($2::text is null or lower(users.email) = lower($2))
+     where ($2::text is null or users.email_lower = $2)
        and ($3::timestamptz is null or (users.created_at, users.id) < ($3, $4))
      group by users.id
      having $5::text[] is null
        or bool_or(memberships.project_id is null or memberships.project_id = any ($5))
      order by users.created_at desc, users.id desc limit $6`,
-    [organisationId, email ?? null, ...positionValues(page), among ?? null, page.limit],
+    [organisationId, email?.toLowerCase() ?? null, ...positionValues(page), among ?? null, page.limit],
   )
   return rows.map(toMember)
 }

@@ -119,6 +119,6 @@ async function performOnce(
   if (known) return JSON.parse(open(parts.pepper, purpose, known.sealedAnswer).toString('utf8'))
   const output = await perform(parts, call, work)
   const sealedAnswer = seal(parts.pepper, purpose, Buffer.from(JSON.stringify(output)))
-  await putAnswer(work.queries, { ...key, requestHash, sealedAnswer, nowMs })
+  await putAnswer(work.queries, { ...key, requestHash, sealedAnswer, nowMs, keepMs: IDEMPOTENCY_MS })
   return output
 }

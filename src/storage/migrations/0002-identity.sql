@@ -4,19 +4,22 @@ create extension if not exists btree_gin;
 
 alter table organisations add column archived_at timestamptz;
 alter table projects add column archived_at timestamptz;
+create index organisations_by_age on organisations (created_at, id);
 create index projects_of_organisation on projects (organisation_id, created_at, id);
 
 -- A person, in however many organisations. Nothing of it is visible to an organisation it does not belong to.
 create table users (
   id text primary key,
   email text not null,
+  -- What it is found by. A column and not lower(email) in the index: under row-level security PostgreSQL uses an index
+  -- for plain comparisons alone.
+  email_lower text not null generated always as (lower(email)) stored unique,
   name text not null,
   -- argon2id in its own text form; null for one who logs in elsewhere
   password_hash text,
   created_at timestamptz not null,
   disabled_at timestamptz
 );
-create unique index users_by_email on users (lower(email));
 
 -- Who a user is at an identity provider.
 create table external_identities (
@@ -42,6 +45,7 @@ create table memberships (
 create unique index memberships_in_organisation on memberships (organisation_id, user_id) where project_id is null;
 create unique index memberships_in_project on memberships (organisation_id, user_id, project_id)
   where project_id is not null;
+create index memberships_of_organisation on memberships (organisation_id, user_id);
 create index memberships_of_user on memberships (user_id);
 
 create table service_accounts (

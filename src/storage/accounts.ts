@@ -1,5 +1,5 @@
 import { DEFAULT_ORGANISATION, DEFAULT_PROJECT } from '../contracts/auth.ts'
-import { type Page, positionValues } from './page.ts'
+import { afterPosition, beforePosition, type Page } from './page.ts'
 import type { TenantQueries } from './tenancy.ts'
 
 /** Whose something is. Every row that belongs to somebody carries both. */
@@ -58,9 +58,9 @@ export async function listOrganisations(
   page: Page,
 ): Promise<readonly StoredOrganisation[]> {
   const rows = await queries.query<Row>(
-    `select * from organisations where $1::timestamptz is null or (created_at, id) < ($1, $2)
+    `select * from organisations where (created_at, id) < ($1, $2)
      order by created_at desc, id desc limit $3`,
-    [...positionValues(page), page.limit],
+    [...beforePosition(page), page.limit],
   )
   return rows.map(toOrganisation)
 }
@@ -122,9 +122,9 @@ export async function listProjects(
   const rows = await queries.query<ProjectRow>(
     `select * from projects
      where organisation_id = $1 and ($2::text[] is null or id = any ($2)) and ($3 or archived_at is null)
-       and ($4::timestamptz is null or (created_at, id) > ($4, $5))
+       and (created_at, id) > ($4, $5)
      order by created_at, id limit $6`,
-    [organisationId, among ?? null, archived, ...positionValues(page), page.limit],
+    [organisationId, among ?? null, archived, ...afterPosition(page), page.limit],
   )
   return rows.map(toProject)
 }

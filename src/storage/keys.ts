@@ -1,7 +1,7 @@
 import type { RoleGrant } from '../contracts/permissions.ts'
 import type { Account } from './accounts.ts'
 import type { Queries } from './database.ts'
-import { type Page, positionValues, toDate } from './page.ts'
+import { beforePosition, type Page, toDate } from './page.ts'
 import type { TenantQueries } from './tenancy.ts'
 
 export interface StoredKey extends Account {
@@ -115,7 +115,7 @@ export async function listKeys(
              when revoked_at is not null then 'revoked'
              when expires_at <= $6 then 'expired'
              else 'active' end)
-       and ($7::timestamptz is null or (created_at, id) < ($7, $8))
+       and (created_at, id) < ($7, $8)
      order by created_at desc, id desc limit $9`,
     [
       filter.organisationId,
@@ -124,7 +124,7 @@ export async function listKeys(
       filter.serviceAccountId ?? null,
       filter.state ?? null,
       new Date(filter.nowMs),
-      ...positionValues(page),
+      ...beforePosition(page),
       page.limit,
     ],
   )

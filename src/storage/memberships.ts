@@ -1,5 +1,5 @@
 import type { Role, RoleGrant } from '../contracts/permissions.ts'
-import { type Page, positionValues } from './page.ts'
+import { beforePosition, type Page } from './page.ts'
 import type { TenantQueries } from './tenancy.ts'
 
 /** A person, as an organisation sees them. */
@@ -99,12 +99,12 @@ export async function listMembers(
   const rows = await queries.query<MemberRow>(
     `${MEMBERS}
      where ($2::text is null or users.email_lower = $2)
-       and ($3::timestamptz is null or (users.created_at, users.id) < ($3, $4))
+       and (users.created_at, users.id) < ($3, $4)
      group by users.id
      having $5::text[] is null
        or bool_or(memberships.project_id is null or memberships.project_id = any ($5))
      order by users.created_at desc, users.id desc limit $6`,
-    [organisationId, email?.toLowerCase() ?? null, ...positionValues(page), among ?? null, page.limit],
+    [organisationId, email?.toLowerCase() ?? null, ...beforePosition(page), among ?? null, page.limit],
   )
   return rows.map(toMember)
 }

@@ -11,9 +11,14 @@ export interface Position {
   readonly id: string
 }
 
-/** What a statement with `(created_at, id) < ($1, $2)` or `>` takes for a page. */
-export function positionValues({ after }: Page): [Date | null, string | null] {
-  return after ? [new Date(after.createdAtMs), after.id] : [null, null]
+/** What `(created_at, id) < ($1, $2)` takes for a page of a list that is newest first. */
+export function beforePosition({ after }: Page): [Date | 'infinity', string] {
+  return after ? [new Date(after.createdAtMs), after.id] : ['infinity', '']
+}
+
+/** What `(created_at, id) > ($1, $2)` takes for a page of a list that is oldest first. */
+export function afterPosition({ after }: Page): [Date | '-infinity', string] {
+  return after ? [new Date(after.createdAtMs), after.id] : ['-infinity', '']
 }
 
 export function toDate(atMs: number | undefined): Date | null {

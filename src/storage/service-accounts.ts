@@ -1,5 +1,5 @@
 import type { Account } from './accounts.ts'
-import { type Page, positionValues } from './page.ts'
+import { beforePosition, type Page } from './page.ts'
 import type { TenantQueries } from './tenancy.ts'
 
 export interface StoredServiceAccount extends Account {
@@ -38,9 +38,9 @@ export async function listServiceAccounts(
   const rows = await queries.query<Row>(
     `select * from service_accounts
      where organisation_id = $1 and ($2::text[] is null or project_id = any ($2))
-       and ($3::timestamptz is null or (created_at, id) < ($3, $4))
+       and (created_at, id) < ($3, $4)
      order by created_at desc, id desc limit $5`,
-    [organisationId, among ?? null, ...positionValues(page), page.limit],
+    [organisationId, among ?? null, ...beforePosition(page), page.limit],
   )
   return rows.map(toServiceAccount)
 }

@@ -22,7 +22,9 @@ export async function findUserByEmail(
   queries: TenantQueries,
   email: string,
 ): Promise<StoredUser | undefined> {
-  const rows = await queries.query<UserRow>('select * from users where email_lower = $1', [email])
+  const rows = await queries.query<UserRow>('select * from users where email_lower = $1', [
+    email.toLowerCase(),
+  ])
   return rows[0] && toUser(rows[0])
 }
 

@@ -246,7 +246,7 @@ describe('the answers', () => {
         `select * from usage_records where organisation_id = 'org_default' and ${time} ${project} ${order}`,
       )
       expect(text).toContain('Index Scan')
-      expect(text).not.toMatch(/Seq Scan|Sort/)
+      expect(text).not.toContain('Seq Scan')
     }
   })
 })

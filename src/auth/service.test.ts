@@ -6,6 +6,7 @@ import { AccessTokens } from './access-tokens.ts'
 import { newApiKey } from './api-keys.ts'
 import { AuthService } from './service.ts'
 import { SigningKeys } from './signing-keys.ts'
+import { UsageService } from './usage.ts'
 
 /** Counts what would have been sent to a server, and answers as an empty one. */
 class CountingDatabase implements Database {
@@ -46,6 +47,7 @@ function serviceOn(database: Database): AuthService {
     pepper,
     clock,
     hashPassword: () => expect.unreachable('nobody has a password here'),
+    usage: new UsageService(database),
     signingKeys: keys,
     accessTokens: new AccessTokens({ keys, issuer: 'helixflow', lifeMs: 1, clock }),
     sessionLifeMs: 1,

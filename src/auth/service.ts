@@ -9,9 +9,11 @@ import type {
   TokenIssuer,
   TokenRequest,
 } from '../contracts/auth.ts'
+import type { UsageClient } from '../contracts/usage.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Database } from '../storage/database.ts'
+import { readSchemaVersion } from '../storage/schema-version.ts'
 import { acrossOrganisations } from '../storage/tenancy.ts'
 import { type AccessTokens, looksLikeToken } from './access-tokens.ts'
 import { administer } from './administration/administer.ts'
@@ -26,6 +28,7 @@ export interface AuthServiceParts {
   readonly pepper: Buffer
   readonly clock: Clock
   readonly hashPassword: (password: string) => Promise<string>
+  readonly usage: Pick<UsageClient, 'summary' | 'list'>
   readonly signingKeys: SigningKeys
   readonly accessTokens: AccessTokens
   readonly sessionLifeMs: number
@@ -82,8 +85,8 @@ export class AuthService implements AuthClient, TokenIssuer {
 
   async problem(): Promise<HelixError | undefined> {
     try {
-      await this.parts.database.query('select 1')
-      return undefined
+      const { problem } = await readSchemaVersion(this.parts.database)
+      return problem === undefined ? undefined : new HelixError('migration_failed', problem)
     } catch (reason) {
       return HelixError.from(reason)
     }

@@ -61,11 +61,13 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
     const pepper = await choosePepper(database, options.pepperFile)
     const { issuer, accessTokenTtl: lifeMs, sessionTtl: sessionLifeMs } = options.config
     const signingKeys = new SigningKeys({ database, pepper, clock, tokenLifeMs: lifeMs })
+    const usage = new UsageService(database)
     const auth = new AuthService({
       database,
       pepper,
       clock,
       hashPassword,
+      usage,
       signingKeys,
       accessTokens: new AccessTokens({ keys: signingKeys, issuer, lifeMs, clock }),
       sessionLifeMs,
@@ -81,7 +83,7 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
       await upkeep.stop()
       await database.close()
     }
-    return { auth, usage: new UsageService(database), stop }
+    return { auth, usage, stop }
   } catch (reason) {
     await database.close()
     throw reason

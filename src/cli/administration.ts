@@ -54,6 +54,16 @@ const GROUPS: Readonly<Record<string, Readonly<Record<string, Entry>>>> = {
     rotate: { operation: 'keys.rotate' },
     revoke: { operation: 'keys.revoke' },
   },
+  usage: {
+    summary: {
+      operation: 'usage.summary',
+      columns: ['group', 'requests', 'errors', 'promptTokens', 'completionTokens', 'cachedTokens'],
+    },
+    requests: {
+      operation: 'usage.list',
+      columns: ['startedAt', 'model', 'status', 'promptTokens', 'completionTokens', 'keyId', 'requestId'],
+    },
+  },
   audit: {
     search: {
       operation: 'audit.search',
@@ -70,6 +80,7 @@ const SUMMARIES: Readonly<Record<string, string>> = {
   users: 'people and their roles',
   'service-accounts': 'accounts of programs',
   keys: 'API keys',
+  usage: 'what requests cost',
   audit: 'what was changed, by whom',
 }
 

@@ -24,6 +24,7 @@ import { memberHandlers } from './members.ts'
 import { organisationHandlers } from './organisations.ts'
 import { serviceAccountHandlers } from './service-accounts.ts'
 import { isOperator, notFound, Task } from './task.ts'
+import { usageHandlers } from './usage.ts'
 
 const HANDLERS: Handlers = {
   ...organisationHandlers,
@@ -31,6 +32,7 @@ const HANDLERS: Handlers = {
   ...serviceAccountHandlers,
   ...keyHandlers,
   ...auditHandlers,
+  ...usageHandlers,
 }
 
 export interface AdministrationParts extends HandlerTools {

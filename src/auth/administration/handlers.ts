@@ -3,6 +3,7 @@ import type {
   OperationName,
   OperationOutput,
 } from '../../contracts/administration/operations.ts'
+import type { UsageClient } from '../../contracts/usage.ts'
 import type { Task } from './task.ts'
 
 export interface HandlerTools {
@@ -10,6 +11,7 @@ export interface HandlerTools {
   readonly pepper: Buffer
   /** argon2id, in its own text form. */
   readonly hashPassword: (password: string) => Promise<string>
+  readonly usage: Pick<UsageClient, 'summary' | 'list'>
 }
 
 /** What is done for each operation of the table, inside the transaction of its call. */

@@ -4,6 +4,7 @@ import { keyOperations } from './keys.ts'
 import { memberOperations } from './members.ts'
 import type { Operation } from './operation.ts'
 import { organisationOperations } from './organisations.ts'
+import { usageOperations } from './usage.ts'
 
 /** Everything that can be administered, by name. */
 export const OPERATIONS = {
@@ -11,6 +12,7 @@ export const OPERATIONS = {
   ...memberOperations,
   ...keyOperations,
   ...auditOperations,
+  ...usageOperations,
 } as const satisfies Record<string, Operation>
 
 export type OperationName = keyof typeof OPERATIONS

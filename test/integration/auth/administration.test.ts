@@ -10,6 +10,7 @@ import {
 } from '../../../src/contracts/administration/operations.ts'
 import type { AdministrationCall, Caller, Identity } from '../../../src/contracts/auth.ts'
 import { PERMISSIONS, ROLES, type Role, rightsOf } from '../../../src/contracts/permissions.ts'
+import type { UsageRecord } from '../../../src/contracts/usage.ts'
 import { HelixError } from '../../../src/core/errors.ts'
 import { silentLog } from '../../../src/core/log.ts'
 import { type Database, openDatabase } from '../../../src/storage/database.ts'
@@ -518,5 +519,48 @@ describe('the audit log', () => {
     expect(everything).not.toContain(plaintext.split('_')[3])
     expect(everything).not.toContain('horse')
     expect(everything).not.toContain('argon2')
+  })
+})
+
+describe('usage', () => {
+  const record = (requestId: string, change: Partial<UsageRecord> = {}): UsageRecord => ({
+    requestId,
+    startedAtMs: Date.now() - 60_000,
+    durationMs: 12,
+    organisationId: ours.organisationId,
+    projectId: ours.projectId,
+    keyId: ours.keyId,
+    model: 'm',
+    route: '/v1/chat/completions',
+    status: 200,
+    promptTokens: 5,
+    completionTokens: 7,
+    cachedTokens: 0,
+    estimated: false,
+    streamed: true,
+    instance: 'test',
+    ...change,
+  })
+
+  test('is summed and listed for its organisation alone, page by page', async () => {
+    const { organisationId, projectId } = theirs
+    await running.usage.record([record('r1'), record('r2'), record('r3', { organisationId, projectId })])
+    const { data } = await call(ours.operator, 'usage.summary', { groupBy: 'model' })
+    expect(data).toMatchObject([{ group: 'm', requests: 2, promptTokens: 10, completionTokens: 14 }])
+    const first = await call(ours.operator, 'usage.list', { limit: 1 })
+    const second = await call(ours.operator, 'usage.list', { limit: 1, after: first.next ?? '' })
+    expect([...first.data, ...second.data].map(({ requestId }) => requestId).sort()).toEqual(['r1', 'r2'])
+    expect(second.next).toBeUndefined()
+    await expect(call(ours.operator, 'usage.list', { after: 'x' })).rejects.toMatchObject({ param: 'after' })
+  })
+
+  test('of one project is shown to who may see that project', async () => {
+    const viewer = user(ours, 'viewer', ours.projectId)
+    await expect(call(viewer, 'usage.summary', { projectId: ours.projectId })).resolves.toBeDefined()
+    await expect(call(viewer, 'usage.summary', {})).rejects.toMatchObject({
+      code: 'insufficient_permissions',
+    })
+    const elsewhere = call(viewer, 'usage.summary', { projectId: theirs.projectId })
+    await expect(elsewhere).rejects.toMatchObject({ code: 'not_found' })
   })
 })

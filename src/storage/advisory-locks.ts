@@ -6,4 +6,6 @@ export const ADVISORY_LOCKS = {
   migration: 7_411_002,
   /** Held while the key that signs tokens changes. */
   signingKeys: 7_411_010,
+  /** Held while a login from an identity provider finds or makes its user. */
+  externalLogins: 7_411_011,
 } as const

@@ -14,6 +14,7 @@ import { readOrCreateSecret, readSecret } from '../storage/secret-file.ts'
 import { acrossOrganisations } from '../storage/tenancy.ts'
 import { AccessTokens } from './access-tokens.ts'
 import { pepperFingerprint } from './api-keys.ts'
+import { OidcLogin } from './oidc.ts'
 import { hashPassword } from './passwords.ts'
 import { AuthService } from './service.ts'
 import { SigningKeys } from './signing-keys.ts'
@@ -71,7 +72,8 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
       signingKeys,
       accessTokens: new AccessTokens({ keys: signingKeys, issuer, lifeMs, clock }),
       sessionLifeMs,
-      login: undefined,
+      login:
+        options.config.oidc && new OidcLogin({ database, pepper, config: options.config.oidc, clock, log }),
     })
     await database.listen(
       REVOCATIONS_CHANNEL,

@@ -27,7 +27,11 @@ export function configCommand(): Command {
           'url' in settings.config.database
             ? { ...settings.config.database, url: '[redacted]' }
             : settings.config.database
-        const shown = { places, config: { ...settings.config, upstreams, database } }
+        const { oidc } = settings.config.auth
+        const auth = oidc
+          ? { ...settings.config.auth, oidc: { ...oidc, clientSecret: '[redacted]' } }
+          : settings.config.auth
+        const shown = { places, config: { ...settings.config, upstreams, database, auth } }
         output.result(shown, () => JSON.stringify(shown, undefined, 2))
         return 0
       }),

@@ -193,6 +193,37 @@ const Upstream = z.strictObject({
   slots: z.int().min(1).max(100_000).default(64),
 })
 
+const GroupRole = z
+  .strictObject({
+    role: z.enum(['owner', 'admin', 'developer', 'viewer', 'billing']),
+    project: z.string().min(1).max(64).optional(),
+  })
+  .refine(({ role, project }) => role !== 'owner' || project === undefined, 'a project has no owner')
+
+const Oidc = z.strictObject({
+  issuer: z
+    .url({ protocol: /^https?$/ })
+    .refine(isSafeIssuer, 'must begin with https://, unless the provider runs on this very machine'),
+  clientId: z.string().min(1),
+  clientSecret: z.string().min(1),
+  scopes: z
+    .array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/))
+    .refine((scopes) => scopes.includes('openid'), "must hold 'openid'")
+    .default(['openid', 'email', 'profile']),
+  groupsClaim: z.string().min(1).default('groups'),
+  organisation: z
+    .string()
+    .regex(/^org_[0-9A-Za-z_]+$/)
+    .default('org_default'),
+  roles: z.record(z.string().min(1), GroupRole),
+})
+
+/** Whoever can read or change what a provider says can be anybody here. */
+function isSafeIssuer(issuer: string): boolean {
+  const { protocol, hostname } = new URL(issuer)
+  return protocol === 'https:' || /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(hostname)
+}
+
 const Auth = z.strictObject({
   issuer: z
     .string()
@@ -201,6 +232,9 @@ const Auth = z.strictObject({
     .describe('`iss` of access tokens; your address, where others read them.'),
   accessTokenTtl: duration().prefault('10m').describe('Life of an access token.'),
   sessionTtl: duration().prefault('30d').describe('How long a login can be renewed.'),
+  oidc: Oidc.optional().describe(
+    'Login at an OpenID Connect provider: issuer, clientId, clientSecret, scopes, groupsClaim, organisation, and roles, such as {staff: {role: developer}, leads: {role: admin, project: proj_x}}.',
+  ),
 })
 
 const Rpc = z.strictObject({
@@ -254,6 +288,7 @@ export const Config = z.strictObject({
 
 export type Config = z.output<typeof Config>
 export type ModelSettings = z.output<typeof ModelSettings>
+export type OidcConfig = z.output<typeof Oidc>
 export type UpstreamConfig = z.output<typeof Upstream>
 
 /**

@@ -10,4 +10,6 @@ export const ADVISORY_LOCKS = {
   usagePartitions: 7_411_003,
   /** Held while a backup is made. */
   backup: 7_411_020,
+  /** Held while a login from an identity provider finds or makes its user. */
+  externalLogins: 7_411_011,
 } as const

@@ -22,11 +22,11 @@ export async function findGrants(
   queries: TenantQueries,
   { organisationId, userId }: MembershipKey,
 ): Promise<readonly RoleGrant[]> {
-  const rows = await queries.query<{ role: Role; project_id: string | null }>(
+  const rows = await queries.query<GrantRow>(
     'select role, project_id from memberships where organisation_id = $1 and user_id = $2',
     [organisationId, userId],
   )
-  return rows.map(({ role, project_id }) => ({ role, projectId: project_id ?? undefined }))
+  return rows.map(toGrant)
 }
 
 /** One role per place: another one there is replaced. */
@@ -43,6 +43,53 @@ export async function putGrant(
      on conflict ${place} do update set role = excluded.role, from_provider = false`,
     [organisationId, userId, projectId ?? null, role, new Date(nowMs)],
   )
+}
+
+/** What a login from an identity provider changed. */
+export interface ReplacedGrants {
+  /** Roles from the provider as they were, and are no more. */
+  readonly lost: readonly RoleGrant[]
+  readonly gained: readonly RoleGrant[]
+}
+
+/**
+ * Makes these the roles that a user has from the identity provider, and no others. Where a role was given by hand, that
+ * one stays.
+ */
+export async function replaceProviderGrants(
+  queries: TenantQueries,
+  { organisationId, userId, grants, nowMs }: MembershipKey & { grants: readonly RoleGrant[]; nowMs: number },
+): Promise<ReplacedGrants> {
+  const removed = await queries.query<GrantRow>(
+    `delete from memberships where organisation_id = $1 and user_id = $2 and from_provider
+     returning role, project_id`,
+    [organisationId, userId],
+  )
+  const added: GrantRow[] = []
+  for (const { role, projectId } of grants) {
+    const rows = await queries.query<GrantRow>(
+      `insert into memberships (organisation_id, user_id, project_id, role, from_provider, created_at)
+       values ($1, $2, $3, $4, true, $5) on conflict do nothing returning role, project_id`,
+      [organisationId, userId, projectId ?? null, role, new Date(nowMs)],
+    )
+    added.push(...rows)
+  }
+  return { lost: without(removed, added), gained: without(added, removed) }
+}
+
+function without(rows: readonly GrantRow[], others: readonly GrantRow[]): readonly RoleGrant[] {
+  return rows
+    .filter((one) => !others.some((other) => other.role === one.role && other.project_id === one.project_id))
+    .map(toGrant)
+}
+
+interface GrantRow {
+  readonly role: Role
+  readonly project_id: string | null
+}
+
+function toGrant({ role, project_id }: GrantRow): RoleGrant {
+  return { role, projectId: project_id ?? undefined }
 }
 
 /** Whether there was any. */

@@ -1,0 +1,99 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { stringify } from 'yaml'
+import type { TlsFiles } from '../../src/contracts/rpc-transport.ts'
+import { makeCertificates } from '../support/certificates.ts'
+import { helixflow } from '../support/helixflow.ts'
+import { type Server, startServer } from '../support/server.ts'
+
+const program = join(import.meta.dirname, '..', '..', 'bin', 'helixflow.js')
+
+let tls: TlsFiles
+let home: string
+let auth: ChildProcess
+let authUrl: string
+/** Two gateways on one auth service, as on three machines. */
+let first: Server
+let second: Server
+beforeAll(async () => {
+  tls = await makeCertificates()
+  home = mkdtempSync(join(tmpdir(), 'helixflow-test-'))
+  chmodSync(home, 0o755)
+  authUrl = await startAuth(0)
+  const config = { rpc: { tls, authUrl }, gateway: { keyCacheTtl: '1s' } }
+  first = await startServer({ config })
+  second = await startServer({ config })
+})
+afterAll(async () => {
+  await Promise.all([first?.stop(), second?.stop()])
+  const ended = new Promise((resolve) => auth?.once('exit', resolve))
+  auth?.kill('SIGTERM')
+  await ended
+  for (const directory of [home, dirname(tls.key)]) rmSync(directory, { recursive: true, force: true })
+})
+
+async function startAuth(authPort: number): Promise<string> {
+  const path = join(home, 'auth.yaml')
+  writeFileSync(path, stringify({ rpc: { tls, authPort } }))
+  auth = spawn(process.execPath, [program, 'auth', '--json', '--config', path], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+    env: { PATH: process.env['PATH'] ?? '', HELIXFLOW_HOME: home },
+  })
+  for await (const line of createInterface({ input: auth.stdout ?? process.stdin }))
+    return (JSON.parse(line) as { url: string }).url
+  throw new Error('the auth service ended')
+}
+
+function models(server: Server, key: string): Promise<number> {
+  const headers = { authorization: `Bearer ${key}` }
+  return fetch(`${server.url}/models`, { headers }).then(({ status }) => status)
+}
+
+test('a key made at one gateway works at the other, and ends at both', async () => {
+  // Only the first start on a new database makes a key.
+  expect([first.apiKey, second.apiKey].map((key) => key !== '')).toEqual([true, false])
+  expect(await models(second, first.apiKey)).toBe(200)
+  const key = JSON.parse((await helixflow(second, 'keys', 'create', 'from afar', '--json')).out)
+  expect([await models(first, key.plaintext), await models(second, key.plaintext)]).toEqual([200, 200])
+  expect((await helixflow(first, 'keys', 'revoke', key.id)).code).toBe(0)
+  await expect.poll(() => models(second, key.plaintext), { timeout: 1_000 }).toBe(401)
+})
+
+test('requests are answered by the engine beside the gateway, and accounted in the one database', async () => {
+  for (const server of [first, second]) {
+    const answer = await fetch(`${server.url}/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${first.apiKey}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'tiny', messages: [{ role: 'user', content: 'Hi' }], max_tokens: 3 }),
+    })
+    expect(answer.status).toBe(200)
+  }
+  const requests = async () => {
+    const { out } = await helixflow(first, 'usage', 'summary', '--group-by', 'model', '--json')
+    return (JSON.parse(out) as { data: { requests: number }[] }).data[0]?.requests
+  }
+  await expect.poll(requests, { timeout: 15_000 }).toBe(2)
+})
+
+test('while the auth service is away known keys go on, and it is found again when it is back', async () => {
+  const unknown = JSON.parse((await helixflow(first, 'keys', 'create', 'unused', '--json')).out)
+  expect(await models(first, first.apiKey)).toBe(200)
+  const ended = new Promise((resolve) => auth.once('exit', resolve))
+  auth.kill('SIGKILL')
+  await ended
+  expect(await models(first, unknown.plaintext)).toBe(503)
+  expect(await models(first, first.apiKey)).toBe(200)
+  const ready = await fetch(`${first.origin}/readyz`)
+  expect([ready.status, await ready.text()]).toEqual([503, expect.stringContaining('storage_unavailable')])
+  expect(await startAuth(Number(new URL(authUrl).port))).toBe(authUrl)
+  await expect.poll(() => models(first, unknown.plaintext), { timeout: 20_000 }).toBe(200)
+})
+
+test('the database is looked after where it is', async () => {
+  const { code, err } = await helixflow(first, 'db', 'doctor')
+  expect([code, err]).toEqual([1, expect.stringContaining('auth service')])
+})

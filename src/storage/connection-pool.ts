@@ -96,8 +96,13 @@ export class ConnectionPool {
     if (!this.pool.ending) await this.pool.end()
   }
 
+  private connect(release: () => void): Promise<pg.PoolClient> {
+    // One that is open already is lent at once, without a handshake to watch over.
+    return this.pool.idleCount > 0 ? this.pool.connect() : this.open(release)
+  }
+
   /** A caller that stops waiting leaves the handshake to go on: the permit comes back with its end. */
-  private async connect(release: () => void): Promise<pg.PoolClient> {
+  private async open(release: () => void): Promise<pg.PoolClient> {
     const waited = new AbortController()
     const opening = this.pool.connect()
     const tooLate = delay(this.options.clock, this.options.queryTimeoutMs, waited.signal)

@@ -93,7 +93,7 @@ describe('an external database', () => {
     const well = await helixflow(here, 'db', 'doctor', '--memory', '64GiB')
     expect(well.out).toMatch(/ok +schema/)
     const queries = await helixflow(here, 'db', 'queries')
-    expect([queries.code, queries.err]).toEqual([1, expect.stringContaining('create extension')])
+    expect([queries.code, queries.out]).toEqual([0, expect.stringMatching(/select|create/i)])
   })
 
   test('that cannot be reached is one clear line', async () => {

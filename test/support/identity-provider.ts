@@ -26,6 +26,8 @@ export class IdentityProvider {
   readonly accounts = new Map<string, Account>()
   person = ''
   refuses = false
+  /** What it answers to everything, instead of what it should. */
+  outage: { readonly status: number; readonly type: string; readonly body: string } | undefined
   /** Requests for its metadata. */
   discoveries = 0
   private provider: Provider | undefined
@@ -84,7 +86,9 @@ export class IdentityProvider {
 
   private async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (request.url?.startsWith('/.well-known/')) this.discoveries++
-    const { provider } = this
+    const { provider, outage } = this
+    if (outage)
+      return void response.writeHead(outage.status, { 'content-type': outage.type }).end(outage.body)
     if (!provider) return void response.writeHead(503).end()
     if (!request.url?.startsWith('/interaction/')) return provider.callback()(request, response)
     const { prompt, params, session } = await provider.interactionDetails(request, response)

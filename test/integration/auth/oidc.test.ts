@@ -57,6 +57,7 @@ afterAll(async () => {
 })
 beforeEach(() => {
   provider.refuses = false
+  provider.outage = undefined
 })
 
 function start(change: object = {}): Promise<RunningAuth> {
@@ -128,6 +129,17 @@ describe('a login', () => {
       verifyAudit(queries, DEFAULT_ORGANISATION),
     )
     expect(report.problem).toBeUndefined()
+  })
+
+  test('begun at one machine may end at another', async () => {
+    const elsewhere = await start()
+    try {
+      const { subject, email } = makePerson()
+      await elsewhere.auth.finishLogin(await answerFor(subject))
+      expect(await usersWith(email)).toHaveLength(1)
+    } finally {
+      await elsewhere.stop()
+    }
   })
 
   test('for the second time is the same user, whatever their address is by then', async () => {
@@ -362,7 +374,7 @@ describe('an answer that is not the one to this login', () => {
   test.each([
     ['nothing', () => ''],
     ['text', () => 'state'],
-    ['a changed one', (state: string) => state.slice(0, -2) + (state.endsWith('AA') ? 'BB' : 'AA')],
+    ['a changed one', (state: string) => (state.startsWith('A') ? 'B' : 'A') + state.slice(1)],
     ['a shortened one', (state: string) => state.slice(0, 20)],
   ])('is refused with a cookie that holds %s', async (_name, change) => {
     const { callbackUrl, state } = await answerFor(makePerson().subject)
@@ -448,6 +460,37 @@ describe('a provider', () => {
       await other.stop()
       aheadMs += 3_600_000
       await expect(act()).rejects.toMatchObject({ code: 'upstream_unavailable' })
+    } finally {
+      await elsewhere.stop()
+    }
+  })
+
+  test.each([
+    ['an error', { status: 500, type: 'text/plain', body: 'no' }],
+    ['a page', { status: 200, type: 'text/html', body: '<html>Log in to the hotel</html>' }],
+    ['no JSON', { status: 200, type: 'application/json', body: '{' }],
+    ['other JSON', { status: 200, type: 'application/json', body: '{"issuer":1,"access_token":{}}' }],
+    ['a list', { status: 200, type: 'application/json', body: '[]' }],
+    [
+      'tokens without an id token',
+      { status: 200, type: 'application/json', body: '{"access_token":"a","token_type":"bearer"}' },
+    ],
+    [
+      'an id token that is none',
+      {
+        status: 200,
+        type: 'application/json',
+        body: '{"access_token":"a","token_type":"bearer","id_token":"a.b.c"}',
+      },
+    ],
+  ])('that answers with %s is unavailable, at the beginning and at the end', async (_name, outage) => {
+    const answer = await answerFor(makePerson().subject)
+    const elsewhere = await start()
+    try {
+      provider.outage = outage
+      const unavailable = { code: 'upstream_unavailable' }
+      await expect(elsewhere.auth.startLogin(request)).rejects.toMatchObject(unavailable)
+      await expect(running.auth.finishLogin(answer)).rejects.toMatchObject(unavailable)
     } finally {
       await elsewhere.stop()
     }

@@ -224,9 +224,13 @@ const Claims = z.object({
   sub: z.string(),
   email: z.email().max(254).optional().catch(undefined),
   email_verified: z.boolean().catch(false),
-  name: z.string().trim().min(1).max(100).optional().catch(undefined),
+  name: z.string().trim().min(1).max(100).refine(isPrintable).optional().catch(undefined),
 })
 const Groups = z.union([z.array(z.string()), z.string().transform((one) => [one])]).catch([])
+
+function isPrintable(text: string): boolean {
+  return !/\p{Cc}/u.test(text) && text.isWellFormed()
+}
 
 function toPerson(claims: Readonly<Record<string, unknown>>, groupsClaim: string): ProviderUser {
   const { iss, sub, email, email_verified, name } = Claims.parse(claims)

@@ -35,6 +35,36 @@ describe('the schema', () => {
     expect(message).toMatch(/top level.*engine/)
   })
 
+  test('an identity provider is spoken to in the clear on this very machine alone', () => {
+    const withIssuer = (issuer: string) => () =>
+      parseConfig({ auth: { oidc: { issuer, clientId: 'c', clientSecret: 's', roles: {} } } })
+    for (const issuer of [
+      'https://id.example',
+      'http://127.0.0.1:9',
+      'http://localhost:9/realm',
+      'http://[::1]:9',
+    ])
+      expect(withIssuer(issuer)().auth.oidc).toMatchObject({ issuer, organisation: 'org_default' })
+    for (const issuer of [
+      'http://id.example',
+      'http://127.0.0.1.evil.example',
+      'http://localhost.evil.example',
+      'http://127.0.0.1@evil.example',
+      'ftp://127.0.0.1',
+      'id.example',
+    ])
+      expect(mistakesOf(withIssuer(issuer)), issuer).toContain('auth.oidc.issuer')
+  })
+
+  test('no group makes somebody the owner of a project', () => {
+    const roles = { staff: { role: 'owner', project: 'proj_default' }, others: { role: 'king' } }
+    const oidc = { issuer: 'https://id.example', clientId: 'c', clientSecret: 's', roles, scopes: ['email'] }
+    const message = mistakesOf(() => parseConfig({ auth: { oidc } }))
+    expect(message).toContain('auth.oidc.roles.staff: a project has no owner')
+    expect(message).toContain('auth.oidc.roles.others.role')
+    expect(message).toContain("auth.oidc.scopes: must hold 'openid'")
+  })
+
   test('units are required and understood', () => {
     const config = parseConfig({ gateway: { bodyLimit: '1.5MiB', stallTimeout: '250ms', drainGrace: '2m' } })
     expect(config.gateway).toMatchObject({ bodyLimit: 1_572_864, stallTimeout: 250, drainGrace: 120_000 })

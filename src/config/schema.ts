@@ -220,6 +220,8 @@ const Oidc = z.strictObject({
 
 /** Whoever can read or change what a provider says can be anybody here. */
 function isSafeIssuer(issuer: string): boolean {
+  // Also asked about what was refused already.
+  if (!URL.canParse(issuer)) return false
   const { protocol, hostname } = new URL(issuer)
   return protocol === 'https:' || /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(hostname)
 }

@@ -28,8 +28,8 @@ let connection: PostgresConnection
 let database: Database
 beforeEach(async () => {
   const name = `doctor_${randomUUID().replaceAll('-', '')}`
-  await open(postgres.connection).query(`create database ${name}`)
-  connection = { ...postgres.connection, database: name }
+  await open(postgres.superuser).query(`create database ${name}`)
+  connection = { ...postgres.superuser, database: name }
   await migrate({ connection, log: silentLog, clock: systemClock })
   database = open(connection)
   await ensureExtensions(database, silentLog)

@@ -31,7 +31,7 @@ describe('the embedded server', () => {
   beforeAll(async () => {
     place = await DatabasePlace.make()
     postgres = await place.start()
-    const database = open(postgres.connection)
+    const database = open(postgres.superuser)
     await ensureExtensions(database, silentLog)
   })
   afterAll(async () => {
@@ -40,7 +40,7 @@ describe('the embedded server', () => {
   })
 
   test('counts its statements without their values, in the order that is asked for', async () => {
-    const database = open(postgres.connection)
+    const database = open(postgres.superuser)
     await database.query('select pg_stat_statements_reset()')
     const startedMs = Date.now()
     await database.query('select pg_sleep(0.3), $1::text', ['a value that is secret'])
@@ -67,9 +67,9 @@ describe('the embedded server', () => {
   })
 
   test('says how to count where it does not', async () => {
-    const database = open(postgres.connection)
+    const database = open(postgres.superuser)
     await database.query('create database uncounted')
-    const uncounted = open({ ...postgres.connection, database: 'uncounted' })
+    const uncounted = open({ ...postgres.superuser, database: 'uncounted' })
     await expect(slowestStatements(uncounted, { sort: 'total', limit: 1 })).rejects.toMatchObject({
       code: 'invalid_configuration',
       publicMessage: expect.stringContaining('shared_preload_libraries'),
@@ -77,9 +77,9 @@ describe('the embedded server', () => {
   })
 
   test('knows how its schema stands, without touching an empty database', async () => {
-    const database = open(postgres.connection)
+    const database = open(postgres.superuser)
     await database.query('create database empty')
-    const connection = { ...postgres.connection, database: 'empty' }
+    const connection = { ...postgres.superuser, database: 'empty' }
     const empty = open(connection)
     const before = await migrationState(empty)
     expect(before).toMatchObject({ appliedCount: 0, foreign: [] })
@@ -109,7 +109,7 @@ describe('the binaries that npm installed', () => {
       await postgres.stop()
       await place.remove()
     })
-    return open(postgres.connection)
+    return open(postgres.superuser)
   }
 
   test('have all three extensions, and count statements', async () => {

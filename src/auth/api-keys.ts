@@ -33,11 +33,6 @@ export class CredentialFormat {
     )
   }
 
-  /** A new one; with another's id where it takes that one's place. */
-  make(id = randomDigits(ID_LENGTH)): NewApiKey {
-    return { id, plaintext: this.format(id, randomDigits(SECRET_LENGTH)) }
-  }
-
   format(id: string, secret: string): string {
     const body = `${this.prefix}_${id}_${secret}`
     return `${body}_${checksum(body)}`
@@ -52,11 +47,9 @@ export class CredentialFormat {
 
 const API_KEYS = new CredentialFormat('hf_live')
 
-/** What a session is renewed with. */
-export const REFRESH_TOKENS = new CredentialFormat('hf_refresh')
-
 export function newApiKey(): NewApiKey {
-  return API_KEYS.make()
+  const id = randomDigits(ID_LENGTH)
+  return { id, plaintext: API_KEYS.format(id, randomDigits(SECRET_LENGTH)) }
 }
 
 /** The whole key from its parts. */

@@ -11,6 +11,7 @@ import {
   calculatePKCECodeChallenge,
   clockTolerance,
   discovery,
+  enableNonRepudiationChecks,
   fetchUserInfo,
   ResponseBodyError,
   randomNonce,
@@ -189,7 +190,11 @@ function discover({ issuer, clientId, clientSecret }: OidcConfig): Promise<Confi
     // The settings allow http:// for this very machine alone.
     {
       timeout: PROVIDER_TIMEOUT_SECONDS,
-      execute: server.protocol === 'http:' ? [allowInsecureRequests] : [],
+      // The signature of the id token is checked too, although it comes over a connection of our own.
+      execute:
+        server.protocol === 'http:'
+          ? [allowInsecureRequests, enableNonRepudiationChecks]
+          : [enableNonRepudiationChecks],
     },
   )
 }

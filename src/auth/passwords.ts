@@ -67,17 +67,18 @@ export class LoginThrottle {
       })
     }
     this.running += 1
+    // Before it is known: of several at the same time none is free for being early.
+    this.count(key)
     try {
       const succeeded = await attempt()
       if (succeeded) this.failures.delete(key)
-      else this.fail(key)
       return succeeded
     } finally {
       this.running -= 1
     }
   }
 
-  private fail(key: string): void {
+  private count(key: string): void {
     const count = (this.failures.get(key)?.count ?? 0) + 1
     const waitMs = count < FREE_FAILURES ? 0 : Math.min(WAIT_MAX_MS, 1_000 * 2 ** (count - FREE_FAILURES))
     this.failures.set(key, { count, untilMs: this.clock.monotonic() + waitMs })

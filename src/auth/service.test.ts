@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { ManualClock } from '../core/clock.ts'
+import { silentLog } from '../core/log.ts'
 import { seededRandom } from '../core/random.ts'
 import type { Database } from '../storage/database.ts'
 import { AccessTokens } from './access-tokens.ts'
@@ -41,7 +42,7 @@ class CountingDatabase implements Database {
 function serviceOn(database: Database): AuthService {
   const pepper = Buffer.alloc(32)
   const clock = new ManualClock()
-  const keys = new SigningKeys({ database, pepper, clock, tokenLifeMs: 1 })
+  const keys = new SigningKeys({ database, pepper, clock, log: silentLog, tokenLifeMs: 1 })
   return new AuthService({
     database,
     pepper,

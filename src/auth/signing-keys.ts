@@ -6,6 +6,8 @@ import {
   randomUUID,
 } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
+import { HelixError } from '../core/errors.ts'
+import type { Logger } from '../core/log.ts'
 import type { Database, Queries } from '../storage/database.ts'
 import {
   listSigningKeys,
@@ -20,16 +22,19 @@ export interface SigningKeysParts {
   /** What private keys are sealed with. */
   readonly pepper: Buffer
   readonly clock: Clock
+  readonly log: Logger
   /** The longest life of a token: a retired key verifies that long. */
   readonly tokenLifeMs: number
 }
 
 interface LoadedKey {
   readonly stored: StoredSigningKey
+  readonly privateKey: KeyObject
   readonly publicKey: KeyObject
 }
 
-const PURPOSE = 'signing key'
+/** Another process may have rotated: whoever signs looks again after this time, and until then signs with the old. */
+const SIGNER_RELOAD_MS = 30_000
 
 /** An unknown key id in a token makes everybody look again, and not more often than this. */
 const RELOAD_PAUSE_MS = 1_000
@@ -37,7 +42,6 @@ const RELOAD_PAUSE_MS = 1_000
 /** The key pairs (Ed25519) that access tokens are signed and verified with; the same on every process. */
 export class SigningKeys {
   private keys: readonly LoadedKey[] = []
-  private signing: { readonly id: string; readonly privateKey: KeyObject } | undefined
   private loading: Promise<void> | undefined
   private loadedAtMs = Number.NEGATIVE_INFINITY
 
@@ -45,10 +49,14 @@ export class SigningKeys {
 
   /** The one that signs now; made when there is none yet. */
   async current(): Promise<{ readonly id: string; readonly privateKey: KeyObject }> {
-    if (!this.signing) await this.load()
-    if (!this.signing) await this.make((newest) => newest === undefined)
-    if (this.signing) return this.signing
-    return this.current()
+    if (this.parts.clock.monotonic() - this.loadedAtMs > SIGNER_RELOAD_MS) await this.load()
+    if (!this.signer) await this.make((newest) => newest === undefined || newest.retiredAtMs !== undefined)
+    if (this.signer) return { id: this.signer.stored.id, privateKey: this.signer.privateKey }
+    throw HelixError.from('no key to sign with, although one was just made')
+  }
+
+  private get signer(): LoadedKey | undefined {
+    return this.keys.find(({ stored }) => stored.retiredAtMs === undefined)
   }
 
   /** The public key of that id; undefined when nobody signs with it any more. */
@@ -64,9 +72,7 @@ export class SigningKeys {
   async keySet(): Promise<{ readonly keys: readonly object[] }> {
     await this.current()
     const keys = this.keys.filter(({ stored }) => this.isUsable(stored))
-    return {
-      keys: keys.map(({ stored }) => ({ ...stored.publicJwk, kid: stored.id, alg: 'EdDSA', use: 'sig' })),
-    }
+    return { keys: keys.map(toJwk) }
   }
 
   /** Another key signs from now on. The ones before go on verifying what they signed. */
@@ -88,7 +94,7 @@ export class SigningKeys {
 
   private isUsable({ retiredAtMs }: StoredSigningKey): boolean {
     const { clock, tokenLifeMs } = this.parts
-    return retiredAtMs === undefined || clock.now() < retiredAtMs + tokenLifeMs
+    return retiredAtMs === undefined || clock.now() < retiredAtMs + tokenLifeMs + SIGNER_RELOAD_MS
   }
 
   private async make(wanted: (newest: StoredSigningKey | undefined) => boolean): Promise<void> {
@@ -98,34 +104,47 @@ export class SigningKeys {
       const [newest] = await listSigningKeys(transaction)
       if (!wanted(newest)) return
       const { publicKey, privateKey } = generateKeyPairSync('ed25519')
+      const id = randomUUID()
+      const privateJwk = Buffer.from(JSON.stringify(privateKey.export({ format: 'jwk' })))
       const key = {
-        id: randomUUID(),
+        id,
         publicJwk: publicKey.export({ format: 'jwk' }),
-        sealedPrivateJwk: seal(
-          pepper,
-          PURPOSE,
-          Buffer.from(JSON.stringify(privateKey.export({ format: 'jwk' }))),
-        ),
+        sealedPrivateJwk: seal(pepper, purposeOf(id), privateJwk),
         createdAtMs: clock.now(),
         retiredAtMs: undefined,
       }
-      await replaceSigningKey(transaction, key, clock.now() - tokenLifeMs)
+      await replaceSigningKey(transaction, key, clock.now() - tokenLifeMs - SIGNER_RELOAD_MS)
     })
     await this.load()
   }
 
   private async read(queries: Queries): Promise<void> {
-    const { pepper, clock } = this.parts
     const stored = await listSigningKeys(queries)
-    this.keys = stored.map((one) => ({
-      stored: one,
-      publicKey: createPublicKey({ key: one.publicJwk, format: 'jwk' }),
-    }))
-    const newest = stored.find(({ retiredAtMs }) => retiredAtMs === undefined)
-    if (newest && newest.id !== this.signing?.id) {
-      const jwk = JSON.parse(open(pepper, PURPOSE, newest.sealedPrivateJwk).toString('utf8'))
-      this.signing = { id: newest.id, privateKey: createPrivateKey({ key: jwk, format: 'jwk' }) }
-    }
-    this.loadedAtMs = clock.monotonic()
+    this.keys = stored.map((one) => this.opened(one)).filter((one) => one !== undefined)
+    this.loadedAtMs = this.parts.clock.monotonic()
   }
+
+  /**
+   * Both halves come out of what is sealed: whoever can write to the table, and does not have the secret, gains no key
+   * that verifies.
+   */
+  private opened(stored: StoredSigningKey): LoadedKey | undefined {
+    const { pepper, log } = this.parts
+    try {
+      const jwk = JSON.parse(open(pepper, purposeOf(stored.id), stored.sealedPrivateJwk).toString('utf8'))
+      const privateKey = createPrivateKey({ key: jwk, format: 'jwk' })
+      return { stored, privateKey, publicKey: createPublicKey(privateKey) }
+    } catch (reason) {
+      log.error('signing key passed over: it was not sealed here', { key: stored.id, cause: String(reason) })
+      return undefined
+    }
+  }
+}
+
+function purposeOf(id: string): string {
+  return `signing key ${id}`
+}
+
+function toJwk({ stored, publicKey }: LoadedKey): object {
+  return { ...publicKey.export({ format: 'jwk' }), kid: stored.id, alg: 'EdDSA', use: 'sig' }
 }

@@ -61,7 +61,7 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
     await acrossOrganisations(database, (queries) => ensureDefaultAccount(queries, clock.now()))
     const pepper = await choosePepper(database, options.pepperFile)
     const { issuer, accessTokenTtl: lifeMs, sessionTtl: sessionLifeMs } = options.config
-    const signingKeys = new SigningKeys({ database, pepper, clock, tokenLifeMs: lifeMs })
+    const signingKeys = new SigningKeys({ database, pepper, clock, log, tokenLifeMs: lifeMs })
     const usage = new UsageService(database)
     const auth = new AuthService({
       database,

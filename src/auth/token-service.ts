@@ -16,8 +16,9 @@ import { insertSession, lockSession, replaceRefreshHash, revokeSession } from '.
 import { acrossOrganisations, type TenantQueries } from '../storage/tenancy.ts'
 import { findUserByEmail, organisationsOf, replacePasswordHash, type StoredUser } from '../storage/users.ts'
 import type { AccessTokens } from './access-tokens.ts'
-import { apiKeyHmac, hmacMatches, REFRESH_TOKENS } from './api-keys.ts'
+import { apiKeyHmac, hmacMatches } from './api-keys.ts'
 import { hashPassword, isOutdated, LoginThrottle, passwordMatches } from './passwords.ts'
+import { newRefreshToken, refreshTokenId } from './refresh-tokens.ts'
 import type { SigningKeys } from './signing-keys.ts'
 
 export interface TokenServiceParts {
@@ -103,22 +104,23 @@ export class TokenService implements TokenIssuer {
     })
     if (!succeeded || !user) throw invalidGrant()
     const { id, passwordHash } = user
-    if (passwordHash !== undefined && isOutdated(passwordHash)) await this.rehash(id, request.password)
+    if (passwordHash !== undefined && isOutdated(passwordHash))
+      await this.rehash(id, passwordHash, request.password)
     const organisations = await acrossOrganisations(database, (queries) => organisationsOf(queries, id))
     return this.open({ userId: id, organisationId: chosen(organisations, request.organisationId) })
   }
 
-  private async rehash(id: string, password: string): Promise<void> {
+  private async rehash(id: string, replaced: string, password: string): Promise<void> {
     const passwordHash = await hashPassword(password)
     await acrossOrganisations(this.parts.database, (queries) =>
-      replacePasswordHash(queries, { id, passwordHash }),
+      replacePasswordHash(queries, { id, passwordHash, replaced }),
     )
   }
 
   /** Each refresh token is good once. One that comes again was stolen, or what it was renewed to was: all end. */
   private async fromRefreshToken(presented: string): Promise<IssuedTokens> {
     const { database, pepper, clock, accessTokens } = this.parts
-    const sessionId = REFRESH_TOKENS.idOf(presented)
+    const sessionId = refreshTokenId(presented, pepper)
     if (sessionId === undefined) throw invalidGrant()
     const renewed = await acrossOrganisations(database, async (queries) => {
       const session = await lockSession(queries, sessionId)
@@ -130,7 +132,7 @@ export class TokenService implements TokenIssuer {
       }
       // Who has lost every role has lost the session too.
       if ((await findGrants(queries, session)).length === 0) return undefined
-      const { plaintext } = REFRESH_TOKENS.make(sessionId)
+      const { plaintext } = newRefreshToken(pepper, sessionId)
       await replaceRefreshHash(queries, { id: sessionId, refreshHash: apiKeyHmac(plaintext, pepper) })
       return { session, plaintext }
     })
@@ -156,7 +158,7 @@ export class TokenService implements TokenIssuer {
     organisationId: string
   }): Promise<IssuedTokens> {
     const { database, pepper, clock, sessionLifeMs, accessTokens } = this.parts
-    const { id, plaintext } = REFRESH_TOKENS.make()
+    const { id, plaintext } = newRefreshToken(pepper)
     const nowMs = clock.now()
     const session = {
       id,

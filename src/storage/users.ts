@@ -28,11 +28,16 @@ export async function findUserByEmail(
   return rows[0] && toUser(rows[0])
 }
 
+/** Unless another one has taken the place of `replaced` meanwhile. */
 export async function replacePasswordHash(
   queries: TenantQueries,
-  { id, passwordHash }: { id: string; passwordHash: string },
+  { id, passwordHash, replaced }: { id: string; passwordHash: string; replaced: string },
 ): Promise<void> {
-  await queries.query('update users set password_hash = $2 where id = $1', [id, passwordHash])
+  await queries.query('update users set password_hash = $2 where id = $1 and password_hash = $3', [
+    id,
+    passwordHash,
+    replaced,
+  ])
 }
 
 /** The organisations in which a user has a role, the archived ones left out; oldest first. */

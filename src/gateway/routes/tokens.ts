@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
+import { text } from '../../contracts/administration/operation.ts'
 import type { IssuedTokens, TokenIssuer, TokenRequest } from '../../contracts/auth.ts'
 import { parseJson, parseRequest } from '../../contracts/openai/parse.ts'
 import { HelixError } from '../../core/errors.ts'
@@ -10,9 +11,9 @@ const TokenBody = z.discriminatedUnion('grant_type', [
   z.strictObject({ grant_type: z.literal('api_key'), api_key: secret }),
   z.strictObject({
     grant_type: z.literal('password'),
-    email: z.string().min(1).max(254),
+    email: text(254),
     password: z.string().min(1).max(256),
-    organisation_id: z.string().min(1).max(64).optional(),
+    organisation_id: text(64).optional(),
   }),
   z.strictObject({ grant_type: z.literal('refresh_token'), refresh_token: secret.optional() }),
 ])

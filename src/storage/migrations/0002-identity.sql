@@ -29,6 +29,7 @@ create table external_identities (
   created_at timestamptz not null,
   primary key (issuer, subject)
 );
+create index external_identities_of_user on external_identities (user_id);
 
 -- A role in the whole organisation (no project), or in one of its projects.
 create table memberships (
@@ -46,6 +47,7 @@ create unique index memberships_in_organisation on memberships (organisation_id,
 create unique index memberships_in_project on memberships (organisation_id, user_id, project_id)
   where project_id is not null;
 create index memberships_of_organisation on memberships (organisation_id, user_id);
+create index memberships_of_project on memberships (organisation_id, project_id);
 create index memberships_of_user on memberships (user_id);
 
 create table service_accounts (
@@ -74,9 +76,9 @@ alter table api_keys
 drop index api_keys_of_project;
 create index api_keys_of_organisation on api_keys (organisation_id, created_at, id);
 create index api_keys_of_project on api_keys (organisation_id, project_id, created_at, id);
-create index api_keys_of_user on api_keys (user_id) where user_id is not null;
-create index api_keys_of_service_account on api_keys (service_account_id) where service_account_id is not null;
-create index api_keys_replaced_by on api_keys (replaced_by) where replaced_by is not null;
+create index api_keys_of_user on api_keys (user_id);
+create index api_keys_of_service_account on api_keys (service_account_id);
+create index api_keys_replaced_by on api_keys (replaced_by);
 
 -- A login. Its refresh token changes at each use; an old one that comes again ends the session, since one of two
 -- holders must be a thief.
@@ -89,7 +91,8 @@ create table sessions (
   expires_at timestamptz not null,
   revoked_at timestamptz
 );
-create index sessions_of_user on sessions (user_id, organisation_id);
+create index sessions_of_user on sessions (user_id);
+create index sessions_of_organisation on sessions (organisation_id, user_id);
 create index sessions_by_expiry on sessions (expires_at);
 
 -- Keys that tokens are signed with. The private half is sealed with a secret that is not in the database.

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { admit } from '../../../src/auth/provider-user.ts'
 import { type RunningAuth, startAuth } from '../../../src/auth/start.ts'
 import { parseConfig } from '../../../src/config/schema.ts'
 import { callOperation } from '../../../src/contracts/administration/call.ts'
@@ -60,12 +61,26 @@ beforeEach(() => {
   provider.outage = undefined
 })
 
-function start(change: object = {}): Promise<RunningAuth> {
+function settings() {
   const { issuer, clientId, clientSecret } = provider
-  const oidc = { issuer, clientId, clientSecret, roles, ...change }
+  return { issuer, clientId, clientSecret }
+}
+
+const usageRetentionMs = 400 * 86_400_000
+
+function start(change: object = {}): Promise<RunningAuth> {
+  const oidc = { ...settings(), roles, ...change }
   const pepperFile = join(place.root, 'pepper')
   const config = parseConfig({ auth: { oidc } }).auth
-  return startAuth({ connection: postgres.connection, pepperFile, config, clock, log, ...limits })
+  return startAuth({
+    connection: postgres.connection,
+    pepperFile,
+    config,
+    usageRetentionMs,
+    clock,
+    log,
+    ...limits,
+  })
 }
 
 let people = 0
@@ -153,11 +168,23 @@ describe('a login', () => {
     expect(entry?.details).toMatchObject({ account: 'known', gained: [], lost: [] })
   })
 
-  test('in two browsers at once makes one user', async () => {
-    const { subject, email } = makePerson()
-    const answers = [await answerFor(subject), await answerFor(subject), await answerFor(subject)]
-    await Promise.all(answers.map((answer) => running.auth.finishLogin(answer)))
-    expect(await usersWith(email)).toHaveLength(1)
+  test('in several browsers at once makes one user', async () => {
+    const { oidc: config } = parseConfig({ auth: { oidc: { ...settings(), roles } } }).auth
+    if (!config) return expect.unreachable()
+    const person = {
+      issuer: provider.issuer,
+      subject: 'everywhere',
+      email: 'everywhere@example.com',
+      emailVerified: true,
+      name: undefined,
+      groups: ['staff'],
+    }
+    const ids = await Promise.all(
+      Array.from({ length: 8 }, () => admit({ database, config, log, nowMs: clock.now() }, person)),
+    )
+    expect(new Set(ids).size).toBe(1)
+    expect(await usersWith(person.email)).toMatchObject([{ id: ids[0] }])
+    expect(await loginsOf(ids[0] ?? '')).toHaveLength(8)
   })
 
   test('gives the highest of several roles in a place, and roles in single projects', async () => {
@@ -394,6 +421,8 @@ describe('what leaves the server', () => {
       redirect_uri: redirectUri,
     })
     for (const name of ['code_challenge', 'state', 'nonce']) expect(query.get(name)).toMatch(/^[\w-]{43}$/)
+    const next = new URL((await answerFor(makePerson().subject)).url).searchParams
+    for (const name of ['code_challenge', 'state', 'nonce']) expect(next.get(name)).not.toBe(query.get(name))
     const without = await answerFor(makePerson().subject, (changed) => {
       changed.searchParams.delete('code_challenge')
       changed.searchParams.delete('code_challenge_method')
@@ -512,6 +541,7 @@ describe('a provider', () => {
       connection: postgres.connection,
       pepperFile,
       config,
+      usageRetentionMs,
       clock,
       log,
       ...limits,

@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import { hash } from '@node-rs/argon2'
 import { importJWK, jwtVerify } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { CredentialFormat } from '../../../src/auth/api-keys.ts'
 import { open } from '../../../src/auth/sealed.ts'
 import { type RunningAuth, startAuth } from '../../../src/auth/start.ts'
 import { callOperation } from '../../../src/contracts/administration/call.ts'
@@ -168,11 +169,13 @@ describe('a refused token', () => {
     const { accessToken } = await logIn()
     const [header = '', payload = ''] = accessToken.split('.')
     const pepper = Buffer.from((await readFile(join(place.root, 'pepper'), 'utf8')).trim(), 'hex')
-    const rows = await database.query<{ sealed_private_jwk: Buffer; public_jwk: object }>(
+    const rows = await database.query<{ id: string; sealed_private_jwk: Buffer }>(
       'select * from signing_keys where retired_at is null',
     )
     const [row] = rows
-    const jwk = JSON.parse(open(pepper, 'signing key', row?.sealed_private_jwk ?? Buffer.alloc(0)).toString())
+    const jwk = JSON.parse(
+      open(pepper, `signing key ${row?.id}`, row?.sealed_private_jwk ?? Buffer.alloc(0)).toString(),
+    )
     const key = createPrivateKey({ key: jwk, format: 'jwk' })
     const publicKey = createPublicKey(key).export({ type: 'spki', format: 'pem' }).toString()
     const parse = (part: string) => JSON.parse(Buffer.from(part, 'base64url').toString())
@@ -361,8 +364,13 @@ describe('a login with a password', () => {
       for (let failure = 0; failure < 5; failure++)
         await expect(attempt('wrong')).rejects.toMatchObject({ code: 'invalid_grant' })
       await expect(attempt(password)).rejects.toMatchObject({ code: 'too_many_attempts', status: 429 })
+      // After the wait there is one attempt, not one for each that asks at the same time.
+      aheadMs += 2_000
+      const together = await Promise.allSettled(Array.from({ length: 6 }, () => attempt('wrong')))
+      const codes = together.map((one) => (one.status === 'rejected' ? one.reason.code : 'done'))
+      expect(codes.filter((code) => code === 'invalid_grant')).toHaveLength(1)
     }
-    aheadMs += 2_000
+    aheadMs += 20_000
     await expect(here.auth.issueToken({ grantType: 'password', email, password })).resolves.toBeDefined()
   })
 
@@ -440,7 +448,12 @@ describe('a refresh token', () => {
   test('that is malformed or forged is refused', async () => {
     const { refreshToken } = await logIn()
     const forged = refreshToken.replace(/_[0-9A-Za-z]{43}_/, `_${'x'.repeat(43)}_`)
-    for (const bad of ['', 'x', forged, `${refreshToken}x`, refreshToken.slice(0, -1)])
+    // With a right checksum too: the id of a session stands in every access token.
+    const wellFormed = new CredentialFormat('hf_refresh').format(
+      refreshToken.split('_')[2] ?? '',
+      'x'.repeat(43),
+    )
+    for (const bad of ['', 'x', forged, wellFormed, `${refreshToken}x`, refreshToken.slice(0, -1)])
       await expect(renew(bad)).rejects.toMatchObject({ code: 'invalid_grant' })
     // None of them was taken for a theft.
     await expect(renew(refreshToken)).resolves.toBeDefined()
@@ -474,7 +487,35 @@ describe('the keys that sign', () => {
     for (const { accessToken } of [before, after])
       await expect(there.auth.verify(accessToken)).resolves.toBeDefined()
     expect((await there.auth.keySet()).keys).toHaveLength(2)
-    aheadMs += authSettings.accessTokenTtl + 1_000
+    // The other machine signs with the new one soon, and what it signed meanwhile stays good to its end.
+    const { email } = await makeUser()
+    const log = () => there.auth.issueToken({ grantType: 'password', email, password })
+    const { accessToken: meanwhile } = await log()
+    aheadMs += 31_000
+    expect(kid((await log()).accessToken)).toBe(kid(after.accessToken))
+    aheadMs += authSettings.accessTokenTtl - 31_000 - 5_000
+    await expect(here.auth.verify(meanwhile)).resolves.toBeDefined()
+    aheadMs += 60_000
     expect((await there.auth.keySet()).keys).toHaveLength(1)
+  })
+
+  test('are ours alone: a public key that somebody wrote into the table verifies nothing', async () => {
+    const { accessToken } = await logIn()
+    const { publicKey, privateKey } = generateKeyPairSync('ed25519')
+    await database.query(
+      `insert into signing_keys (id, public_jwk, sealed_private_jwk, created_at, retired_at)
+       select 'planted', $1, sealed_private_jwk, created_at, $2 from signing_keys limit 1`,
+      [JSON.stringify(publicKey.export({ format: 'jwk' })), new Date(clock.now())],
+    )
+    const [, payload = ''] = accessToken.split('.')
+    const header = Buffer.from(JSON.stringify({ alg: 'EdDSA', typ: 'at+jwt', kid: 'planted' })).toString(
+      'base64url',
+    )
+    const signature = sign(undefined, Buffer.from(`${header}.${payload}`), privateKey).toString('base64url')
+    aheadMs += 2_000
+    const forged = here.auth.verify(`${header}.${payload}.${signature}`)
+    await expect(forged).rejects.toMatchObject({ code: 'invalid_token' })
+    expect(JSON.stringify(await here.auth.keySet())).not.toContain('planted')
+    await database.query(`delete from signing_keys where id = 'planted'`)
   })
 })

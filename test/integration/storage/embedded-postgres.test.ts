@@ -165,7 +165,7 @@ describe('the end of the process that started it', () => {
     const database = open({
       host,
       database: 'postgres',
-      user: 'helixflow',
+      user: 'helixflow_app',
       password: (await readFile(`${place.directory}.password`, 'utf8')).trim(),
     })
     await database.query('create table kept as select 7 as number')
@@ -200,7 +200,9 @@ describe('the end of the process that started it', () => {
     const fresh = await DatabasePlace.make()
     const holder = Holder.start(fresh)
     const unfinished = async () => (await readdir(fresh.root)).filter((name) => name.includes('.new-'))
-    await expect.poll(unfinished, { interval: 5 }).toContainEqual(expect.stringMatching(/^postgres\.new-/))
+    await expect
+      .poll(unfinished, { interval: 5, timeout: 20_000 })
+      .toContainEqual(expect.stringMatching(/^postgres\.new-/))
     await holder.kill()
     expect(await readdir(fresh.root)).not.toContain('postgres')
 

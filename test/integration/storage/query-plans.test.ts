@@ -7,6 +7,7 @@ import * as accounts from '../../../src/storage/accounts.ts'
 import * as audit from '../../../src/storage/audit.ts'
 import { type Database, openDatabase, type Queries } from '../../../src/storage/database.ts'
 import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
+import * as identities from '../../../src/storage/external-identities.ts'
 import * as answers from '../../../src/storage/idempotent-answers.ts'
 import * as keys from '../../../src/storage/keys.ts'
 import * as memberships from '../../../src/storage/memberships.ts'
@@ -120,6 +121,17 @@ const CALLS: Readonly<Record<string, Call>> = {
   findMember: (queries) => memberships.findMember(queries, MEMBER),
   listMembers: (queries) =>
     memberships.listMembers(queries, { ...AUDITED, among: [MINE.projectId], email: undefined }, PAGE),
+  replaceProviderGrants: (queries) =>
+    memberships.replaceProviderGrants(queries, {
+      ...MEMBER,
+      grants: [{ role: 'viewer', projectId: MINE.projectId }],
+      ...NOW,
+    }),
+  lockExternalLogins: (queries) => identities.lockExternalLogins(queries),
+  findExternalUser: (queries) => identities.findExternalUser(queries, { issuer: 'i', subject: 'subject_7' }),
+  isKnownToIssuer: (queries) => identities.isKnownToIssuer(queries, { issuer: 'i', userId: 'user_500' }),
+  insertExternalIdentity: (queries) =>
+    identities.insertExternalIdentity(queries, { issuer: 'i', subject: 'new', userId: 'user_500', ...NOW }),
   insertUser: (queries) =>
     users.insertUser(queries, {
       id: 'user_new',
@@ -130,7 +142,8 @@ const CALLS: Readonly<Record<string, Call>> = {
       disabledAtMs: undefined,
     }),
   findUserByEmail: (queries) => users.findUserByEmail(queries, 'USER_7@example.com'),
-  replacePasswordHash: (queries) => users.replacePasswordHash(queries, { id: 'user_500', passwordHash: 'h' }),
+  replacePasswordHash: (queries) =>
+    users.replacePasswordHash(queries, { id: 'user_500', passwordHash: 'h', replaced: 'g' }),
   organisationsOf: (queries) => users.organisationsOf(queries, 'user_500'),
   insertSession: (queries) =>
     sessions.insertSession(queries, {
@@ -210,6 +223,8 @@ const SEEDS: Readonly<Record<string, string>> = {
   users: `insert into users (id, email, name, created_at)
     select 'user_' || n, 'user_' || n || '@example.com', 'User ' || n, now()
     from generate_series(0, ${MEMBERS - 1}) n`,
+  external_identities: `insert into external_identities (issuer, subject, user_id, created_at)
+    select 'i', 'subject_' || n, 'user_' || n, now() from generate_series(0, ${MEMBERS - 1}) n`,
   memberships: `insert into memberships (organisation_id, user_id, role, created_at)
     select 'org_' || n % ${ORGANISATIONS}, 'user_' || n, case when n < 2000 then 'owner' else 'developer' end, now()
     from generate_series(0, ${MEMBERS - 1}) n`,
@@ -248,13 +263,7 @@ const SEEDS: Readonly<Record<string, string>> = {
 }
 
 /** Tables that stay so small that reading them as a whole is the best plan. */
-const SMALL: ReadonlySet<string> = new Set([
-  'api_key_pepper',
-  'schema_migrations',
-  'signing_keys',
-  // Empty here: rows go to the partition that upkeep has made for their month.
-  'external_identities',
-])
+const SMALL: ReadonlySet<string> = new Set(['api_key_pepper', 'schema_migrations', 'signing_keys'])
 
 /** The modules whose functions ask the database; all that they export are calls. */
 const MODULES = {
@@ -264,6 +273,7 @@ const MODULES = {
   users,
   sessions,
   'service-accounts': serviceAccounts,
+  'external-identities': identities,
   audit,
   'idempotent-answers': answers,
   usage,

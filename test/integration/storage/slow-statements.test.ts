@@ -93,7 +93,8 @@ describe('the embedded server', () => {
     })
     const none = pathToFileURL(`${place.root}/none/`)
     await mkdir(none)
-    expect((await migrationState(empty, none)).foreign).toEqual(before.pending)
+    // A newer program has only added things: one that knows none of them works all the same.
+    expect((await migrationState(empty, none)).foreign).toEqual([])
   })
 })
 

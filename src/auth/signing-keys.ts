@@ -44,6 +44,7 @@ export class SigningKeys {
   private keys: readonly LoadedKey[] = []
   private loading: Promise<void> | undefined
   private loadedAtMs = Number.NEGATIVE_INFINITY
+  private missedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(private readonly parts: SigningKeysParts) {}
 
@@ -63,7 +64,8 @@ export class SigningKeys {
   async find(id: string): Promise<KeyObject | undefined> {
     const { clock } = this.parts
     const known = this.usable(id)
-    if (known || clock.monotonic() - this.loadedAtMs < RELOAD_PAUSE_MS) return known
+    if (known || clock.monotonic() - this.missedAtMs < RELOAD_PAUSE_MS) return known
+    this.missedAtMs = clock.monotonic()
     await this.load()
     return this.usable(id)
   }

@@ -26,7 +26,11 @@ export async function ensureApplicationRole(superuser: PostgresConnection, log: 
   try {
     await client.connect()
     const { rows } = await client.query('select from pg_roles where rolname = $1', [APPLICATION_ROLE])
-    if (rows.length === 0) await client.query(makeRole(client.escapeLiteral(superuser.password)))
+    const password = client.escapeLiteral(superuser.password)
+    // The password again each time: a restored database still has the one of when it was backed up.
+    await client.query(
+      rows.length === 0 ? makeRole(password) : `alter role ${APPLICATION_ROLE} password ${password}`,
+    )
     // One of them only a superuser may create.
     await ensureExtensions(
       { query: async (sql, values = []) => (await client.query(sql, [...values])).rows },

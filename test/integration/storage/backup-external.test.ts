@@ -45,7 +45,7 @@ test.runIf(hasBaseBackup)(
   async () => {
     place = await BackupPlace.make()
     // Any server will do: from here on it is known by its address only.
-    const { host, user, password } = place.postgres.connection
+    const { host, user, password } = place.postgres.superuser
     const url = `postgres://${user}:${password}@${encodeURIComponent(host)}/postgres`
     await place.session.query('create table kept as select n from generate_series(1, 1000) n')
     // Its operator archives the log; here that is the archive which the first backup begins.
@@ -91,7 +91,7 @@ test.runIf(hasBaseBackup)(
       log: silentLog,
       clock: systemClock,
     })
-    const session = await openSession(beside.connection)
+    const session = await openSession(beside.superuser)
     try {
       expect(await digestContent(session, noSignal)).toEqual(expected)
     } finally {
@@ -103,7 +103,7 @@ test.runIf(hasBaseBackup)(
 
 test.runIf(hasBaseBackup)('a server that does not allow it says so, and nothing is left', async () => {
   place = await BackupPlace.make()
-  const { host } = place.postgres.connection
+  const { host } = place.postgres.superuser
   await place.session.query("create role reader login password 'reads'")
   await place.session.query('grant pg_monitor to reader')
   const store = new BackupStore(join(place.place.root, 'external'))

@@ -72,7 +72,7 @@ export class BackupPlace {
       log: silentLog,
       clock: systemClock,
     })
-    this.running = { postgres, session: await openSession(postgres.connection) }
+    this.running = { postgres, session: await openSession(postgres.superuser) }
   }
 
   async stop(): Promise<void> {

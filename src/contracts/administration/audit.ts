@@ -23,12 +23,7 @@ export const auditOperations = {
     permission: 'audit.read',
     input: z.strictObject({
       ...page,
-      q: z
-        .string()
-        .min(1)
-        .max(200)
-        .optional()
-        .describe('Text anywhere in the entry, in any case of letters.'),
+      q: text(200).optional().describe('Text anywhere in the entry, in any case of letters.'),
       actor: text(100).optional(),
       action: text(100).optional(),
       target: text(100).optional(),

@@ -71,7 +71,8 @@ async function startPlace({ say }: BenchOptions): Promise<Place> {
   await migrate({ connection, ...common })
   const database = openDatabase(connection, { acquireTimeoutMs: 5_000, queryTimeoutMs: 60_000, ...common })
   await keepUsagePartitions(database, { nowMs: Date.now(), retentionMs: 400 * 86_400_000, log: silentLog })
-  const client = new pg.Client({ ...connection, port: 5432, ssl: false })
+  // The checkpoint between two rounds is for superusers alone.
+  const client = new pg.Client({ ...postgres.superuser, port: 5432, ssl: false })
   await client.connect()
   await client.query('create table copied (like usage_records including constraints including indexes)')
   const stop = async () => {

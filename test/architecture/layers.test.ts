@@ -13,11 +13,14 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   contracts: ['core'],
   scheduler: ['core'],
   storage: ['core', 'config', 'contracts', 'guardian.ts'],
+  redis: ['core', 'config'],
+  limits: ['core', 'contracts', 'redis'],
+  cache: ['core', 'contracts', 'redis'],
   engines: ['core', 'config', 'contracts', 'guardian.ts'],
   auth: ['core', 'config', 'contracts', 'storage'],
   pool: ['core', 'config', 'contracts', 'scheduler', 'storage'],
   node: ['core', 'config', 'contracts', 'engines'],
-  gateway: ['core', 'config', 'contracts', 'scheduler'],
+  gateway: ['core', 'config', 'contracts', 'scheduler', 'limits', 'cache'],
 }
 
 /** Folders whose code is a function of its arguments: no clock, chance, process, timer, or package. */
@@ -107,6 +110,7 @@ describe('effects have one home', () => {
   test.each([
     ['process.env', /process\.env\b/, ['config/load.ts', 'cli/welcome.ts']],
     ['the pg client', /from 'pg'/, ['storage/']],
+    ['the Redis client', /from 'ioredis'/, ['redis/']],
     ['the inherited environment', /env: process\.env/, []],
   ] as const)('%s', (_name, pattern, homes) => {
     const users = files.filter(({ text }) => pattern.test(text)).map(({ name }) => name)

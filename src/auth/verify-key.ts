@@ -60,6 +60,7 @@ export function identityOfKey({ key, disabled, ownerGrants }: KeyCredential, now
     rights: rightsOfKey(key.scopes, projectId, ownerGrants && rightsOf(ownerGrants)),
     models: key.models,
     ipRules: key.ipRules,
+    limits: [],
     expiresAtMs: key.expiresAtMs,
     subjects: [key.id, organisationId, projectId, ...owners],
   }

@@ -44,6 +44,7 @@ function identityOfSession(
     rights,
     models: undefined,
     ipRules: undefined,
+    limits: [],
     expiresAtMs,
     subjects: [id, userId, organisationId],
   }

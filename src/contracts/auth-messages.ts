@@ -54,6 +54,7 @@ export function fromIdentityMessage(message: IdentityMessage): Identity {
     },
     models: message.models?.names,
     ipRules: message.ipRules?.names,
+    limits: [],
     expiresAtMs: message.expiresAtMs === undefined ? undefined : Number(message.expiresAtMs),
     subjects: message.subjects,
   }

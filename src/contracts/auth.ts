@@ -1,4 +1,5 @@
 import type { HelixError } from '../core/errors.ts'
+import type { EffectiveLimit } from './limits.ts'
 import type { Rights } from './permissions.ts'
 
 /**
@@ -61,6 +62,8 @@ export interface Identity {
   readonly models: readonly string[] | undefined
   /** Addresses it may come from, as CIDR; undefined: any. */
   readonly ipRules: readonly string[] | undefined
+  /** The rules that bind it; see `effectiveLimits`. */
+  readonly limits: readonly EffectiveLimit[]
   /** A cached identity is not used beyond this moment. */
   readonly expiresAtMs: number | undefined
   /** It ends with any of these. */

@@ -15,6 +15,7 @@ function identity(keyId: string, change: Partial<Identity> = {}): Identity {
     rights: NO_RIGHTS,
     models: undefined,
     ipRules: undefined,
+    limits: [],
     expiresAtMs: undefined,
     subjects: [keyId, 'o', 'p'],
     ...change,

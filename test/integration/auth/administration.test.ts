@@ -87,6 +87,7 @@ function user(
     rights: rightsOf([{ role, projectId: onlyIn }]),
     models: undefined,
     ipRules: undefined,
+    limits: [],
     expiresAtMs: undefined,
     subjects: [userId, organisationId],
   }

@@ -263,6 +263,37 @@ const Usage = z.strictObject({
     ),
 })
 
+const Redis = z
+  .strictObject({
+    urls: z
+      .array(z.url({ protocol: /^rediss?$/ }))
+      .default([])
+      .describe(
+        'redis://user:password@host:6379/0, or rediss:// for TLS; several for a cluster or for sentinels. None: limits and cache are kept in this process, which is right for one gateway.',
+      ),
+    mode: z
+      .enum(['single', 'cluster', 'sentinel'])
+      .default('single')
+      .describe('What the urls are: one server, nodes of a cluster, or sentinels.'),
+    sentinelName: z.string().min(1).default('mymaster').describe('The name that the sentinels watch.'),
+    prefix: z
+      .string()
+      .regex(/^[\w:.-]{1,64}$/)
+      .default('helixflow')
+      .describe('Begins every key, for servers that are shared with others.'),
+    timeout: duration()
+      .prefault('25ms')
+      .describe('Longest wait for Redis; after it each gateway goes on with its share of every limit.'),
+  })
+  .refine(({ mode, urls }) => mode !== 'single' || urls.length <= 1, {
+    path: ['urls'],
+    message: 'several need mode: cluster or mode: sentinel',
+  })
+  .refine(({ mode, urls }) => mode === 'single' || urls.length > 0, {
+    path: ['urls'],
+    message: 'name at least one',
+  })
+
 const Log = z.strictObject({
   level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   format: z
@@ -284,6 +315,7 @@ export const Config = z.strictObject({
     .describe('Other OpenAI-compatible servers: name, url, apiKey, models (their names), slots.'),
   auth: Auth.prefault({}).describe('Tokens and logins.'),
   rpc: Rpc.prefault({}).describe('How the services of several machines reach each other.'),
+  redis: Redis.prefault({}).describe('Shared by several gateways: limits, cache.'),
   usage: Usage.prefault({}).describe('What each request cost, kept in the database.'),
   log: Log.prefault({}).describe('Logs go to standard error.'),
 })

@@ -1,0 +1,143 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { runCommand } from '../../src/storage/run-command.ts'
+import { type FoundPrograms, findDebianPrograms } from './debian-programs.ts'
+
+const REDIS = {
+  name: 'redis',
+  packages: ['redis-server', 'redis-tools', 'libhiredis0.14'],
+  place: 'usr/bin',
+  wanted: ['redis-server', 'redis-cli'],
+}
+
+let programs: Promise<FoundPrograms> | undefined
+
+/** Debian's Redis 7, installed or fetched. @throws Error when there is none: nothing here can be tested without it */
+export function redisPrograms(): Promise<FoundPrograms> {
+  programs ??= findDebianPrograms(REDIS).then((finding) => {
+    if ('found' in finding) return finding.found
+    throw new Error(finding.missing)
+  })
+  return programs
+}
+
+/** A Redis server on a free port of the loopback interface, with nothing on disk. */
+export class RedisServer {
+  private constructor(
+    readonly port: number,
+    private readonly found: FoundPrograms,
+    private readonly directory: string,
+    private readonly settings: readonly string[],
+    private child: ChildProcess,
+  ) {}
+
+  /** @param settings more of them, as `--name value` */
+  static async start(settings: readonly string[] = [], port?: number): Promise<RedisServer> {
+    const found = await redisPrograms()
+    const chosen = port ?? (await freePort())
+    const directory = mkdtempSync(join(tmpdir(), 'hf-redis-'))
+    const server = new RedisServer(chosen, found, directory, settings, launch())
+    await server.answering()
+    return server
+
+    function launch(): ChildProcess {
+      return spawn(join(found.binaries, 'redis-server'), parametersOf(chosen, directory, settings), {
+        stdio: 'ignore',
+        env: { ...found.environment },
+      })
+    }
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`
+  }
+
+  get pid(): number {
+    return this.child.pid ?? -1
+  }
+
+  /** It keeps its connections and answers nothing. */
+  freeze(): void {
+    this.child.kill('SIGSTOP')
+  }
+
+  thaw(): void {
+    this.child.kill('SIGCONT')
+  }
+
+  async kill(): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return
+    const exited = once(this.child, 'exit')
+    this.child.kill('SIGKILL')
+    await exited
+  }
+
+  /** On the same port, empty. */
+  async startAgain(): Promise<void> {
+    await this.kill()
+    const { binaries, environment } = this.found
+    this.child = spawn(
+      join(binaries, 'redis-server'),
+      parametersOf(this.port, this.directory, this.settings),
+      { stdio: 'ignore', env: { ...environment } },
+    )
+    await this.answering()
+  }
+
+  /** What redis-cli prints. */
+  async command(...words: readonly string[]): Promise<string> {
+    const { output, complaint, succeeded } = await runCommand(
+      join(this.found.binaries, 'redis-cli'),
+      ['-p', String(this.port), ...words],
+      { environment: this.found.environment },
+    )
+    if (!succeeded) throw new Error(`redis-cli ${words.join(' ')}: ${complaint}`)
+    return output
+  }
+
+  async stop(): Promise<void> {
+    await this.kill()
+    rmSync(this.directory, { recursive: true, force: true })
+  }
+
+  private async answering(): Promise<void> {
+    while (!(await accepts(this.port))) {
+      if (this.child.exitCode !== null) throw new Error(`redis-server ended with ${this.child.exitCode}`)
+      await sleep(10)
+    }
+  }
+}
+
+function parametersOf(port: number, directory: string, settings: readonly string[]): string[] {
+  return [
+    ...['--port', String(port), '--bind', '127.0.0.1', '--dir', directory],
+    ...['--save', '', '--appendonly', 'no', ...settings],
+  ]
+}
+
+/** A port that nobody listens on; also the one 10,000 above it, which a cluster's nodes talk on. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as { port: number }
+    await new Promise((resolve) => server.close(resolve))
+    if (port <= 55_000 && !(await accepts(port + 10_000))) return port
+  }
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1')
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
+}

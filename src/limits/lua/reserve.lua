@@ -69,6 +69,13 @@ if taken then
   if life > 0 then redis.call('ZADD', KEYS[2], text(now + life), KEYS[1]) end
 end
 
+-- A time that was seen was seen, whatever was decided: a clock that is set back after it stands still.
+if mode == 'reserve' and not taken and not known then
+  for _, c in ipairs(charges) do
+    if c.kind == 'token-bucket' or c.kind == 'fixed-window' then counters[c.kind].write(c, now) end
+  end
+end
+
 local answer = { refused, wait, gathered }
 for place, c in ipairs(charges) do
   local counter = counters[c.kind]

@@ -1,14 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { RedisClient } from '../redis/connection.ts'
-import {
-  type Charge,
-  type LimitStore,
-  RESERVATION_LIFE_MS,
-  type Reservation,
-  type Standing,
-  type Verdict,
-} from './store.ts'
+import type { SharedStore } from './resilient-store.ts'
+import { type Charge, RESERVATION_LIFE_MS, type Reservation, type Standing, type Verdict } from './store.ts'
 
 export interface RedisStoreOptions {
   readonly client: RedisClient
@@ -36,7 +30,7 @@ interface Scripts {
  * Counters that several gateways share: one script, and so one round trip, decides about all rules of a request at the
  * server's own time. Keys of one tenant share a slot of a cluster.
  */
-export class RedisStore implements LimitStore {
+export class RedisStore implements SharedStore {
   private readonly scripts: Scripts
 
   constructor(private readonly options: RedisStoreOptions) {
@@ -62,6 +56,11 @@ export class RedisStore implements LimitStore {
 
   async settle(reservation: Reservation, costs: readonly number[]): Promise<void> {
     await this.finish(reservation, costs, 0)
+  }
+
+  /** Settles one that may still be on its way a second time: it will find its name taken. */
+  async settleForGood(reservation: Reservation, costs: readonly number[]): Promise<void> {
+    await this.finish(reservation, costs, TOMBSTONE_LIFE_MS)
   }
 
   /** Takes a reservation back whole, also one that is still on its way: of which it was never heard what became. */

@@ -62,6 +62,7 @@ const usageRecord = {
   promptTokens: 1,
   completionTokens: 1,
   cachedTokens: 0,
+  cost: 1,
   estimated: false,
   streamed: false,
   instance: 'i',

@@ -1,4 +1,5 @@
-import { type LimitedParty, type LimitRule, type LimitSubject, slotOf } from '../contracts/limits.ts'
+import { type LimitedParty, type LimitRule, slotOf } from '../contracts/limits.ts'
+import { type LimitRuleRow, toLimitRule } from './limit-rule-row.ts'
 import { beforePosition, type Page } from './page.ts'
 import type { TenantQueries } from './tenancy.ts'
 
@@ -41,7 +42,7 @@ export async function putLimitRule(queries: TenantQueries, rule: StoredLimitRule
       new Date(rule.createdAtMs),
     ],
   )
-  return rows[0] ? toLimitRule(rows[0]) : rule
+  return rows[0] ? toStored(rows[0]) : rule
 }
 
 export async function findLimitRule(
@@ -52,7 +53,7 @@ export async function findLimitRule(
     'select * from limit_rules where organisation_id = $1 and id = $2',
     [organisationId, id],
   )
-  return rows[0] && toLimitRule(rows[0])
+  return rows[0] && toStored(rows[0])
 }
 
 export async function removeLimitRule(
@@ -99,14 +100,14 @@ export async function listLimitRules(
       page.limit,
     ],
   )
-  return rows.map(toLimitRule)
+  return rows.map(toStored)
 }
 
 /** All that lies on somebody, their project or their organisation; which of them bind is `effectiveLimits`' to say. */
 export async function limitRulesFor(
   queries: TenantQueries,
   { organisationId, projectId, keyId, userId }: LimitedParty,
-): Promise<readonly StoredLimitRule[]> {
+): Promise<readonly LimitRule[]> {
   const holders = [organisationId, projectId, keyId, userId].filter((one) => one !== undefined)
   const rows = await queries.query<LimitRuleRow>(
     'select * from limit_rules where organisation_id = $1 and holder_id = any ($2)',
@@ -115,41 +116,11 @@ export async function limitRulesFor(
   return rows.map(toLimitRule)
 }
 
-/** A rule as its table has it, or as a row in JSON, for those who read it together with something else. */
-export interface LimitRuleRow {
-  readonly id: string
-  readonly organisation_id: string
-  readonly holder_kind: LimitSubject['kind']
-  readonly holder_id: string
-  readonly project_id: string | null
-  readonly each: LimitRule['each'] | null
-  readonly measure: LimitRule['measure']
-  readonly model: string | null
-  // A bigint comes as text, in JSON as a number.
-  readonly amount: string | number
-  readonly algorithm: LimitRule['algorithm']
-  readonly window_ms: string | number
-  readonly burst: string | number | null
-  readonly period: LimitRule['period'] | null
-  readonly shape_max_wait_ms: string | number
-  readonly created_at: Date | string
-}
-
-export function toLimitRule(row: LimitRuleRow): StoredLimitRule {
+function toStored(row: LimitRuleRow): StoredLimitRule {
   return {
-    id: row.id,
+    ...toLimitRule(row),
     organisationId: row.organisation_id,
     projectId: row.project_id ?? undefined,
-    on: { kind: row.holder_kind, id: row.holder_id },
-    each: row.each ?? undefined,
-    measure: row.measure,
-    model: row.model ?? undefined,
-    amount: Number(row.amount),
-    algorithm: row.algorithm,
-    windowMs: Number(row.window_ms),
-    burst: row.burst === null ? undefined : Number(row.burst),
-    period: row.period ?? undefined,
-    shapeMaxWaitMs: Number(row.shape_max_wait_ms),
     createdAtMs: new Date(row.created_at).getTime(),
   }
 }

@@ -76,7 +76,7 @@ export async function reserveSpend(
      select $1, $2, kind, id, coalesce(model, ''), max(cost), $4
      from json_to_recordset($3::json) as claim (kind text, id text, model text, cost bigint)
      group by 3, 4, 5
-     on conflict (organisation_id, request_id, subject_kind, subject_id, model) do update set
+     on conflict (request_id, organisation_id, subject_kind, subject_id, model) do update set
        cost = excluded.cost, expires_at = excluded.expires_at`,
     [organisationId, requestId, JSON.stringify(claims.map(reservedOf)), new Date(expiresAtMs)],
   )

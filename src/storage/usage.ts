@@ -71,7 +71,8 @@ const INSERT = `
       completion_tokens, cached_tokens, cost
   ), released as (
     delete from spend_reservations
-    where (organisation_id, request_id) in (select organisation_id, request_id from inserted)
+    where request_id = any (array(select request_id from inserted))
+      and organisation_id = any (array(select organisation_id from inserted))
   ), spent as (
     insert into spend_daily as sums
     select organisation_id, (started_at at time zone 'UTC')::date, project_id, key_id, coalesce(user_id, ''), model,

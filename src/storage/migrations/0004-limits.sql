@@ -70,7 +70,7 @@ create table spend_reservations (
   model text not null,
   cost bigint not null check (cost >= 0),
   expires_at timestamptz not null,
-  primary key (organisation_id, request_id, subject_kind, subject_id, model)
+  primary key (request_id, organisation_id, subject_kind, subject_id, model)
 );
 create index spend_reservations_of_subject on spend_reservations (organisation_id, subject_kind, subject_id, model);
 create index spend_reservations_by_expiry on spend_reservations (expires_at);

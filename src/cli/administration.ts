@@ -57,11 +57,21 @@ const GROUPS: Readonly<Record<string, Readonly<Record<string, Entry>>>> = {
   usage: {
     summary: {
       operation: 'usage.summary',
-      columns: ['group', 'requests', 'errors', 'promptTokens', 'completionTokens', 'cachedTokens'],
+      columns: ['group', 'requests', 'errors', 'promptTokens', 'completionTokens', 'cachedTokens', 'cost'],
     },
     requests: {
       operation: 'usage.list',
-      columns: ['startedAt', 'model', 'status', 'promptTokens', 'completionTokens', 'keyId', 'requestId'],
+      columns: [
+        'startedAt',
+        'model',
+        'status',
+        'promptTokens',
+        'completionTokens',
+        'cost',
+        'cache',
+        'keyId',
+        'requestId',
+      ],
     },
   },
   audit: {

@@ -2,6 +2,7 @@ import { rmSync } from 'node:fs'
 import type { Settings } from '../config/load.ts'
 import { makePlaces, type Places, placesOf } from '../config/places.ts'
 import type { AuthClient } from '../contracts/auth.ts'
+import { priceList } from '../contracts/prices.ts'
 import { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import type { LlamaEngine } from '../engines/llama-engine.ts'
@@ -57,7 +58,12 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       auth,
       pool: running.pool,
       database,
-      usage: { sink: usage, directory: places.spool, bytesMax: config.usage.spoolMax },
+      usage: {
+        sink: usage,
+        directory: places.spool,
+        bytesMax: config.usage.spoolMax,
+        price: priceList(config.prices),
+      },
       databaseProblem: () => auth.problem(),
       controlSocket: places.controlSocket,
       backups,

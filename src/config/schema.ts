@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { HelixError } from '../core/errors.ts'
-import { duration, size } from './quantities.ts'
+import { duration, money, size } from './quantities.ts'
 
 const port = z.int().min(0).max(65_535)
 
@@ -293,6 +293,9 @@ const Redis = z
     path: ['urls'],
     message: 'name at least one',
   })
+const Price = z
+  .strictObject({ input: money(), cachedInput: money().optional(), output: money() })
+  .transform(({ cachedInput, ...price }) => ({ ...price, cachedInput: cachedInput ?? price.input }))
 
 const Log = z.strictObject({
   level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
@@ -317,6 +320,12 @@ export const Config = z.strictObject({
   rpc: Rpc.prefault({}).describe('How the services of several machines reach each other.'),
   redis: Redis.prefault({}).describe('Shared by several gateways: limits, cache.'),
   usage: Usage.prefault({}).describe('What each request cost, kept in the database.'),
+  prices: z
+    .record(z.string().min(1).max(256), Price)
+    .default({})
+    .describe(
+      "What a million tokens of a model cost, for budgets and usage: {'my-model': {input: 0.15, cachedInput: 0.075, output: 0.6}, '*': {input: 1, output: 2}}; cachedInput is input where it is not given, '*' any other model.",
+    ),
   log: Log.prefault({}).describe('Logs go to standard error.'),
 })
 

@@ -4,7 +4,6 @@ import type { Config } from '../config/schema.ts'
 import type { AuthClient, TokenIssuer } from '../contracts/auth.ts'
 import type { DatabaseAdministration } from '../contracts/database.ts'
 import type { PoolClient } from '../contracts/pool.ts'
-import type { UsageSink } from '../contracts/usage.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
@@ -17,7 +16,7 @@ import { EngineClients } from './dispatch/engine-client.ts'
 import { EventStream } from './dispatch/event-stream.ts'
 import { Router } from './dispatch/router.ts'
 import { Drain } from './drain.ts'
-import { UsageMeter } from './usage/meter.ts'
+import { type MeterOptions, UsageMeter } from './usage/meter.ts'
 
 export interface GatewayParts {
   readonly config: Config['gateway']
@@ -25,7 +24,7 @@ export interface GatewayParts {
   readonly pool: PoolClient
   readonly database: DatabaseAdministration | undefined
   /** Where the records of requests go, and the folder and the space in which they wait for it. */
-  readonly usage: { readonly sink: UsageSink; readonly directory: string; readonly bytesMax: number }
+  readonly usage: Pick<MeterOptions, 'sink' | 'directory' | 'bytesMax' | 'price'>
   readonly databaseProblem: () => Promise<HelixError | undefined>
   /** Path of the Unix socket for administration. */
   readonly controlSocket: string

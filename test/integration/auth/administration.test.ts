@@ -537,6 +537,7 @@ describe('usage', () => {
     promptTokens: 5,
     completionTokens: 7,
     cachedTokens: 0,
+    cost: 1_234_500_000,
     estimated: false,
     streamed: true,
     instance: 'test',

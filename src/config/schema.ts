@@ -297,6 +297,23 @@ const Price = z
   .strictObject({ input: money(), cachedInput: money().optional(), output: money() })
   .transform(({ cachedInput, ...price }) => ({ ...price, cachedInput: cachedInput ?? price.input }))
 
+const Metrics = z.strictObject({
+  enabled: z.boolean().default(true),
+  host: z.string().default('127.0.0.1').describe('Address that Prometheus reads /metrics from.'),
+  port: port.default(9464).describe('0 takes any free port.'),
+})
+
+const Limits = z.strictObject({
+  outputTokens: z
+    .int()
+    .min(1)
+    .max(2 ** 31 - 1)
+    .default(4_096)
+    .describe(
+      'Under limits of tokens or money, an answer gets so many at most when its request does not say: they are reserved before it begins.',
+    ),
+})
+
 const Log = z.strictObject({
   level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   format: z
@@ -319,6 +336,8 @@ export const Config = z.strictObject({
   auth: Auth.prefault({}).describe('Tokens and logins.'),
   rpc: Rpc.prefault({}).describe('How the services of several machines reach each other.'),
   redis: Redis.prefault({}).describe('Shared by several gateways: limits, cache.'),
+  limits: Limits.prefault({}).describe('How limits and budgets are kept; the rules are set at run time.'),
+  metrics: Metrics.prefault({}).describe('For Prometheus.'),
   usage: Usage.prefault({}).describe('What each request cost, kept in the database.'),
   prices: z
     .record(z.string().min(1).max(256), Price)

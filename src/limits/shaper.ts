@@ -12,6 +12,8 @@ export interface Shaped {
   readonly attempt: () => Verdict | Promise<Verdict>
   /** Whether a refusal comes from the counter that it waits for. */
   readonly concerns: (verdict: Verdict) => boolean
+  /** Gives back what `attempt` was granted when nobody waits for it any more. */
+  readonly undo: () => void
   readonly signal: AbortSignal
 }
 
@@ -118,10 +120,11 @@ class Line {
       const verdict = await waiter.attempt()
       const waits = verdict.refused !== undefined && waiter.concerns(verdict)
       if (waits) this.refusal = verdict
-      // It may have left meanwhile; what it was granted it gives back itself.
-      if (waits && verdict.waitMs !== Number.POSITIVE_INFINITY && this.isIn(waiter)) return verdict.waitMs
+      const isHere = this.projects.get(waiter.project)?.includes(waiter) ?? false
+      if (waits && verdict.waitMs !== Number.POSITIVE_INFINITY && isHere) return verdict.waitMs
       this.remove(waiter)
-      waiter.settle(verdict)
+      if (isHere) waiter.settle(verdict)
+      else if (verdict.refused === undefined) waiter.undo()
     } catch (reason) {
       this.remove(waiter)
       waiter.fail(reason)
@@ -133,10 +136,6 @@ class Line {
     this.remove(waiter)
     if (waiter.signal.aborted) waiter.fail(waiter.signal.reason)
     else waiter.settle(this.refusal)
-  }
-
-  private isIn(waiter: Waiter): boolean {
-    return this.projects.get(waiter.project)?.includes(waiter) ?? false
   }
 
   /** Its project goes to the end of the line. */

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { HelixError } from '../core/errors.ts'
+import { CacheSettings } from './cache-settings.ts'
 import { duration, size } from './quantities.ts'
 
 const port = z.int().min(0).max(65_535)
@@ -316,6 +317,7 @@ export const Config = z.strictObject({
   auth: Auth.prefault({}).describe('Tokens and logins.'),
   rpc: Rpc.prefault({}).describe('How the services of several machines reach each other.'),
   redis: Redis.prefault({}).describe('Shared by several gateways: limits, cache.'),
+  cache: CacheSettings.prefault({}).describe('Answers that are given again instead of being made again.'),
   usage: Usage.prefault({}).describe('What each request cost, kept in the database.'),
   log: Log.prefault({}).describe('Logs go to standard error.'),
 })

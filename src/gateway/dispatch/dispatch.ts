@@ -68,15 +68,24 @@ export class Dispatch {
   /** @throws HelixError when the request fails before the first byte of an answer was sent */
   run(exchange: Exchange, caller: Caller): Promise<void> {
     const headers = () => caller.headers()
-    return this.send(exchange, new ClientRecipient(caller.response, headers), caller)
+    return this.send(
+      exchange,
+      new ClientRecipient(caller.response, headers),
+      caller,
+      this.options.requestDeadlineMs,
+    )
   }
 
-  /** The same for any recipient. @throws HelixError as `run` */
-  async send(exchange: Exchange, recipient: Recipient, asker: Asker): Promise<void> {
+  /**
+   * The same for any recipient.
+   * @param deadlineMs undefined where it is the recipient's to give up
+   * @throws HelixError as `run`
+   */
+  async send(exchange: Exchange, recipient: Recipient, asker: Asker, deadlineMs?: number): Promise<void> {
     const abort = new AbortController()
     asker.begun((reason) => abort.abort(reason))
     const account = new Account((settlement) => asker.settled(settlement), this.options.clock)
-    const running = this.carry({ exchange, recipient, account, signal: abort.signal }, abort)
+    const running = this.carry({ exchange, recipient, account, signal: abort.signal }, abort, deadlineMs)
     this.running.set(
       abort,
       running.catch(() => {}),
@@ -98,14 +107,12 @@ export class Dispatch {
     await Promise.all(this.running.values())
   }
 
-  private async carry(work: Work, abort: AbortController): Promise<void> {
+  private async carry(work: Work, abort: AbortController, deadlineMs: number | undefined): Promise<void> {
     const { exchange, recipient, account } = work
     const unwatch = recipient.whenGone(() => {
       abort.abort(new HelixError('client_closed_request', 'The client left.'))
     })
-    const cancelDeadline = this.options.clock.schedule(this.options.requestDeadlineMs, () => {
-      abort.abort(new HelixError('deadline_exceeded', 'The request took longer than this server allows.'))
-    })
+    const cancelDeadline = afterDeadline(this.options.clock, deadlineMs, (error) => abort.abort(error))
     try {
       await this.attempt(work)
     } catch (reason) {
@@ -226,6 +233,18 @@ export class Dispatch {
       stallTimeoutMs,
     }
   }
+}
+
+/** Tells when the time for a request is over; never without a deadline. Returns what cancels that. */
+export function afterDeadline(
+  clock: Clock,
+  deadlineMs: number | undefined,
+  tell: (error: HelixError) => void,
+): () => void {
+  if (deadlineMs === undefined) return () => {}
+  return clock.schedule(deadlineMs, () =>
+    tell(new HelixError('deadline_exceeded', 'The request took longer than this server allows.')),
+  )
 }
 
 type Failure = Exclude<RelayResult, { kind: 'complete' }>

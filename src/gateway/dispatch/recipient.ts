@@ -84,6 +84,11 @@ export class ClientRecipient implements Recipient {
     this.stream.comment(text)
   }
 
+  /** The last bytes of a stream, which may be all, and its end. */
+  endWith(bytes: Buffer): void {
+    this.stream.endWith(bytes)
+  }
+
   end(): void {
     this.stream.end()
   }

@@ -12,6 +12,8 @@ export interface Settlement {
   /** When the first token went out, on the monotonic clock; undefined for an answer in one piece. */
   readonly firstTokenMs: number | undefined
   readonly error: HelixError | undefined
+  /** The answer was there before, or is another request's too, which has its usage. */
+  readonly cache?: 'hit' | 'coalesced' | undefined
 }
 
 /** What is found out of one request on its way, and told once. */

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { administrationCommands } from './cli/administration.ts'
 import { authCommand } from './cli/auth.ts'
 import { backupCommand } from './cli/backup.ts'
+import { cacheCommand } from './cli/cache.ts'
 import { chatCommand } from './cli/chat.ts'
 import { configCommand } from './cli/config.ts'
 import { dbCommand } from './cli/db.ts'
@@ -25,6 +26,7 @@ const program = new Command('helixflow')
   .addCommand(chatCommand())
   .addCommand(enginesCommand())
   .addCommand(dbCommand())
+  .addCommand(cacheCommand())
   .addCommand(doctorCommand(version))
   .addCommand(configCommand())
 for (const administration of administrationCommands()) program.addCommand(administration)

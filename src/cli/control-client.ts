@@ -16,8 +16,8 @@ export class ControlClient {
     return this.send('GET', path)
   }
 
-  post<T>(path: string, body: object = {}): Promise<T> {
-    return this.send('POST', path, body)
+  post<T>(path: string, body: object = {}, organisation?: string): Promise<T> {
+    return this.send('POST', path, body, organisationHeader(organisation))
   }
 
   /** An operation of the administration table, in an organisation or the default one. */
@@ -38,12 +38,11 @@ export class ControlClient {
           Object.fromEntries(Object.entries(rest).map(([field, value]) => [field, String(value)])),
         )
       : ''
-    const headers = organisation === undefined ? {} : { [ORGANISATION_HEADER]: organisation }
     return this.send(
       method,
       `/admin/v1${address}${query ? `?${query}` : ''}`,
       inQuery ? undefined : rest,
-      headers,
+      organisationHeader(organisation),
     )
   }
 
@@ -80,4 +79,8 @@ export class ControlClient {
       await client.close()
     }
   }
+}
+
+function organisationHeader(organisation: string | undefined): Readonly<Record<string, string>> {
+  return organisation === undefined ? {} : { [ORGANISATION_HEADER]: organisation }
 }

@@ -13,6 +13,7 @@ import type { PoolService } from '../pool/service.ts'
 import { startPool } from '../pool/start.ts'
 import { systemClock, systemRandom } from '../system.ts'
 import { openAuthClient } from './auth-service.ts'
+import { openCache } from './cache-store.ts'
 import { openModelStore } from './model-store.ts'
 
 export interface Platform {
@@ -53,8 +54,12 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     const node = startNode({ config: config.engines, engine: () => engine(places), ...parts })
     const running = await startPool({ config, node, clock: systemClock, log })
     lifecycle.add('pool', () => running.stop())
+    const cache = openCache(settings)
+    lifecycle.add('cache', () => cache.stop())
     const gateway = await startGateway({
       config: config.gateway,
+      caching: config.cache,
+      cache,
       auth,
       pool: running.pool,
       database,

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { HelixError } from '../core/errors.ts'
+import { CacheSettings } from './cache-settings.ts'
 import { duration, money, size } from './quantities.ts'
 
 const port = z.int().min(0).max(65_535)
@@ -338,6 +339,7 @@ export const Config = z.strictObject({
   redis: Redis.prefault({}).describe('Shared by several gateways: limits, cache.'),
   limits: Limits.prefault({}).describe('How limits and budgets are kept; the rules are set at run time.'),
   metrics: Metrics.prefault({}).describe('For Prometheus.'),
+  cache: CacheSettings.prefault({}).describe('Answers that are given again instead of being made again.'),
   usage: Usage.prefault({}).describe('What each request cost, kept in the database.'),
   prices: z
     .record(z.string().min(1).max(256), Price)

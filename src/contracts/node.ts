@@ -32,6 +32,8 @@ export interface ModelFile {
   readonly name: string
   readonly sizeBytes: number
   readonly sha256: string | undefined
+  /** Another text for every other content that the file had. */
+  readonly revision: string
   readonly source: string | undefined
   readonly addedAtMs: number
   readonly architecture: string | undefined
@@ -70,6 +72,8 @@ export interface StartedEngine {
   readonly contextLength: number
   readonly supportsTools: boolean
   readonly vocabularySize: number | undefined
+  /** Of the file that it loaded; see `ModelFile`. */
+  readonly revision: string
 }
 
 export interface EngineExit {

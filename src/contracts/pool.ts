@@ -8,6 +8,12 @@ export interface PoolClient {
   listModels(): Promise<readonly ModelView[]>
   /** @throws HelixError `model_not_found` */
   showModel(name: string): Promise<ModelView>
+  /**
+   * A text that is another one when the same request may be answered in another way: other weights, another template
+   * or context, another upstream. Of what would be loaded now; a replica that runs has its own.
+   * @throws HelixError `model_not_found`
+   */
+  revision(model: string): Promise<string>
 
   /**
    * Returns once a replica of the model is ready, loading one if it must. The replica itself comes through
@@ -58,6 +64,8 @@ export interface Replica {
   readonly supportsTools: boolean | undefined
   /** Tokens that the model knows; undefined where the engine does not say. */
   readonly vocabularySize: number | undefined
+  /** What it makes its answers of; see `PoolClient.revision`. */
+  readonly revision: string
 }
 
 export type EngineKind = 'llama-server' | 'upstream'

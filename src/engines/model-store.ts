@@ -45,6 +45,11 @@ export interface StoredModel {
   readonly sizeBytes: number
   /** Undefined until it was needed, for a file that was put here by hand. */
   readonly sha256: string | undefined
+  /**
+   * Another text for every other content. The time of the file is in it: one that is put over another by hand often has
+   * the same size, for example another training of the same model.
+   */
+  readonly revision: string
   /** In the notation of `helixflow models pull`; undefined when it was put here by hand. */
   readonly source: string | undefined
   readonly licence: string | undefined
@@ -171,6 +176,7 @@ export class ModelStore {
       path: file.path,
       sizeBytes: file.sizeBytes,
       sha256: manifest?.sha256,
+      revision: `${manifest?.sha256 ?? ''}:${file.sizeBytes}:${file.modifiedAtMs}`,
       source: manifest?.source,
       licence: manifest?.licence,
       addedAtMs: manifest?.addedAtMs ?? file.modifiedAtMs,

@@ -1,4 +1,5 @@
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import type { LayeredCache } from '../cache/layered-cache.ts'
 import type { AuthClient, Identity, TokenIssuer } from '../contracts/auth.ts'
 import { ChatRequest } from '../contracts/openai/chat.ts'
 import { CompletionRequest } from '../contracts/openai/completions.ts'
@@ -8,10 +9,10 @@ import type { PoolClient } from '../contracts/pool.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
+import type { CachingDispatch } from './caching/caching-dispatch.ts'
 import type { CredentialCache } from './credential-cache.ts'
 import { chatExchange } from './dispatch/chat-exchange.ts'
 import { completionExchange } from './dispatch/completion-exchange.ts'
-import type { Dispatch } from './dispatch/dispatch.ts'
 import { embeddingExchange } from './dispatch/embedding-exchange.ts'
 import { tokenizeExchange } from './dispatch/tokenize-exchange.ts'
 import type { Drain } from './drain.ts'
@@ -22,6 +23,7 @@ import { accessLog } from './hooks/observe.ts'
 import { makeRequestId } from './hooks/request-id.ts'
 import { refuseUnreadable } from './hooks/unreadable.ts'
 import { registerAdministration } from './routes/administration.ts'
+import { invalidateCache } from './routes/cache.ts'
 import { openApiDocument, readableDocument } from './routes/documents.ts'
 import { generate } from './routes/generate.ts'
 import { livez, type ReadinessChecks, readyz } from './routes/health.ts'
@@ -33,7 +35,8 @@ import type { Meter } from './usage/meter.ts'
 export interface AppParts {
   readonly credentials: CredentialCache
   readonly auth: AuthClient & TokenIssuer
-  readonly dispatch: Dispatch
+  readonly dispatch: CachingDispatch
+  readonly cache: LayeredCache
   readonly meter: Meter
   readonly pool: PoolClient
   readonly drain: Drain
@@ -52,6 +55,7 @@ export interface AppParts {
 const BODY_TIMEOUT_MS = 15_000
 
 const open = { config: { access: 'public' } } as const
+const managesModels = { config: { access: 'models.manage' } } as const
 const seesModels = { config: { access: 'authenticated' } } as const
 
 /** The whole way of a request on one screen: observe, drain, authenticate, route. */
@@ -109,6 +113,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
     v1.post('/v1/completions', generates, generate(running, CompletionRequest, completionExchange))
     v1.post('/v1/embeddings', generates, generate(running, EmbeddingRequest, embeddingExchange))
     v1.post('/tokenize', generates, generate(running, TokenizeRequest, tokenizeExchange))
+    v1.post('/v1/cache/invalidate', managesModels, invalidateCache(parts.cache))
     registerAdministration(v1, auth, callerOf)
   })
   return app

@@ -1,5 +1,7 @@
 import { chmodSync, rmSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
+import { type CacheMetrics, noCacheMetrics } from '../cache/cache-metrics.ts'
+import type { LayeredCache } from '../cache/layered-cache.ts'
 import type { Config } from '../config/schema.ts'
 import type { AuthClient, TokenIssuer } from '../contracts/auth.ts'
 import type { DatabaseAdministration } from '../contracts/database.ts'
@@ -9,6 +11,8 @@ import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
 import { buildApp } from './app.ts'
+import { CachingDispatch } from './caching/caching-dispatch.ts'
+import { ModelRevisions } from './caching/model-revisions.ts'
 import { type BackupControl, buildControlApp } from './control/app.ts'
 import { CredentialCache } from './credential-cache.ts'
 import { Dispatch } from './dispatch/dispatch.ts'
@@ -20,6 +24,8 @@ import { type MeterOptions, UsageMeter } from './usage/meter.ts'
 
 export interface GatewayParts {
   readonly config: Config['gateway']
+  readonly caching: Config['cache']
+  readonly cache: LayeredCache
   readonly auth: AuthClient & TokenIssuer
   readonly pool: PoolClient
   readonly database: DatabaseAdministration | undefined
@@ -30,6 +36,7 @@ export interface GatewayParts {
   readonly controlSocket: string
   readonly status: () => Promise<object>
   readonly backups: BackupControl | undefined
+  readonly cacheMetrics?: CacheMetrics | undefined
   readonly instance: string
   readonly version: string
   readonly clock: Clock
@@ -69,11 +76,14 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     loadWaitMs: config.loadWait,
   })
   const dispatch = makeDispatch(parts, router, clients)
+  const revisions = new ModelRevisions(pool, clock)
+  const caching = makeCaching(parts, dispatch, revisions)
   const meter = new UsageMeter({ ...parts.usage, instance: parts.instance, clock, log })
   const app = buildApp({
     credentials,
     auth,
-    dispatch,
+    dispatch: caching,
+    cache: parts.cache,
     meter,
     pool,
     drain,
@@ -100,13 +110,14 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
 
   const stop = async () => {
     await drain.begin(clock, config.drainGrace)
-    await dispatch.stop()
+    await caching.stop()
     await meter.stop()
     await control.close()
     rmSync(parts.controlSocket, { force: true })
     await app.close()
     stopKeepAlive()
     unwatch()
+    revisions.stop()
     router.stop()
     credentials.stop()
     await clients.stop()
@@ -132,6 +143,29 @@ function makeDispatch(
     requestDeadlineMs: config.requestDeadline,
     waitNoticeMs: config.waitNotice,
     explainWait: async (model) => (await pool.explainWait(model)).reason,
+  })
+}
+
+function makeCaching(
+  { config, caching, cache, clock, cacheMetrics }: GatewayParts,
+  dispatch: Dispatch,
+  revisions: ModelRevisions,
+): CachingDispatch {
+  return new CachingDispatch({
+    dispatch,
+    cache,
+    revisions,
+    clock,
+    policy: {
+      ttlMs: caching.ttl,
+      staleMs: caching.staleFor,
+      rules: caching.enabled ? caching.rules : [{ mode: 'never' }],
+    },
+    share: caching.share,
+    answerBytesMax: caching.answerMax,
+    metrics: cacheMetrics ?? noCacheMetrics,
+    requestDeadlineMs: config.requestDeadline,
+    stallTimeoutMs: config.stallTimeout,
   })
 }
 

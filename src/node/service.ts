@@ -77,14 +77,17 @@ export class NodeService implements NodeClient {
     const starting = this.startServer(request, abort.signal)
     this.running.set(request.instanceId, {
       abort,
-      server: starting.catch(() => undefined),
+      server: starting.then(
+        ({ server }) => server,
+        () => undefined,
+      ),
       supervision: undefined,
     })
     try {
-      const server = await starting
+      const { server, revision } = await starting
       this.supervise(request.instanceId, server)
       const { address, contextLength, supportsTools, vocabularySize } = server
-      return { kind: 'ready', engine: { address, contextLength, supportsTools, vocabularySize } }
+      return { kind: 'ready', engine: { address, contextLength, supportsTools, vocabularySize, revision } }
     } catch (reason) {
       this.running.delete(request.instanceId)
       const error = HelixError.from(reason)
@@ -140,7 +143,10 @@ export class NodeService implements NodeClient {
     return preparing
   }
 
-  private async startServer(request: StartRequest, signal: AbortSignal): Promise<LlamaServer> {
+  private async startServer(
+    request: StartRequest,
+    signal: AbortSignal,
+  ): Promise<{ readonly server: LlamaServer; readonly revision: string }> {
     const { parts } = this
     const engine = await this.engine()
     const model = await parts.store.get(request.model)
@@ -164,7 +170,7 @@ export class NodeService implements NodeClient {
       signal,
     })
     this.checked.add(identity)
-    return server
+    return { server, revision: model.revision }
   }
 
   private supervise(instanceId: string, server: LlamaServer): void {
@@ -202,6 +208,7 @@ function toModelFile(model: StoredModel): ModelFile {
     name: model.name,
     sizeBytes: model.sizeBytes,
     sha256: model.sha256,
+    revision: model.revision,
     source: model.source,
     addedAtMs: model.addedAtMs,
     architecture: model.header?.architecture,

@@ -47,7 +47,7 @@ class HandNode implements NodeClient {
 
   ready(at: number): void {
     const address = { url: 'http://localhost', socketPath: '/s', apiKey: 'k' }
-    const engine = { address, contextLength: 64, supportsTools: false, vocabularySize: 10 }
+    const engine = { address, contextLength: 64, supportsTools: false, vocabularySize: 10, revision: 'r1' }
     this.starts[at]?.finish({ kind: 'ready', engine })
   }
 
@@ -65,6 +65,7 @@ function file(name: string): ModelFile {
     name,
     sizeBytes: 1,
     sha256: undefined,
+    revision: 'r1',
     source: undefined,
     addedAtMs: 0,
     architecture: 'llama',

@@ -41,6 +41,13 @@ export class PoolService implements PoolClient {
     return upstream ? this.upstreamView(upstream) : this.fileView(await this.fileOf(name))
   }
 
+  async revision(model: string): Promise<string> {
+    const upstream = this.upstreamOf(model)
+    if (upstream) return upstream.replica.revision
+    const file = await this.fileOf(model)
+    return revisionOf(file.revision, this.parts.shapeOf(model, file.trainedContextLength))
+  }
+
   async acquire(model: string, signal: AbortSignal): Promise<void> {
     if (this.upstreamOf(model) || this.isReady(model)) return
     const file = await this.fileOf(model)
@@ -176,6 +183,7 @@ export class PoolService implements PoolClient {
         contextLength: engine.contextLength,
         supportsTools: engine.supportsTools,
         vocabularySize: engine.vocabularySize,
+        revision: revisionOf(engine.revision, engine.shape),
       }
     )
   }
@@ -253,6 +261,11 @@ export class PoolService implements PoolClient {
       unloadsAtMs: undefined,
     }
   }
+}
+
+/** Slots change how many are answered at a time, not what. */
+function revisionOf(file: string, { contextLength, chatTemplate }: InstanceShape): string {
+  return JSON.stringify([file, contextLength, chatTemplate ?? null])
 }
 
 function stateOf(file: ModelFile, instance: Instance | undefined, waiting: boolean): ModelState {

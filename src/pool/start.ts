@@ -77,6 +77,7 @@ function upstreamModels(upstream: UpstreamConfig): UpstreamModel[] {
       contextLength: undefined,
       supportsTools: undefined,
       vocabularySize: undefined,
+      revision: JSON.stringify([upstream.url, model]),
     },
   }))
 }

@@ -1,5 +1,6 @@
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { z } from 'zod'
+import type { LayeredCache } from '../../cache/layered-cache.ts'
 import {
   type AuthClient,
   DEFAULT_ORGANISATION,
@@ -15,6 +16,7 @@ import type { Random } from '../../core/random.ts'
 import { errorReply } from '../hooks/error-reply.ts'
 import { makeRequestId } from '../hooks/request-id.ts'
 import { registerAdministration } from '../routes/administration.ts'
+import { invalidate } from '../routes/cache.ts'
 import { refuseUnknown } from '../routes/unknown.ts'
 
 export interface ControlParts {
@@ -25,6 +27,7 @@ export interface ControlParts {
   /** What `helixflow doctor` and `models list` show of the running server. */
   readonly status: () => Promise<object>
   readonly backups: BackupControl | undefined
+  readonly cache: LayeredCache
   readonly log: Logger
   readonly random: Random
 }
@@ -54,6 +57,7 @@ export function buildControlApp({
   database,
   status,
   backups,
+  cache,
   log,
   random,
 }: ControlParts): FastifyInstance {
@@ -82,6 +86,11 @@ export function buildControlApp({
   )
   app.post<ModelRoute>('/admin/v1/models/:name/unload', async (request, reply) =>
     pool.unload(request.params.name, untilClosed(reply.raw)),
+  )
+  app.get('/admin/v1/cache', async () => cache.stats())
+  app.post(
+    '/admin/v1/cache/invalidate',
+    invalidate(cache, (request) => operatorOf(request).organisationId),
   )
   app.get('/admin/v1/database/doctor', async (request) => {
     const { memoryBytes } = parseRequest(DoctorQuery, request.query)

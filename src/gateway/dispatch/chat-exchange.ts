@@ -31,6 +31,7 @@ export function chatExchange(request: ChatRequest): Exchange {
     rewrite: isForced(request)
       ? (replica) => (replica.engine === 'llama-server' ? new ForcedToolCalls() : undefined)
       : undefined,
+    cacheable: { kind: 'chat', deterministic: request.temperature === 0, request },
   }
 }
 

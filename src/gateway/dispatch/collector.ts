@@ -28,8 +28,15 @@ interface Parts {
   reasoning: string
   readonly toolCalls: ToolCall[]
   readonly logprobs: unknown[]
+  /** In the form of the older interface, where its chunks have it. */
+  textLogprobs: TextLogprobs | undefined
   finishReason: string | null
 }
+
+/** Lists that run beside each other, one place for each token. */
+type TextLogprobs = Readonly<Record<(typeof TEXT_LOGPROBS)[number], readonly unknown[]>>
+
+const TEXT_LOGPROBS = ['tokens', 'token_logprobs', 'top_logprobs', 'text_offset'] as const
 
 interface Chunk {
   readonly index?: number
@@ -43,7 +50,7 @@ interface Chunk {
       readonly function?: { readonly name?: string; readonly arguments?: string }
     }[]
   }
-  readonly logprobs?: { readonly content?: readonly unknown[] | null } | null
+  readonly logprobs?: ({ readonly content?: readonly unknown[] | null } & Partial<TextLogprobs>) | null
   readonly finish_reason?: string | null
 }
 
@@ -70,7 +77,7 @@ class ChoiceCollector implements Collector {
       choices: choices.map(([index, parts]) => ({
         index,
         ...this.render(parts),
-        logprobs: parts.logprobs.length > 0 ? { content: parts.logprobs } : null,
+        logprobs: parts.textLogprobs ?? (parts.logprobs.length > 0 ? { content: parts.logprobs } : null),
         finish_reason: parts.finishReason,
       })),
     }
@@ -79,7 +86,14 @@ class ChoiceCollector implements Collector {
   private partsOf(index: number): Parts {
     const present = this.choices.get(index)
     if (present) return present
-    const created: Parts = { text: '', reasoning: '', toolCalls: [], logprobs: [], finishReason: null }
+    const created: Parts = {
+      text: '',
+      reasoning: '',
+      toolCalls: [],
+      logprobs: [],
+      textLogprobs: undefined,
+      finishReason: null,
+    }
     this.choices.set(index, created)
     return created
   }
@@ -89,6 +103,7 @@ function merge(parts: Parts, chunk: Chunk): void {
   parts.text += chunk.text ?? chunk.delta?.content ?? ''
   parts.reasoning += chunk.delta?.reasoning_content ?? ''
   parts.logprobs.push(...(chunk.logprobs?.content ?? []))
+  if (chunk.logprobs?.tokens) parts.textLogprobs = joined(parts.textLogprobs, chunk.logprobs)
   parts.finishReason = chunk.finish_reason ?? parts.finishReason
   for (const call of chunk.delta?.tool_calls ?? []) {
     const at = call.index ?? 0
@@ -98,4 +113,11 @@ function merge(parts: Parts, chunk: Chunk): void {
     whole.function.arguments += call.function?.arguments ?? ''
     parts.toolCalls[at] = whole
   }
+}
+
+function joined(before: TextLogprobs | undefined, more: Partial<TextLogprobs>): TextLogprobs {
+  const entries = TEXT_LOGPROBS.map(
+    (name) => [name, [...(before?.[name] ?? []), ...(more[name] ?? [])]] as const,
+  )
+  return Object.fromEntries(entries) as TextLogprobs
 }

@@ -36,6 +36,7 @@ export function completionExchange(request: CompletionRequest): Exchange {
       request.logprobs == null
         ? undefined
         : (replica) => (replica.engine === 'llama-server' ? new TextLogprobs() : undefined),
+    cacheable: { kind: 'text', deterministic: request.temperature === 0, request },
   }
 }
 

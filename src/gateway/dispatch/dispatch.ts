@@ -4,8 +4,8 @@ import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import { denialError } from './denial.ts'
 import type { EngineClients } from './engine-client.ts'
-import { EventStream } from './event-stream.ts'
 import type { Answer, Collector, Exchange } from './exchange.ts'
+import { ClientRecipient, type Recipient } from './recipient.ts'
 import { type RelayRequest, type RelayResult, relayStream, relayWhole, type Sink } from './relay.ts'
 import type { Lease, Router } from './router.ts'
 import { Account, type Settlement } from './settlement.ts'
@@ -24,13 +24,10 @@ export interface DispatchOptions {
   explainWait(model: string): Promise<string>
 }
 
-/** The client's side of one request. */
-export interface Caller {
-  readonly response: ServerResponse
+/** Who asks, and is told what became of it. */
+export interface Asker {
   /** Told once, at the start, how to end the request from outside. */
   begun(end: (reason: HelixError) => void): void
-  /** Headers of every answer; called once, when the answer begins. */
-  headers(exchange: Exchange): Readonly<Record<string, string>>
   /**
    * Told once, however the request ends: before the last bytes of a complete answer, after a failed one. What it throws
    * fails the answer that was about to be completed.
@@ -38,12 +35,17 @@ export interface Caller {
   settled(result: Settlement): void
 }
 
+/** The client's side of one request. */
+export interface Caller extends Asker {
+  readonly response: ServerResponse
+  /** Headers of every answer; called once, when the answer begins. */
+  headers(): Readonly<Record<string, string>>
+}
+
 /** One request on its way. */
 interface Work {
   readonly exchange: Exchange
-  readonly caller: Caller
-  /** Undefined for an answer in one piece. */
-  readonly stream: EventStream | undefined
+  readonly recipient: Recipient
   readonly account: Account
   readonly signal: AbortSignal
 }
@@ -53,10 +55,6 @@ const LOST_ENGINES_MAX = 1
 const ATTEMPTS_MAX = 6
 
 const COLLECTED_BYTES_MAX = 64 * 2 ** 20
-
-const ONE_WRITE_BYTES_MAX = 16 * 1024
-const UNREAD_BYTES_MAX = 64 * 1024
-const UNREAD_TIMEOUT_MS = 30_000
 
 /**
  * Carries a request to an engine and the answer back: waits for a replica, relays, tries again while nothing has been
@@ -68,10 +66,26 @@ export class Dispatch {
   constructor(private readonly options: DispatchOptions) {}
 
   /** @throws HelixError when the request fails before the first byte of an answer was sent */
-  async run(exchange: Exchange, caller: Caller): Promise<void> {
+  run(exchange: Exchange, caller: Caller): Promise<void> {
+    const headers = () => caller.headers()
+    return this.send(
+      exchange,
+      new ClientRecipient(caller.response, headers),
+      caller,
+      this.options.requestDeadlineMs,
+    )
+  }
+
+  /**
+   * The same for any recipient.
+   * @param deadlineMs undefined where it is the recipient's to give up
+   * @throws HelixError as `run`
+   */
+  async send(exchange: Exchange, recipient: Recipient, asker: Asker, deadlineMs?: number): Promise<void> {
     const abort = new AbortController()
-    caller.begun((reason) => abort.abort(reason))
-    const running = this.carry(exchange, caller, abort)
+    asker.begun((reason) => abort.abort(reason))
+    const account = new Account((settlement) => asker.settled(settlement), this.options.clock)
+    const running = this.carry({ exchange, recipient, account, signal: abort.signal }, abort, deadlineMs)
     this.running.set(
       abort,
       running.catch(() => {}),
@@ -93,39 +107,34 @@ export class Dispatch {
     await Promise.all(this.running.values())
   }
 
-  private async carry(exchange: Exchange, caller: Caller, abort: AbortController): Promise<void> {
-    const { response } = caller
-    const onClose = () => {
-      if (!response.writableFinished) abort.abort(new HelixError('client_closed_request', 'The client left.'))
-    }
-    response.once('close', onClose)
-    if (response.destroyed) onClose()
-    const cancelDeadline = this.options.clock.schedule(this.options.requestDeadlineMs, () => {
-      abort.abort(new HelixError('deadline_exceeded', 'The request took longer than this server allows.'))
+  private async carry(work: Work, abort: AbortController, deadlineMs: number | undefined): Promise<void> {
+    const { exchange, recipient, account } = work
+    const unwatch = recipient.whenGone(() => {
+      abort.abort(new HelixError('client_closed_request', 'The client left.'))
     })
-    const stream = exchange.stream ? new EventStream(response, () => caller.headers(exchange)) : undefined
-    const account = new Account((settlement) => caller.settled(settlement), this.options.clock)
+    const cancelDeadline = afterDeadline(this.options.clock, deadlineMs, (error) => abort.abort(error))
     try {
-      await this.attempt({ exchange, caller, stream, account, signal: abort.signal })
+      await this.attempt(work)
     } catch (reason) {
       const error = HelixError.from(reason)
       account.fail(error)
-      if (!response.destroyed && !stream?.committed) throw error
-      if (stream?.committed && !response.destroyed) stream.fail(error)
+      const begun = exchange.stream && recipient.committed
+      if (!recipient.gone && !begun) throw error
+      if (begun && !recipient.gone) recipient.fail(error)
     } finally {
       cancelDeadline()
-      stream?.leave()
-      response.removeListener('close', onClose)
+      recipient.leave()
+      unwatch()
     }
   }
 
   private async attempt(work: Work): Promise<void> {
-    const { exchange, stream, account, signal } = work
+    const { exchange, account, signal } = work
     const lostEngines = new Set<string>()
     for (let attempt = 1; ; attempt++) {
-      const lease = await this.lease(exchange, stream, signal)
+      const lease = await this.lease(work)
       try {
-        const result = stream ? await this.stream(work, lease, stream) : await this.whole(work, lease)
+        const result = exchange.stream ? await this.stream(work, lease) : await this.whole(work, lease)
         if (result.kind === 'complete') return
         if (hasWorked(result)) account.worked = true
         if (result.kind !== 'unanswered') throw failureOf(result, exchange, lease, signal)
@@ -144,16 +153,12 @@ export class Dispatch {
   }
 
   /** Waits for a replica; a stream is told every now and then what it waits for. */
-  private async lease(
-    exchange: Exchange,
-    stream: EventStream | undefined,
-    signal: AbortSignal,
-  ): Promise<Lease> {
+  private async lease({ exchange, recipient, signal }: Work): Promise<Lease> {
     const waiting = this.options.router.lease({ model: exchange.model, slots: exchange.choices, signal })
-    if (!stream) return waiting
+    if (!exchange.stream) return waiting
     const notice = setInterval(() => {
       void this.options.explainWait(exchange.model).then((reason) => {
-        if (!signal.aborted) stream.comment(reason)
+        if (!signal.aborted) recipient.comment(reason)
       })
     }, this.options.waitNoticeMs)
     try {
@@ -163,8 +168,8 @@ export class Dispatch {
     }
   }
 
-  private async stream(work: Work, lease: Lease, stream: EventStream): Promise<RelayResult> {
-    const { exchange, account, caller, signal } = work
+  private async stream(work: Work, lease: Lease): Promise<RelayResult> {
+    const { exchange, account, recipient, signal } = work
     const filter = new StreamFilter(exchange, exchange.rewrite?.(lease.replica))
     account.follow(() => filter.pieces)
     const sink: Sink = {
@@ -172,17 +177,17 @@ export class Dispatch {
         account.token()
         // These are the last bytes: what it cost is on record before the client can see that it is complete.
         if (filter.done) account.complete(filter.usage())
-        return stream.write(bytes)
+        return recipient.write(bytes)
       },
-      drained: (resume) => caller.response.once('drain', resume),
+      drained: (resume) => recipient.drained(resume),
     }
     const result = await relayStream(this.request(exchange, lease, true, signal), filter, sink)
-    if (result.kind === 'complete') stream.end()
+    if (result.kind === 'complete') recipient.end()
     return result
   }
 
   private async whole(work: Work, lease: Lease): Promise<RelayResult> {
-    const { exchange, account, caller, signal } = work
+    const { exchange, account, recipient, signal } = work
     if (exchange.collect) return this.collected(work, lease, exchange.collect())
     const result = await relayWhole(this.request(exchange, lease, false, signal))
     if (result.kind !== 'complete') return result
@@ -193,12 +198,12 @@ export class Dispatch {
     const rewrite = exchange.rewrite?.(lease.replica)
     const body = rewrite ? Buffer.from(JSON.stringify(rewrite.whole(parseAnswer(result.body)))) : result.body
     account.complete(tally.total())
-    sendWhole(caller, exchange, body)
+    recipient.whole(body)
     return result
   }
 
   private async collected(work: Work, lease: Lease, collector: Collector): Promise<RelayResult> {
-    const { exchange, account, caller, signal } = work
+    const { exchange, account, recipient, signal } = work
     const filter = new StreamFilter({ ...exchange, includeUsage: false }, undefined)
     account.follow(() => filter.pieces)
     const result = await relayStream(
@@ -212,7 +217,7 @@ export class Dispatch {
     const rewrite = exchange.rewrite?.(lease.replica)
     const body = Buffer.from(JSON.stringify(rewrite ? rewrite.whole(answer) : answer))
     account.complete(result.usage)
-    sendWhole(caller, exchange, body)
+    recipient.whole(body)
     return result
   }
 
@@ -228,6 +233,18 @@ export class Dispatch {
       stallTimeoutMs,
     }
   }
+}
+
+/** Tells when the time for a request is over; never without a deadline. Returns what cancels that. */
+export function afterDeadline(
+  clock: Clock,
+  deadlineMs: number | undefined,
+  tell: (error: HelixError) => void,
+): () => void {
+  if (deadlineMs === undefined) return () => {}
+  return clock.schedule(deadlineMs, () =>
+    tell(new HelixError('deadline_exceeded', 'The request took longer than this server allows.')),
+  )
 }
 
 type Failure = Exclude<RelayResult, { kind: 'complete' }>
@@ -269,20 +286,6 @@ function unansweredError(lease: Lease, cause: unknown): HelixError {
     cause,
     retryAfterMs: 1_000,
   })
-}
-
-function sendWhole({ response, headers }: Caller, exchange: Exchange, body: Buffer): void {
-  response.writeHead(200, {
-    'content-type': 'application/json; charset=utf-8',
-    'content-length': body.length,
-    ...headers(exchange),
-  })
-  // A small body goes out in one write with its headers when it is a string; latin1 keeps its bytes as they are.
-  if (body.length <= ONE_WRITE_BYTES_MAX) response.end(body.toString('latin1'), 'latin1')
-  else response.end(body)
-  // What the client does not take is held in memory, and not for ever.
-  if (response.writableLength > UNREAD_BYTES_MAX)
-    response.setTimeout(UNREAD_TIMEOUT_MS, () => response.destroy())
 }
 
 /** Another's server is not to be trusted with the form of its answers. @throws HelixError `upstream_invalid_response` */

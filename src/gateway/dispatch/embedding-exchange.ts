@@ -31,5 +31,6 @@ export function embeddingExchange(request: EmbeddingRequest): Exchange {
     choicesPerPrompt: 1,
     collect: undefined,
     rewrite: undefined,
+    cacheable: { kind: 'embedding', deterministic: true, request },
   }
 }

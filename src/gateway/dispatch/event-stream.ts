@@ -39,6 +39,13 @@ export class EventStream {
     this.response.end()
   }
 
+  /** The last bytes, which may be all, and the end in one write. */
+  endWith(bytes: Buffer): void {
+    this.commit()
+    EventStream.open.delete(this)
+    this.response.end(bytes.toString('latin1'), 'latin1')
+  }
+
   /** Tells the client why the stream ends here, then cuts the connection so that nothing takes it for complete. */
   fail(error: HelixError): void {
     EventStream.open.delete(this)

@@ -47,7 +47,20 @@ export interface Exchange {
   readonly collect: (() => Collector) | undefined
   /** Changes what the engine says into what the client is promised; undefined when nothing needs to change. */
   readonly rewrite: ((replica: Replica) => Rewrite | undefined) | undefined
+  /** What a cache has to know; undefined where answers are not kept. */
+  readonly cacheable: Cacheable | undefined
 }
+
+export interface Cacheable {
+  /** The shape of the answer: chunks and whole are made of each other by it. */
+  readonly kind: AnswerKind
+  /** The same request would be answered in the same way again. */
+  readonly deterministic: boolean
+  /** As it was parsed. */
+  readonly request: object
+}
+
+export type AnswerKind = 'chat' | 'text' | 'embedding'
 
 export interface Collector {
   add(chunk: Answer): void

@@ -16,6 +16,7 @@ function replica(id: string, model: string, slots: number): Replica {
     contextLength: undefined,
     supportsTools: undefined,
     vocabularySize: undefined,
+    revision: 'r1',
   }
 }
 
@@ -34,6 +35,7 @@ class HandPool {
     return {
       listModels: unused,
       showModel: unused,
+      revision: unused,
       load: unused,
       unload: unused,
       unavailability: unused,

@@ -12,7 +12,7 @@ export interface Settlement {
   /** When the first token went out, on the monotonic clock; undefined for an answer in one piece. */
   readonly firstTokenMs: number | undefined
   readonly error: HelixError | undefined
-  /** The answer was kept from an earlier request, or shared with one that ran. */
+  /** The answer was there before, or is another request's too, which has its usage. */
   readonly cache?: 'hit' | 'coalesced' | undefined
 }
 

@@ -18,6 +18,7 @@ function exchange(change: Partial<Exchange> = {}): Exchange {
     choicesPerPrompt: 1,
     collect: undefined,
     rewrite: undefined,
+    cacheable: undefined,
     ...change,
   }
 }

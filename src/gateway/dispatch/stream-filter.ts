@@ -98,7 +98,7 @@ export class StreamFilter {
     this.done = true
     const total = this.tally.total()
     if (!this.exchange.includeUsage || !total) return [DONE_FRAME]
-    return [frame({ ...identityOf(this.head), choices: [], usage: usageField(total) }), DONE_FRAME]
+    return [usageFrame(this.head, total), DONE_FRAME]
   }
 
   private failed(data: string): string[] {
@@ -116,6 +116,11 @@ export class StreamFilter {
     )
     return []
   }
+}
+
+/** The event that tells what a stream cost, for who asked for it. @param head a chunk of the same stream */
+export function usageFrame(head: Answer | undefined, usage: Usage): string {
+  return frame({ ...identityOf(head), choices: [], usage: usageField(usage) })
 }
 
 const EMPTY = Buffer.alloc(0)

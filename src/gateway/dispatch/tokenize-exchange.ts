@@ -31,6 +31,7 @@ export function tokenizeExchange(request: TokenizeRequest): Exchange {
     choicesPerPrompt: 1,
     collect: undefined,
     rewrite: (replica) => tokenizeRewrite(replica),
+    cacheable: undefined,
   }
 }
 

@@ -42,6 +42,7 @@ export function accessLog(log: Logger) {
         model: request.model,
         project: identity?.projectId,
         key: identity?.keyId,
+        cache: settlement?.cache,
         user: request.user,
         promptTokens: settlement?.usage.promptTokens,
         completionTokens: settlement?.usage.completionTokens,

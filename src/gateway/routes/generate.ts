@@ -1,16 +1,19 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { z } from 'zod'
+import type { Identity } from '../../contracts/auth.ts'
 import { modelNotFound } from '../../contracts/model-not-found.ts'
 import { parseJson, parseRequest } from '../../contracts/openai/parse.ts'
 import { HelixError } from '../../core/errors.ts'
+import type { CachingDispatch } from '../caching/caching-dispatch.ts'
+import type { Behind } from '../caching/refresh-passenger.ts'
 import type { CredentialCache } from '../credential-cache.ts'
-import type { Dispatch } from '../dispatch/dispatch.ts'
 import type { Exchange } from '../dispatch/exchange.ts'
 import { presentedCredential } from '../hooks/authenticate.ts'
+import { makeRequestId } from '../hooks/request-id.ts'
 import type { Meter, Ticket } from '../usage/meter.ts'
 
 export interface Running {
-  readonly dispatch: Dispatch
+  readonly dispatch: CachingDispatch
   readonly meter: Meter
   readonly credentials: CredentialCache
 }
@@ -30,12 +33,17 @@ export function generate<T extends object>(
     request.model = exchange.model
     request.user = 'user' in body && typeof body.user === 'string' ? body.user : undefined
     mayUseModel(request, exchange.model)
+    const identity = known(request)
     const ticket = admit(meter, request, exchange)
     let release = () => {}
     const work = dispatch.run(exchange, {
+      identity,
+      route: request.routeOptions.url ?? '',
+      requestHeaders: request.headers,
+      behind: () => behind(meter, request, exchange),
       begun: (end) => {
-        const { identity } = request
-        if (identity) release = credentials.hold(presentedCredential(request), identity, end)
+        release()
+        release = credentials.hold(presentedCredential(request), identity, end)
       },
       response: reply.raw,
       headers: () => {
@@ -66,18 +74,37 @@ function mayUseModel({ identity }: FastifyRequest, model: string): void {
 }
 
 /** @throws HelixError `storage_unavailable` when what it costs could not be recorded */
-function admit(meter: Meter, request: FastifyRequest, exchange: Exchange): Ticket {
-  const { identity, routeOptions, startedMs, user } = request
-  if (!identity) throw new HelixError('internal_error', 'Internal error.', { internal: 'no identity' })
+function admit(
+  meter: Meter,
+  request: FastifyRequest,
+  exchange: Exchange,
+  requestId: string = request.id,
+): Ticket {
+  const { routeOptions, startedMs, user } = request
   return meter.admit({
-    requestId: request.id,
-    identity,
+    requestId,
+    identity: known(request),
     route: routeOptions.url ?? '',
     model: exchange.model,
     streamed: exchange.stream,
     user,
     startedMs,
   })
+}
+
+/** An answer that is made behind this request is a request of its own; it is not made when it cannot be recorded. */
+function behind(meter: Meter, request: FastifyRequest, exchange: Exchange): Behind | undefined {
+  try {
+    const ticket = admit(meter, request, exchange, makeRequestId())
+    return { settled: (settlement) => ticket.settle(settlement), close: () => ticket.close() }
+  } catch {
+    return undefined
+  }
+}
+
+function known({ identity }: FastifyRequest): Identity {
+  if (identity) return identity
+  throw new HelixError('internal_error', 'Internal error.', { internal: 'no identity' })
 }
 
 function answerHeaders(request: FastifyRequest, reply: FastifyReply, model: string): Record<string, string> {

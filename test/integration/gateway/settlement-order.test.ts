@@ -85,7 +85,16 @@ afterEach(async () => {
 function replicaAt(url: string): Replica {
   const address = { url: url.replace(/\/v1$/, ''), socketPath: undefined, apiKey: undefined }
   const unknown = { contextLength: undefined, supportsTools: undefined, vocabularySize: undefined }
-  return { id: 'far', model: 'far', engineModel: 'far', engine: 'upstream', address, slots: 4, ...unknown }
+  return {
+    id: 'far',
+    model: 'far',
+    engineModel: 'far',
+    engine: 'upstream',
+    address,
+    slots: 4,
+    ...unknown,
+    revision: 'r1',
+  }
 }
 
 /** A pool that has this replica and nothing to decide. */
@@ -94,6 +103,7 @@ function poolOf(replica: Replica): PoolClient {
   return {
     listModels: unused,
     showModel: unused,
+    revision: unused,
     load: unused,
     unload: unused,
     unavailability: unused,

@@ -1,0 +1,45 @@
+import { Command } from 'commander'
+import { DEFAULT_ORGANISATION } from '../contracts/auth.ts'
+import { HelixError } from '../core/errors.ts'
+import { type CommonOptions, command, runCommand } from './command.ts'
+import { sizeText } from './output.ts'
+
+export function cacheCommand(): Command {
+  const cache = new Command('cache').description('answers that are kept to be given again')
+  cache.addCommand(command('stats', 'what is kept in the memory of the running server').action(stats))
+  cache.addCommand(
+    command('invalidate', 'kept answers are not given again; at least one of tag, model, all')
+      .option('--tag <tag...>', 'those that were asked for with this tag')
+      .option('--model <name>', 'those of this model')
+      .option('--all', 'all of the organisation')
+      .option('--organisation <id>', `whose they are (default: ${DEFAULT_ORGANISATION})`)
+      .action(invalidate),
+  )
+  return cache
+}
+
+function stats(options: CommonOptions): Promise<void> {
+  return runCommand(options, async ({ control, output }) => {
+    const held = await control.get<{ entries: number; bytes: number }>('/admin/v1/cache')
+    output.result(held, () => `${held.entries} answers, ${sizeText(held.bytes)}`)
+    return 0
+  })
+}
+
+interface InvalidateFlags extends CommonOptions {
+  readonly tag?: readonly string[]
+  readonly model?: string
+  readonly all?: boolean
+  readonly organisation?: string
+}
+
+function invalidate(options: InvalidateFlags): Promise<void> {
+  const { tag: tags, model, all, organisation } = options
+  return runCommand(options, async ({ control, output }) => {
+    if (tags === undefined && model === undefined && all === undefined)
+      throw new HelixError('invalid_arguments', 'Name --tag, --model or --all.')
+    const done = await control.post<object>('/admin/v1/cache/invalidate', { tags, model, all }, organisation)
+    output.result(done, () => 'invalidated')
+    return 0
+  })
+}

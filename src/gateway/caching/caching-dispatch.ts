@@ -1,0 +1,276 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { CacheMetrics } from '../../cache/cache-metrics.ts'
+import { type CacheDecision, type CachePolicy, decideCaching } from '../../cache/cache-rules.ts'
+import { type CachedAnswer, freshness } from '../../cache/cached-answer.ts'
+import { modelName, tagName } from '../../cache/invalidations.ts'
+import type { LayeredCache } from '../../cache/layered-cache.ts'
+import { canonicalRequest, responseKey } from '../../cache/response-key.ts'
+import { SingleFlight } from '../../cache/single-flight.ts'
+import type { Identity } from '../../contracts/auth.ts'
+import type { Clock } from '../../core/clock.ts'
+import { HelixError } from '../../core/errors.ts'
+import type { Caller, Dispatch } from '../dispatch/dispatch.ts'
+import type { Cacheable, Exchange } from '../dispatch/exchange.ts'
+import { ClientRecipient } from '../dispatch/recipient.ts'
+import { CACHE_HEADER, type CacheWishes, readWishes } from './cache-wishes.ts'
+import { FlightRun, type Landed } from './flight-run.ts'
+import { giveKept } from './kept-answer.ts'
+import type { ModelRevisions } from './model-revisions.ts'
+import { type Behind, RefreshPassenger } from './refresh-passenger.ts'
+import { Subscriber } from './subscriber.ts'
+
+export interface CachingDispatchParts {
+  readonly dispatch: Dispatch
+  readonly cache: LayeredCache
+  readonly policy: CachePolicy
+  readonly share: 'project' | 'organisation'
+  /** A larger answer is not kept. */
+  readonly answerBytesMax: number
+  readonly revisions: ModelRevisions
+  readonly clock: Clock
+  readonly metrics: CacheMetrics
+  readonly requestDeadlineMs: number
+  readonly stallTimeoutMs: number
+}
+
+/** Who asks, and what decides which answers are theirs. */
+export interface CachingCaller extends Caller {
+  readonly identity: Identity
+  readonly route: string
+  readonly requestHeaders: IncomingHttpHeaders
+  /** Who pays for a new answer that is made behind one that was given; undefined when it cannot be paid for now. */
+  behind(): Behind | undefined
+}
+
+/** A request that the cache takes part in. */
+interface Query {
+  readonly exchange: Exchange
+  readonly cacheable: Cacheable
+  readonly caller: CachingCaller
+  readonly decision: CacheDecision
+  readonly tenant: string
+  readonly key: string
+  readonly revision: string
+  readonly names: readonly string[]
+}
+
+/** A flight that others may join. */
+interface Open {
+  readonly run: FlightRun
+  /** Of all who joined it. */
+  readonly names: Set<string>
+  /** The tenant's epoch when it began. */
+  readonly epoch: number
+}
+
+/** How a request was answered, for its header. */
+type CacheState = 'hit' | 'stale' | 'miss' | 'coalesced' | 'bypass'
+
+/**
+ * Dispatch with a memory: an answer that is there is given again, requests that are the same at the same time share one,
+ * and everything else goes to an engine as it did.
+ */
+export class CachingDispatch {
+  private readonly flights = new SingleFlight<Open>()
+  private readonly subscribers = new Set<Subscriber>()
+  private readonly running = new Set<Promise<void>>()
+
+  constructor(private readonly parts: CachingDispatchParts) {}
+
+  /** @throws HelixError as `Dispatch.run`; `invalid_value` for headers that are none */
+  run(exchange: Exchange, caller: CachingCaller): Promise<void> {
+    const { dispatch, policy, revisions, metrics } = this.parts
+    const { cacheable, model } = exchange
+    if (!cacheable) return dispatch.run(exchange, caller)
+    const wishes = readWishes(caller.requestHeaders)
+    const decision = decideCaching(policy, {
+      model,
+      route: caller.route,
+      deterministic: cacheable.deterministic,
+      wish: wishes.wish,
+      ttlMs: wishes.ttlMs,
+    })
+    if (!decision) {
+      metrics.request('memory', 'bypass')
+      return this.bypass(exchange, caller)
+    }
+    const revision = revisions.of(model)
+    if (typeof revision === 'string')
+      return this.answer(this.query(exchange, cacheable, { caller, decision, wishes, revision }))
+    return revision.then(
+      (found) => this.answer(this.query(exchange, cacheable, { caller, decision, wishes, revision: found })),
+      // Who asks for a model that is not there is told so as without a cache.
+      () => this.bypass(exchange, caller),
+    )
+  }
+
+  /** Ends what still runs: each caller is told, none gets a clean end. */
+  async stop(): Promise<void> {
+    await this.parts.dispatch.stop()
+    const error = new HelixError(
+      'server_draining',
+      'The server was shut down before the answer was complete.',
+    )
+    for (const subscriber of this.subscribers) subscriber.failed(error)
+    await Promise.all(this.running)
+  }
+
+  private bypass(exchange: Exchange, caller: CachingCaller): Promise<void> {
+    return this.parts.dispatch.run(exchange, {
+      response: caller.response,
+      begun: (end) => caller.begun(end),
+      headers: () => ({ ...caller.headers(), [CACHE_HEADER]: 'bypass' }),
+      settled: (settlement) => caller.settled(settlement),
+    })
+  }
+
+  private query(
+    exchange: Exchange,
+    cacheable: Cacheable,
+    asked: {
+      readonly caller: CachingCaller
+      readonly decision: CacheDecision
+      readonly wishes: CacheWishes
+      readonly revision: string
+    },
+  ): Query {
+    const { caller, decision, wishes, revision } = asked
+    const { organisationId: tenant, projectId } = caller.identity
+    const { model } = exchange
+    const scope = this.parts.share === 'project' ? `project:${projectId}` : 'organisation'
+    const request = canonicalRequest(cacheable.request)
+    const key = responseKey({ tenant, scope, model, revision, route: caller.route, request })
+    const names = [modelName(model), ...wishes.tags.map(tagName)]
+    return { exchange, cacheable, caller, decision, tenant, key, revision, names }
+  }
+
+  private answer(query: Query): Promise<void> {
+    if (!query.decision.look) return this.fly(query)
+    const kept = this.parts.cache.get(query.tenant, query.key)
+    if (!(kept instanceof Promise)) return this.lookedUp(query, kept)
+    return kept.then((found) => this.lookedUp(query, found))
+  }
+
+  private async lookedUp(query: Query, kept: CachedAnswer | undefined): Promise<void> {
+    const { clock, metrics } = this.parts
+    const nowMs = clock.now()
+    const fresh = kept ? freshness(kept, query.decision, nowMs) : 'expired'
+    if (kept && fresh !== 'expired') {
+      const state = fresh === 'fresh' ? 'hit' : 'stale'
+      const age = Math.max(0, Math.floor((nowMs - kept.storedAtMs) / 1000))
+      const given = giveKept(
+        kept,
+        query.cacheable.kind,
+        this.reader(query, { [CACHE_HEADER]: state, age: `${age}` }),
+      )
+      if (given !== 'unfit') {
+        metrics.request('memory', state)
+        if (state === 'stale') this.refresh(query)
+        await given
+        return
+      }
+    }
+    await this.join(query)
+  }
+
+  /** With those who ask the same at this moment. */
+  private join(query: Query): Promise<void> {
+    const { cache, metrics } = this.parts
+    const open = this.flights.get(query.key)
+    // What was invalidated since it began is no answer for who asks now.
+    if (!open || !cache.isCurrent(query.tenant, [...open.names], open.epoch)) return this.fly(query)
+    for (const name of query.names) open.names.add(name)
+    metrics.request('memory', 'coalesced')
+    return this.board(query, open.run, 'coalesced')
+  }
+
+  private fly(query: Query): Promise<void> {
+    this.parts.metrics.request('memory', 'miss')
+    const run = this.prepare(query)
+    const boarded = this.board(query, run, 'miss')
+    this.start(run)
+    return boarded
+  }
+
+  private async board(query: Query, run: FlightRun, state: CacheState): Promise<void> {
+    const { exchange, caller } = query
+    const cache = state === 'coalesced' ? ('coalesced' as const) : undefined
+    const subscriber = new Subscriber({
+      ...this.reader(query, { [CACHE_HEADER]: state }),
+      source: run,
+      cache,
+    })
+    this.subscribers.add(subscriber)
+    try {
+      run.board(subscriber)
+      if ((await subscriber.done) === 'unfit') await this.bypass(exchange, caller)
+    } finally {
+      this.subscribers.delete(subscriber)
+    }
+  }
+
+  /** A new answer for those who come later; nobody waits for it. */
+  private refresh(query: Query): void {
+    if (this.flights.get(query.key)) return
+    const behind = query.caller.behind()
+    if (!behind) return
+    const run = this.prepare(query)
+    run.board(new RefreshPassenger(behind))
+    this.start(run)
+  }
+
+  private prepare(query: Query): FlightRun {
+    const { dispatch, cache, answerBytesMax } = this.parts
+    const { exchange, cacheable, tenant, key } = query
+    const run = new FlightRun({
+      dispatch,
+      exchange,
+      kind: cacheable.kind,
+      bytesMax: answerBytesMax,
+      closed: () => this.flights.end(key, open),
+      landed: (answer) => this.keep(query, open, answer),
+    })
+    // From here on: what is invalidated while the answer is made makes it old.
+    const open: Open = { run, names: new Set(query.names), epoch: cache.epoch(tenant) }
+    this.flights.begin(key, open)
+    return run
+  }
+
+  private start(run: FlightRun): void {
+    const flying = run.fly()
+    this.running.add(flying)
+    void flying.finally(() => this.running.delete(flying))
+  }
+
+  private keep(query: Query, { names, epoch }: Open, { isStream, body, usage, revision }: Landed): void {
+    // The model's file was replaced in between: the answer is not of what the key says.
+    if (revision !== query.revision) return
+    const { cache, clock } = this.parts
+    const { tenant, decision } = query
+    const { ttlMs, staleMs } = decision
+    cache.set(tenant, query.key, {
+      tenant,
+      names: [...names],
+      epoch,
+      storedAtMs: clock.now(),
+      ttlMs,
+      staleMs,
+      form: isStream ? 'stream' : 'whole',
+      usage,
+      body,
+    })
+  }
+
+  private reader({ exchange, caller }: Query, headers: Readonly<Record<string, string>>) {
+    const { clock, requestDeadlineMs, stallTimeoutMs } = this.parts
+    return {
+      recipient: new ClientRecipient(caller.response, () => ({ ...caller.headers(), ...headers })),
+      asker: caller,
+      wantsStream: exchange.stream,
+      includeUsage: exchange.includeUsage,
+      clock,
+      deadlineMs: requestDeadlineMs,
+      stallTimeoutMs,
+    }
+  }
+}

@@ -1,0 +1,103 @@
+import type { ServerResponse } from 'node:http'
+import type { HelixError } from '../../core/errors.ts'
+import { EventStream } from './event-stream.ts'
+
+/** Where an answer goes: the connection of a client, or what many clients follow. */
+export interface Recipient {
+  /** It cannot be told anything any more. */
+  readonly gone: boolean
+  /** It has got the first bytes of an event stream. */
+  readonly committed: boolean
+  /** Calls back when it leaves before its answer has ended. Returns what ends the watch. */
+  whenGone(tell: () => void): () => void
+  /** An answer in one piece. */
+  whole(body: Buffer): void
+  /** A piece of an event stream. @returns false when it cannot take more until `drained` calls back */
+  write(bytes: Buffer): boolean
+  drained(resume: () => void): void
+  /** Words that are no part of the answer. */
+  comment(text: string): void
+  end(): void
+  /** Why the stream that has begun ends here. */
+  fail(error: HelixError): void
+  /** Nothing more comes in this way. */
+  leave(): void
+}
+
+const ONE_WRITE_BYTES_MAX = 16 * 1024
+const UNREAD_BYTES_MAX = 64 * 1024
+const UNREAD_TIMEOUT_MS = 30_000
+
+/** A client's connection. The headers are asked for once, when the answer begins. */
+export class ClientRecipient implements Recipient {
+  private readonly stream: EventStream
+
+  constructor(
+    private readonly response: ServerResponse,
+    private readonly headers: () => Readonly<Record<string, string>>,
+  ) {
+    this.stream = new EventStream(response, headers)
+  }
+
+  get gone(): boolean {
+    return this.response.destroyed
+  }
+
+  get committed(): boolean {
+    return this.stream.committed
+  }
+
+  whenGone(tell: () => void): () => void {
+    const { response } = this
+    const onClose = () => {
+      if (!response.writableFinished) tell()
+    }
+    response.once('close', onClose)
+    if (response.destroyed) onClose()
+    return () => response.removeListener('close', onClose)
+  }
+
+  whole(body: Buffer): void {
+    const { response } = this
+    response.writeHead(200, {
+      'content-type': 'application/json; charset=utf-8',
+      'content-length': body.length,
+      ...this.headers(),
+    })
+    // A small body goes out in one write with its headers when it is a string; latin1 keeps its bytes as they are.
+    if (body.length <= ONE_WRITE_BYTES_MAX) response.end(body.toString('latin1'), 'latin1')
+    else response.end(body)
+    // What the client does not take is held in memory, and not for ever.
+    if (response.writableLength > UNREAD_BYTES_MAX)
+      response.setTimeout(UNREAD_TIMEOUT_MS, () => response.destroy())
+  }
+
+  write(bytes: Buffer): boolean {
+    return this.stream.write(bytes)
+  }
+
+  drained(resume: () => void): void {
+    this.response.once('drain', resume)
+  }
+
+  comment(text: string): void {
+    this.stream.comment(text)
+  }
+
+  /** The last bytes of a stream, which may be all, and its end. */
+  endWith(bytes: Buffer): void {
+    this.stream.endWith(bytes)
+  }
+
+  end(): void {
+    this.stream.end()
+  }
+
+  fail(error: HelixError): void {
+    this.stream.fail(error)
+  }
+
+  leave(): void {
+    this.stream.leave()
+  }
+}

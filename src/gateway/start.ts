@@ -9,6 +9,7 @@ import type { PoolClient } from '../contracts/pool.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
+import type { Metrics } from '../core/metrics.ts'
 import type { Random } from '../core/random.ts'
 import { buildApp } from './app.ts'
 import { CachingDispatch } from './caching/caching-dispatch.ts'
@@ -20,6 +21,7 @@ import { EngineClients } from './dispatch/engine-client.ts'
 import { EventStream } from './dispatch/event-stream.ts'
 import { Router } from './dispatch/router.ts'
 import { Drain } from './drain.ts'
+import { type LimitParts, startLimits } from './limits/start-limits.ts'
 import { type MeterOptions, UsageMeter } from './usage/meter.ts'
 
 export interface GatewayParts {
@@ -31,6 +33,8 @@ export interface GatewayParts {
   readonly database: DatabaseAdministration | undefined
   /** Where the records of requests go, and the folder and the space in which they wait for it. */
   readonly usage: Pick<MeterOptions, 'sink' | 'directory' | 'bytesMax' | 'price'>
+  readonly limits: Pick<LimitParts, 'redis' | 'gatewaysMin' | 'outputTokens' | 'spend'>
+  readonly metrics: Metrics
   readonly databaseProblem: () => Promise<HelixError | undefined>
   /** Path of the Unix socket for administration. */
   readonly controlSocket: string
@@ -79,7 +83,14 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
   const revisions = new ModelRevisions(pool, clock)
   const caching = makeCaching(parts, dispatch, revisions)
   const meter = new UsageMeter({ ...parts.usage, instance: parts.instance, clock, log })
+  const limits = await startLimits({
+    ...parts,
+    ...parts.limits,
+    price: parts.usage.price,
+    requestDeadlineMs: config.requestDeadline,
+  })
   const app = buildApp({
+    limits: limits.gate,
     credentials,
     auth,
     dispatch: caching,
@@ -103,6 +114,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     await listen(() => control.listen({ path: parts.controlSocket }), parts.controlSocket)
   } catch (reason) {
     await meter.stop()
+    await limits.stop()
     throw reason
   }
   chmodSync(parts.controlSocket, 0o600)
@@ -111,6 +123,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
   const stop = async () => {
     await drain.begin(clock, config.drainGrace)
     await caching.stop()
+    await limits.stop()
     await meter.stop()
     await control.close()
     rmSync(parts.controlSocket, { force: true })

@@ -1,3 +1,4 @@
+import type { SpendQuery } from '../contracts/limits.ts'
 import type { Terms } from './counter.ts'
 
 /** One rule that a request is charged to. */
@@ -6,6 +7,8 @@ export interface Charge extends Terms {
   readonly key: string
   /** What is taken at once; `settle` says later what it really was. */
   readonly cost: number
+  /** Of a budget: what the database is asked about it. */
+  readonly spend?: SpendQuery | undefined
 }
 
 /** All that a request is charged, at once or not at all. */

@@ -100,6 +100,7 @@ async function configOf(options: ServerOptions, models: Readonly<Record<string, 
     gateway: { port: 0, ...given['gateway'] },
     models: { default: first, contextLength: 1_024, ...given['models'] },
     engines: { llamaServer: engine.serverPath, threads: 1, ...given['engines'] },
+    metrics: { port: 0, ...given['metrics'] },
     log: { format: 'json', ...given['log'] },
   }
 }

@@ -1,10 +1,18 @@
+import type { ServerResponse } from 'node:http'
 import type { Identity } from '../../contracts/auth.ts'
 import type { SpendClient } from '../../contracts/limits.ts'
 import type { Price } from '../../contracts/prices.ts'
 import type { Clock } from '../../core/clock.ts'
+import { HelixError } from '../../core/errors.ts'
 import type { Metrics } from '../../core/metrics.ts'
 import type { Shaper } from '../../limits/shaper.ts'
-import { type LimitStore, RENEW_EVERY_MS, type Reservation, type Verdict } from '../../limits/store.ts'
+import {
+  type Charge,
+  type LimitStore,
+  RENEW_EVERY_MS,
+  type Reservation,
+  type Verdict,
+} from '../../limits/store.ts'
 import type { Exchange } from '../dispatch/exchange.ts'
 import type { Settlement } from '../dispatch/settlement.ts'
 import { type Binding, bindingsOf } from './bindings.ts'
@@ -31,8 +39,8 @@ export interface LimitedRequest {
   readonly requestId: string
   readonly identity: Identity
   readonly exchange: Exchange
-  /** Aborts when the client leaves while it waits. */
-  readonly signal: AbortSignal
+  /** Whose end, while the request waits, is the end of the waiting. */
+  readonly response: ServerResponse
 }
 
 /** A request that its limits let in. */
@@ -85,7 +93,7 @@ export class LimitGate {
       tenant: identity.organisationId,
       requestId,
       held: bindings.some(({ rule }) => rule.measure !== 'requests'),
-      charges: bindings.map((one) => ({ key: one.key, ...one.terms, cost: costFor(one, worst, price) })),
+      charges: bindings.map((one) => chargeOf(one, costFor(one, worst, price))),
     }
     const startMs = clock.monotonic()
     const verdict = await this.decide(request, reservation, bindings)
@@ -114,7 +122,7 @@ export class LimitGate {
     const shaped = bindings.filter(({ rule }) => rule.shapeMaxWaitMs > 0)
     const inLine = shaped.find(({ key }) => shaper.refusalOf(lineOf(reservation, key)))
     const refusal = inLine && shaper.refusalOf(lineOf(reservation, inLine.key))
-    const first = refusal ?? (await this.reserve(reservation, bindings))
+    const first = refusal ?? (await this.reserve(reservation))
     const refusing = inLine ?? (first.refused === undefined ? undefined : bindings[first.refused])
     if (!refusing || refusing.rule.shapeMaxWaitMs === 0) return first
     if (!inLine && first.waitMs > refusing.rule.shapeMaxWaitMs) return first
@@ -124,14 +132,14 @@ export class LimitGate {
         key: lineOf(reservation, refusing.key),
         project: request.identity.projectId,
         maxWaitMs: refusing.rule.shapeMaxWaitMs,
-        attempt: () => this.reserve(reservation, bindings),
+        attempt: () => this.reserve(reservation),
         concerns: ({ refused }) => refused !== undefined && bindings[refused] === refusing,
         undo: () =>
           void this.options.store.settle(
             reservation,
             reservation.charges.map(() => 0),
           ),
-        signal: request.signal,
+        signal: untilClosed(request.response),
       },
       first,
     )
@@ -140,30 +148,22 @@ export class LimitGate {
     return { ...verdict, waited: true }
   }
 
-  private async reserve(reservation: Reservation, bindings: readonly Binding[]): Promise<Verdict> {
+  private async reserve(reservation: Reservation): Promise<Verdict> {
     const { store } = this.options
     for (;;) {
       const verdict = await store.reserve(reservation)
       if (verdict.unseeded.length === 0) return verdict
-      await this.seed(reservation, bindings, verdict.unseeded)
+      await this.seed(reservation, verdict.unseeded)
     }
   }
 
   /** A budget begins with what was spent before this store knew of it. @throws HelixError `storage_unavailable` */
-  private async seed(
-    { tenant, charges }: Reservation,
-    bindings: readonly Binding[],
-    places: readonly number[],
-  ): Promise<void> {
-    const queries = places.map((place) => {
-      const { rule, period } = bindings[place] as Binding
-      return { subject: rule.subject, model: rule.model, sinceMs: period?.startMs ?? 0 }
-    })
+  private async seed({ tenant, charges }: Reservation, places: readonly number[]): Promise<void> {
+    const budgets = places.flatMap((place) => charges[place] ?? [])
+    const queries = budgets.flatMap(({ spend }) => spend ?? [])
     const spent = await this.options.spend.spent(tenant, queries)
-    for (const [at, place] of places.entries()) {
-      const charge = charges[place]
-      if (charge) await this.options.store.seed(tenant, charge, spent[at] ?? 0)
-    }
+    for (const [at, charge] of budgets.entries())
+      await this.options.store.seed(tenant, charge, spent[at] ?? 0)
   }
 
   private settle(
@@ -211,7 +211,25 @@ function bounded(exchange: Exchange, outputTokensMax: number): Exchange {
   return {
     ...exchange,
     body: (replica, asked) => exchange.body(replica, { ...asked, outputTokensMax }),
+    // Whoever may have a longer answer is not given one that was cut short here.
+    cacheable: exchange.cacheable && {
+      ...exchange.cacheable,
+      request: { ...exchange.cacheable.request, outputTokensMax },
+    },
   }
+}
+
+function chargeOf({ key, terms, rule, period }: Binding, cost: number): Charge {
+  const spend = period && { subject: rule.subject, model: rule.model, sinceMs: period.startMs }
+  return { key, ...terms, cost, spend }
+}
+
+function untilClosed(response: ServerResponse): AbortSignal {
+  const left = new AbortController()
+  const abort = () => left.abort(new HelixError('client_closed_request', 'The client left.'))
+  if (response.destroyed) abort()
+  else response.once('close', abort)
+  return left.signal
 }
 
 function lineOf({ tenant }: Reservation, key: string): string {

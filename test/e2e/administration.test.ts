@@ -104,7 +104,7 @@ test('an API key administers within its scopes', async () => {
 })
 
 test('limits are set from the command line and seen by the key that they bind', async () => {
-  const { id, plaintext } = await makeKey('--scopes', 'limits.read')
+  const { id, plaintext } = await makeKey('--scopes', 'limits.read,projects.read')
   const on = ['--key-id', id]
   const made = await helixflow(server, 'limits', 'set', 'tokens', '1000', '--window', '1h', ...on, '--json')
   const rule = JSON.parse(made.out)

@@ -54,6 +54,18 @@ const GROUPS: Readonly<Record<string, Readonly<Record<string, Entry>>>> = {
     rotate: { operation: 'keys.rotate' },
     revoke: { operation: 'keys.revoke' },
   },
+  limits: {
+    list: {
+      operation: 'limits.list',
+      columns: [
+        ...['id', 'projectId', 'keyId', 'userId', 'each', 'measure', 'model', 'limit', 'window', 'burst'],
+        ...['algorithm', 'period'],
+      ],
+    },
+    set: { operation: 'limits.set', positional: ['measure', 'limit'] },
+    show: { operation: 'limits.show' },
+    remove: { operation: 'limits.remove' },
+  },
   usage: {
     summary: {
       operation: 'usage.summary',
@@ -90,6 +102,7 @@ const SUMMARIES: Readonly<Record<string, string>> = {
   users: 'people and their roles',
   'service-accounts': 'accounts of programs',
   keys: 'API keys',
+  limits: 'how much requests, tokens and money there may be',
   usage: 'what requests cost',
   audit: 'what was changed, by whom',
 }

@@ -56,6 +56,18 @@ export async function findLimitRule(
   return rows[0] && toStored(rows[0])
 }
 
+/** What a holder's rule about the same thing says. */
+export async function findLimitRuleOfSlot(
+  queries: TenantQueries,
+  { organisationId, holderId, slot }: { organisationId: string; holderId: string; slot: string },
+): Promise<StoredLimitRule | undefined> {
+  const rows = await queries.query<LimitRuleRow>(
+    'select * from limit_rules where organisation_id = $1 and holder_id = $2 and slot = $3',
+    [organisationId, holderId, slot],
+  )
+  return rows[0] && toStored(rows[0])
+}
+
 export async function removeLimitRule(
   queries: TenantQueries,
   { organisationId, id }: { organisationId: string; id: string },

@@ -237,6 +237,8 @@ const CALLS: Readonly<Record<string, Call>> = {
     }),
   putLimitRule: (queries) => limitRules.putLimitRule(queries, newRule),
   findLimitRule: (queries) => limitRules.findLimitRule(queries, { ...AUDITED, id: 'lim_5000' }),
+  findLimitRuleOfSlot: (queries) =>
+    limitRules.findLimitRuleOfSlot(queries, { ...AUDITED, holderId: 'key_5000', slot: 'slot' }),
   removeLimitRule: (queries) => limitRules.removeLimitRule(queries, { ...AUDITED, id: 'lim_5000' }),
   listLimitRules: async (queries) => {
     await limitRules.listLimitRules(queries, { ...AUDITED, among: undefined }, PAGE)

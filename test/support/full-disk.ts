@@ -11,6 +11,7 @@ import { openSession } from '../../src/storage/backup/session.ts'
 import { startEmbeddedPostgres } from '../../src/storage/embedded-postgres.ts'
 import { systemClock } from '../../src/system.ts'
 import { helixflow } from './helixflow.ts'
+import { type AdministrationAnswer, administratorKey, sendJson } from './http-administration.ts'
 import { post } from './raw-client.ts'
 import { chatAnswer, ScriptedUpstream, sendWhole } from './scripted-upstream.ts'
 import { type Server, startServer } from './server.ts'
@@ -21,12 +22,6 @@ const CALLERS = 3
 
 /** What everything has to be back within, once there is room. */
 const RECOVERY_MS = 5_000
-
-interface Answer {
-  readonly status: number
-  readonly code: string | undefined
-  readonly body: { readonly id?: string; readonly plaintext?: string; readonly data?: { id: string }[] }
-}
 
 /**
  * Fills the disk of the embedded database again and again under load, until it can extend no table and then until it
@@ -41,15 +36,16 @@ export async function fillAndCompare(rounds: number): Promise<void> {
   const config = { upstreams: [far], gateway: { keyCacheTtl: '1s', keyGrace: '60s' } }
   const server = await startServer({ home, models: {}, model: null, config })
   onTestFinished(async () => void (await server.stop()))
-  const admin = await adminKey(server)
+  const admin = await administratorKey(server)
   const administer = (method: string, path: string, body?: object) =>
-    send(server, admin, { method, path, body })
+    sendJson(server, admin, { method, path, body })
   const create = () => administer('POST', '/admin/v1/keys', { name: 'made on a full disk' })
-  const use = async (key: Answer) => (await send(server, key.body.plaintext ?? '', MODELS)).status
+  const use = async (key: AdministrationAnswer) =>
+    (await sendJson(server, key.body.plaintext ?? '', MODELS)).status
 
   const load = startLoad(server)
   onTestFinished(async () => void (await load.stop()))
-  const made: Answer[] = []
+  const made: AdministrationAnswer[] = []
   for (let round = 0; round < rounds; round++) {
     const [first, second] = [await create(), await create()]
     made.push(first, second)
@@ -110,30 +106,7 @@ function homeOnSmallDisk(size: string): string {
   return home
 }
 
-async function adminKey(server: Server): Promise<string> {
-  const scopes = 'keys.read,keys.write,service_accounts.write,inference'
-  const { out } = await helixflow(server, 'keys', 'create', 'admin', '--scopes', scopes, '--json')
-  return (JSON.parse(out) as { plaintext: string }).plaintext
-}
-
 const MODELS = { method: 'GET', path: '/v1/models' } as const
-
-async function send(
-  server: Server,
-  key: string,
-  { method, path, body }: { method: string; path: string; body?: object | undefined },
-): Promise<Answer> {
-  const answer = await fetch(server.origin + path, {
-    method,
-    headers: {
-      authorization: `Bearer ${key}`,
-      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-    },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  })
-  const parsed = (await answer.json()) as Answer['body'] & { error?: { code: string } }
-  return { status: answer.status, code: parsed.error?.code, body: parsed }
-}
 
 /** Callers that go on until they are stopped, and what they saw. */
 function startLoad(server: Server) {
@@ -178,7 +151,10 @@ function fill(path: string): () => void {
 }
 
 /** Pages that a table has already may still take some. */
-async function untilRefused(create: () => Promise<Answer>, made: Answer[]): Promise<Answer> {
+async function untilRefused(
+  create: () => Promise<AdministrationAnswer>,
+  made: AdministrationAnswer[],
+): Promise<AdministrationAnswer> {
   for (;;) {
     const answer = await create()
     if (answer.status !== 200) return answer
@@ -186,7 +162,10 @@ async function untilRefused(create: () => Promise<Answer>, made: Answer[]): Prom
   }
 }
 
-async function untilKept(create: () => Promise<Answer>, deadlineMs: number): Promise<Answer> {
+async function untilKept(
+  create: () => Promise<AdministrationAnswer>,
+  deadlineMs: number,
+): Promise<AdministrationAnswer> {
   for (;;) {
     const answer = await create()
     if (answer.status === 200) return answer

@@ -4,5 +4,5 @@ import { noSmallDisk } from '../support/small-disk.ts'
 
 test.skipIf(noSmallDisk !== undefined)(
   'a database whose disk is full again and again says so, serves who is known, and loses, doubles and damages nothing',
-  () => fillAndCompare(10),
+  () => fillAndCompare(6),
 )

@@ -1,4 +1,4 @@
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs'
 import { Agent } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -29,7 +29,7 @@ const RECOVERY_MS = 5_000
  * must say so, all of it must be back soon, and nothing may be lost, doubled or damaged.
  */
 export async function fillAndCompare(rounds: number): Promise<void> {
-  const home = homeOnSmallDisk('192m')
+  const home = homeOnSmallDisk('256m')
   const upstream = await ScriptedUpstream.start((call) => sendWhole(call, chatAnswer('hi')))
   onTestFinished(() => upstream.stop())
   const far = { name: 'far', url: upstream.url, models: ['far'], slots: 32 }
@@ -147,6 +147,8 @@ function fill(path: string): () => void {
       for (;;) appendFileSync(path, block)
     }).toThrow(/ENOSPC/)
   }
+  // Else what the database wrote is what fills the disk, and nobody could make room.
+  expect(statSync(path).size).toBeGreaterThan(2 ** 26)
   return () => rmSync(path)
 }
 
@@ -188,7 +190,13 @@ async function beginNewLogFile(home: string): Promise<void> {
   await session.close().catch(() => {})
 }
 
-/** What a comparison of every table with its checksums and its indexes finds. */
+/** Keys without their entry in the audit log, and entries without their key. */
+const UNPAIRED = `
+  select coalesce(api_keys.id, entries.target) as id
+  from api_keys full join (select target from audit_log where action = 'keys.create') entries on target = id
+  where id is null or target is null`
+
+/** What a comparison of every table with its checksums, its indexes and its audit entries finds. */
 async function damageIn(home: string): Promise<readonly string[]> {
   const postgres = await startEmbeddedPostgres({
     directory: join(home, 'postgres'),
@@ -198,7 +206,9 @@ async function damageIn(home: string): Promise<readonly string[]> {
   })
   const session = await openSession(postgres.superuser)
   try {
-    return (await checkIntegrity(session, new AbortController().signal, noProgress)).problems
+    const { problems } = await checkIntegrity(session, new AbortController().signal, noProgress)
+    const unpaired = await session.query<{ id: string }>(UNPAIRED)
+    return [...problems, ...unpaired.map(({ id }) => `key ${id}: not changed and told together`)]
   } finally {
     await session.close()
     await postgres.stop()

@@ -3,7 +3,7 @@ export interface UsageSink {
   /**
    * Keeps every record, once: one that was given before changes nothing, so a batch whose fate is not known is given
    * again. All of the batch or none.
-   * @throws HelixError `storage_unavailable`, `disk_full`; `invalid_value` when a record can never be kept
+   * @throws HelixError `storage_unavailable`; `invalid_value` when a record can never be kept
    */
   record(batch: readonly UsageRecord[]): Promise<void>
 }

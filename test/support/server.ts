@@ -20,6 +20,8 @@ export interface ServerOptions {
   /** Use this data folder, and leave it standing. */
   readonly home?: string
   readonly environment?: Readonly<Record<string, string>>
+  /** A file that takes its log, of which `log()` and `logged()` then know nothing. */
+  readonly logDescriptor?: number
 }
 
 /** `helixflow up` as a process of its own. */
@@ -54,7 +56,7 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
     process.execPath,
     [join(root, 'bin', 'helixflow.js'), 'up', '--json', '--config', configPath],
     {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', options.logDescriptor ?? 'pipe'],
       env: { PATH: process.env['PATH'] ?? '', HELIXFLOW_HOME: home, ...options.environment },
     },
   )

@@ -1,7 +1,14 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { RedisClient } from '../redis/connection.ts'
-import { type Charge, RESERVATION_LIFE_MS, type Reservation, type Standing, type Verdict } from './store.ts'
+import {
+  type Charge,
+  type LimitStore,
+  RESERVATION_LIFE_MS,
+  type Reservation,
+  type Standing,
+  type Verdict,
+} from './store.ts'
 
 export interface RedisStoreOptions {
   readonly client: RedisClient

@@ -27,7 +27,7 @@ export class Limiter {
   ) {}
 
   static async start(
-    settings: { readonly urls: readonly string[]; readonly mode?: string },
+    settings: { readonly urls: readonly string[]; readonly mode?: string; readonly sentinelName?: string },
     prefix: string,
     budgets: BudgetFallback = noBudgets,
   ): Promise<Limiter> {

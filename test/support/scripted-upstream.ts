@@ -68,6 +68,8 @@ export class ScriptedUpstream {
 
   private async receive(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { socket } = request
+    // A connection is used for many calls, each of which wants to know of its end.
+    socket.setMaxListeners(0)
     const closed = new Promise<number>((resolve) => socket.once('close', () => resolve(performance.now())))
     const parts: Buffer[] = []
     for await (const part of request) parts.push(part as Buffer)

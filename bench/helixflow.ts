@@ -24,7 +24,11 @@ export async function startHelixFlow(options: {
   readonly core?: number
 }): Promise<HelixFlow> {
   const home = mkdtempSync(join(tmpdir(), 'helixflow-bench-'))
-  const config = { ...options.config, log: { level: 'info', format: 'json' } }
+  const config = {
+    metrics: { port: 0 },
+    ...options.config,
+    log: { level: 'info', format: 'json' },
+  }
   const configPath = join(home, 'bench.yaml')
   writeFileSync(configPath, stringify(config))
   const { runtime } = placesOf(home, parseConfig(config))

@@ -186,6 +186,7 @@ function recordsOf(seed: number, count: number): UsageRecord[] {
     promptTokens: Math.floor(1_000 * random.uniform()),
     completionTokens: Math.floor(500 * random.uniform()),
     cachedTokens: 0,
+    cost: Math.floor(1e6 * random.uniform()),
     estimated: false,
     streamed: at % 2 === 0,
     instance: 'bench',

@@ -6,7 +6,7 @@ import { dirname, extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
-const ASSETS = new Set(['.sql', '.patch', '.jinja'])
+const ASSETS = new Set(['.sql', '.patch', '.jinja', '.lua'])
 const fresh = join(root, 'node_modules', '.cache', 'helixflow', `dist-${process.pid}`)
 const old = `${fresh}-old`
 

@@ -6,7 +6,7 @@ const DIGITS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 const ID_LENGTH = 20
 
 /** `proj_4kR...`: what it is, and which. */
-export function newId(kind: 'org' | 'proj' | 'user' | 'sa'): string {
+export function newId(kind: 'org' | 'proj' | 'user' | 'sa' | 'lim'): string {
   return `${kind}_${randomDigits(ID_LENGTH)}`
 }
 

@@ -8,6 +8,8 @@ import {
   toTokensMessage,
 } from '../contracts/auth-messages.ts'
 import { AuthService } from '../contracts/gen/helixflow/v1/auth_pb.ts'
+import { fromReserveSpendRequest, fromSpendQueryMessage } from '../contracts/limit-messages.ts'
+import type { SpendClient } from '../contracts/limits.ts'
 import { toConnectError } from '../contracts/rpc-errors.ts'
 import type { UsageSink } from '../contracts/usage.ts'
 import { HelixError } from '../core/errors.ts'
@@ -16,11 +18,12 @@ import type { Logger } from '../core/log.ts'
 export interface AuthRpcParts {
   readonly auth: AuthClient & TokenIssuer
   readonly usage: UsageSink
+  readonly spend: SpendClient
   readonly log: Logger
 }
 
 /** The auth service's methods, for whatever carries them. */
-export function authRoutes({ auth, usage, log }: AuthRpcParts) {
+export function authRoutes({ auth, usage, spend, log }: AuthRpcParts) {
   const told = answering(log)
   return (router: ConnectRouter): void => {
     router.service(AuthService, {
@@ -50,6 +53,24 @@ export function authRoutes({ auth, usage, log }: AuthRpcParts) {
           await usage.record(records.map(fromUsageMessage))
           return {}
         }),
+      readSpend: ({ organisationId, queries }) =>
+        told(async () => {
+          const asked = queries.map(fromSpendQueryMessage).filter((one) => one !== undefined)
+          if (asked.length < queries.length) throw noSubject()
+          return { spent: (await spend.spent(organisationId, asked)).map(BigInt) }
+        }),
+      reserveSpend: (request) =>
+        told(async () => {
+          const reservation = fromReserveSpendRequest(request)
+          if (!reservation) throw noSubject()
+          const refusedClaim = await spend.reserveSpend(reservation)
+          return refusedClaim === undefined ? {} : { refusedClaim }
+        }),
+      releaseSpend: ({ organisationId, requestIds }) =>
+        told(async () => {
+          await spend.releaseSpend(organisationId, requestIds)
+          return {}
+        }),
       checkHealth: () =>
         told(async () => {
           const problem = await auth.problem()
@@ -59,6 +80,10 @@ export function authRoutes({ auth, usage, log }: AuthRpcParts) {
       watchRevocations: (_request, context) => revocations(auth, context),
     })
   }
+}
+
+function noSubject(): HelixError {
+  return new HelixError('invalid_value', 'The request does not say whose money it is about.')
 }
 
 /** Failures in the platform's own words; what is a defect stands in this service's log, and not in the answer. */

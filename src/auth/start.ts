@@ -18,6 +18,7 @@ import { OidcLogin } from './oidc.ts'
 import { hashPassword } from './passwords.ts'
 import { AuthService } from './service.ts'
 import { SigningKeys } from './signing-keys.ts'
+import { SpendService } from './spend.ts'
 import { UsageService } from './usage.ts'
 import { startUsageUpkeep } from './usage-upkeep.ts'
 
@@ -42,6 +43,7 @@ export interface AuthOptions {
 export interface RunningAuth extends Stoppable {
   readonly auth: AuthService
   readonly usage: UsageService
+  readonly spend: SpendService
 }
 
 /**
@@ -85,7 +87,7 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
       await upkeep.stop()
       await database.close()
     }
-    return { auth, usage, stop }
+    return { auth, usage, spend: new SpendService(database, clock), stop }
   } catch (reason) {
     await database.close()
     throw reason

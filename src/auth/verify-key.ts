@@ -1,4 +1,5 @@
 import type { Identity } from '../contracts/auth.ts'
+import { effectiveLimits } from '../contracts/limits.ts'
 import { rightsOf, rightsOfKey } from '../contracts/permissions.ts'
 import { HelixError } from '../core/errors.ts'
 import { findKeyCredential, type KeyCredential } from '../storage/keys.ts'
@@ -35,7 +36,8 @@ export async function verifyKey(
 }
 
 /** @throws HelixError `api_key_revoked`, `api_key_disabled`, `api_key_expired` */
-export function identityOfKey({ key, disabled, ownerGrants }: KeyCredential, nowMs: number): Identity {
+export function identityOfKey(credential: KeyCredential, nowMs: number): Identity {
+  const { key, disabled, ownerGrants, limitRules } = credential
   if (key.revokedAtMs !== undefined) {
     throw new HelixError('api_key_revoked', 'This API key has been revoked. Use another one.')
   }
@@ -60,7 +62,7 @@ export function identityOfKey({ key, disabled, ownerGrants }: KeyCredential, now
     rights: rightsOfKey(key.scopes, projectId, ownerGrants && rightsOf(ownerGrants)),
     models: key.models,
     ipRules: key.ipRules,
-    limits: [],
+    limits: effectiveLimits(limitRules, { organisationId, projectId, keyId: key.id, userId }),
     expiresAtMs: key.expiresAtMs,
     subjects: [key.id, organisationId, projectId, ...owners],
   }

@@ -1,6 +1,8 @@
 import type { Identity } from '../contracts/auth.ts'
+import { effectiveLimits } from '../contracts/limits.ts'
 import { may, rightsOf } from '../contracts/permissions.ts'
 import { findKeyCredential } from '../storage/keys.ts'
+import { limitRulesFor } from '../storage/limit-rules.ts'
 import { findSessionCredential, type SessionCredential } from '../storage/sessions.ts'
 import type { TenantQueries } from '../storage/tenancy.ts'
 import { invalidToken, type TokenClaims } from './access-tokens.ts'
@@ -24,28 +26,29 @@ export async function identityOfToken(
   const credential = await findSessionCredential(queries, origin.sessionId)
   const ended = !credential || credential.disabled || credential.session.revokedAtMs !== undefined
   if (ended || credential.grants.length === 0) throw invalidToken()
-  return identityOfSession(credential, Math.min(expiresAtMs, credential.session.expiresAtMs))
+  const identity = identityOfSession(credential, Math.min(expiresAtMs, credential.session.expiresAtMs))
+  return { ...identity, limits: effectiveLimits(await limitRulesFor(queries, identity), identity) }
 }
 
 function identityOfSession(
   { session, grants, projectIds }: SessionCredential,
   expiresAtMs: number,
-): Identity {
+): Omit<Identity, 'limits'> {
   const { id, organisationId, userId } = session
   const rights = rightsOf(grants)
-  const usable = projectIds.find((projectId) => may(rights, 'inference', projectId))
+  const usable = projectIds.find((one) => may(rights, 'inference', one))
+  const projectId = usable ?? projectIds[0] ?? ''
   return {
     actor: `user:${userId}`,
     organisationId,
     // Where somebody's requests are accounted: their oldest project.
-    projectId: usable ?? projectIds[0] ?? '',
+    projectId,
     keyId: undefined,
     userId,
     rights,
     models: undefined,
     ipRules: undefined,
-    limits: [],
     expiresAtMs,
-    subjects: [id, userId, organisationId],
+    subjects: [id, userId, organisationId, ...(projectId === '' ? [] : [projectId])],
   }
 }

@@ -54,14 +54,36 @@ const GROUPS: Readonly<Record<string, Readonly<Record<string, Entry>>>> = {
     rotate: { operation: 'keys.rotate' },
     revoke: { operation: 'keys.revoke' },
   },
+  limits: {
+    list: {
+      operation: 'limits.list',
+      columns: [
+        ...['id', 'projectId', 'keyId', 'userId', 'each', 'measure', 'model', 'limit', 'window', 'burst'],
+        ...['algorithm', 'period'],
+      ],
+    },
+    set: { operation: 'limits.set', positional: ['measure', 'limit'] },
+    show: { operation: 'limits.show' },
+    remove: { operation: 'limits.remove' },
+  },
   usage: {
     summary: {
       operation: 'usage.summary',
-      columns: ['group', 'requests', 'errors', 'promptTokens', 'completionTokens', 'cachedTokens'],
+      columns: ['group', 'requests', 'errors', 'promptTokens', 'completionTokens', 'cachedTokens', 'cost'],
     },
     requests: {
       operation: 'usage.list',
-      columns: ['startedAt', 'model', 'status', 'promptTokens', 'completionTokens', 'keyId', 'requestId'],
+      columns: [
+        'startedAt',
+        'model',
+        'status',
+        'promptTokens',
+        'completionTokens',
+        'cost',
+        'cache',
+        'keyId',
+        'requestId',
+      ],
     },
   },
   audit: {
@@ -80,6 +102,7 @@ const SUMMARIES: Readonly<Record<string, string>> = {
   users: 'people and their roles',
   'service-accounts': 'accounts of programs',
   keys: 'API keys',
+  limits: 'how much requests, tokens and money there may be',
   usage: 'what requests cost',
   audit: 'what was changed, by whom',
 }

@@ -5,6 +5,7 @@ import type { Settings } from '../config/load.ts'
 import type { Places } from '../config/places.ts'
 import { AuthRpcClient } from '../contracts/auth-rpc-client.ts'
 import type { DatabaseAdministration } from '../contracts/database.ts'
+import type { SpendClient } from '../contracts/limits.ts'
 import { inMemory, overTls, type TlsFiles } from '../contracts/rpc-transport.ts'
 import type { UsageClient, UsageSink } from '../contracts/usage.ts'
 import { HelixError } from '../core/errors.ts'
@@ -30,6 +31,7 @@ const RPC_TIMEOUT_MS = 15_000
 export interface OpenedAuth {
   readonly auth: AuthRpcClient
   readonly usage: UsageSink
+  readonly spend: SpendClient
   /** Undefined where the database is somebody else's. */
   readonly database: DatabaseAdministration | undefined
   readonly backups: BackupService | undefined
@@ -40,17 +42,16 @@ export async function openAuthClient(request: AuthServiceRequest): Promise<Opene
   const { settings, log, lifecycle } = request
   const { authUrl } = settings.config.rpc
   const here = authUrl === undefined ? await startAuthService(request) : undefined
-  const transport = here
-    ? inMemory(authRoutes({ auth: here.auth, usage: here.usage, log }))
-    : overTls(authUrl ?? '', tlsFiles(settings))
+  const transport = here ? inMemory(authRoutes({ ...here, log })) : overTls(authUrl ?? '', tlsFiles(settings))
   const auth = new AuthRpcClient({ transport, timeoutMs: RPC_TIMEOUT_MS, clock: systemClock, log })
   lifecycle.add('auth client', () => auth.stop())
-  return { auth, usage: auth, database: here?.database, backups: here?.backups }
+  return { auth, usage: auth, spend: auth, database: here?.database, backups: here?.backups }
 }
 
 export interface StartedAuth {
   readonly auth: AuthService
   readonly usage: UsageClient
+  readonly spend: SpendClient
   readonly database: DatabaseAdministration
   readonly backups: BackupService
 }
@@ -64,7 +65,7 @@ export async function startAuthService(request: AuthServiceRequest): Promise<Sta
   const connection = postgres?.connection ?? databaseUrl(settings)
   const administration = startDatabaseAdministration(connection, database, log)
   lifecycle.add('database administration', () => administration.stop())
-  const { auth, usage, stop } = await startAuth({
+  const { auth, usage, spend, stop } = await startAuth({
     connection,
     connectionsMax: database.connectionsMax,
     connectionsMin: database.connectionsMin,
@@ -81,7 +82,7 @@ export async function startAuthService(request: AuthServiceRequest): Promise<Sta
   lifecycle.add('auth', stop)
   const backups = startBackups({ settings, places, postgres, log })
   lifecycle.add('backups', () => backups.stop())
-  return { auth, usage, database: administration, backups }
+  return { auth, usage, spend, database: administration, backups }
 }
 
 /** @throws HelixError `invalid_configuration` */

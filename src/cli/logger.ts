@@ -1,13 +1,17 @@
 import pino from 'pino'
 import type { Config } from '../config/schema.ts'
 import type { LogFields, Logger } from '../core/log.ts'
+import { LogOutput } from './log-output.ts'
+
+const STANDARD_ERROR = 2
+
+const AT_ONCE = { descriptor: STANDARD_ERROR, batchLength: 0, batchMs: 0 } as const
 
 /**
  * The access log goes out in batches, at the latest after a fifth of a second and when the program ends: a write for
- * every request costs a tenth of the gateway's time. Whoever reads it too slowly loses lines instead of stopping the
- * service.
+ * every request costs a tenth of the gateway's time.
  */
-const BUFFERED = { fd: 2, sync: false, minLength: 4_096, periodicFlush: 200, maxLength: 8 * 2 ** 20 } as const
+const IN_BATCHES = { descriptor: STANDARD_ERROR, batchLength: 4_096, batchMs: 200 } as const
 
 export interface Logs {
   readonly log: Logger
@@ -17,11 +21,13 @@ export interface Logs {
 
 /** The program's logs, on standard error: JSON lines, or short text where a person watches. */
 export function createLogs(config: Config['log']): Logs {
+  // What else is said there must not end the program either when it cannot be written.
+  process.stderr.on('error', () => {})
   const text = config.format === 'text' || (config.format === 'auto' && process.stderr.isTTY)
   const terminal = { write: (line: string) => void process.stderr.write(textLine(line)) }
   return {
-    log: createLogger(config, text ? terminal : pino.destination(2)),
-    accessLog: createLogger(config, text ? terminal : pino.destination(BUFFERED)),
+    log: createLogger(config, text ? terminal : new LogOutput(AT_ONCE)),
+    accessLog: createLogger(config, text ? terminal : new LogOutput(IN_BATCHES)),
   }
 }
 

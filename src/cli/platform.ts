@@ -1,15 +1,20 @@
 import { rmSync } from 'node:fs'
 import type { Settings } from '../config/load.ts'
 import { makePlaces, type Places, placesOf } from '../config/places.ts'
+import type { Config } from '../config/schema.ts'
 import type { AuthClient } from '../contracts/auth.ts'
+import { priceList } from '../contracts/prices.ts'
 import { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import type { LlamaEngine } from '../engines/llama-engine.ts'
 import type { ModelStore } from '../engines/model-store.ts'
 import { type Gateway, startGateway } from '../gateway/start.ts'
+import { listenForMetrics } from '../metrics/listener.ts'
+import { MetricRegistry } from '../metrics/registry.ts'
 import { startNode } from '../node/start.ts'
 import type { PoolService } from '../pool/service.ts'
 import { startPool } from '../pool/start.ts'
+import { openRedis } from '../redis/connection.ts'
 import { systemClock, systemRandom } from '../system.ts'
 import { openAuthClient } from './auth-service.ts'
 import { openCache } from './cache-store.ts'
@@ -47,13 +52,21 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   lifecycle.add('sockets', async () => rmSync(places.runtime, { recursive: true, force: true }))
   const startedAtMs = systemClock.now()
   try {
-    const { auth, usage, database, backups } = await openAuthClient({ settings, places, log, lifecycle })
+    const { auth, usage, spend, database, backups } = await openAuthClient({
+      settings,
+      places,
+      log,
+      lifecycle,
+    })
     const store = await openModelStore(settings, places, log)
     const parts = { store, socketDirectory: places.runtime, clock: systemClock, log }
     const node = startNode({ config: config.engines, engine: () => engine(places), ...parts })
     const running = await startPool({ config, node, clock: systemClock, log })
     lifecycle.add('pool', () => running.stop())
-    const cache = openCache(settings)
+    const metrics = await startMetrics(config, lifecycle)
+    const redis = config.redis.urls.length > 0 ? openRedis(config.redis, log) : undefined
+    if (redis) lifecycle.add('redis', () => redis.stop())
+    const cache = openCache(config, redis)
     lifecycle.add('cache', () => cache.stop())
     const gateway = await startGateway({
       config: config.gateway,
@@ -62,7 +75,23 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       auth,
       pool: running.pool,
       database,
-      usage: { sink: usage, directory: places.spool, bytesMax: config.usage.spoolMax },
+      usage: {
+        sink: usage,
+        directory: places.spool,
+        bytesMax: config.usage.spoolMax,
+        price: priceList(config.prices),
+      },
+      limits: {
+        redis: redis && {
+          connection: redis,
+          prefix: config.redis.prefix,
+          timeoutMs: config.redis.timeout,
+        },
+        gatewaysMin: config.database.gateways,
+        outputTokens: config.limits.outputTokens,
+        spend,
+      },
+      metrics,
       databaseProblem: () => auth.problem(),
       controlSocket: places.controlSocket,
       backups,
@@ -80,4 +109,14 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     await lifecycle.stop()
     throw reason
   }
+}
+
+/** @throws HelixError `address_in_use` */
+async function startMetrics({ metrics }: Config, lifecycle: Lifecycle): Promise<MetricRegistry> {
+  const registry = new MetricRegistry()
+  if (metrics.enabled) {
+    const listener = await listenForMetrics(registry, metrics)
+    lifecycle.add('metrics', () => listener.stop())
+  }
+  return registry
 }

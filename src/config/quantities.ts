@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { parseMoney } from '../core/money.ts'
 
 const DURATION_UNITS_MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const SIZE_UNITS_BYTES = {
@@ -14,9 +15,33 @@ const SIZE_UNITS_BYTES = {
 /** `250ms`, `30s`, `10m`, `1h`, `7d` -> milliseconds. A bare number is refused: its unit would be a guess. */
 export function duration() {
   return z.string().transform((text, context) => {
-    const milliseconds = quantity(text, DURATION_UNITS_MS)
+    const milliseconds = parseDuration(text)
     if (milliseconds !== undefined) return milliseconds
     context.addIssue(`'${text}' is not a duration; write for example 250ms, 30s, 10m, 1h or 7d`)
+    return z.NEVER
+  })
+}
+
+/** Milliseconds; undefined for what is no duration. */
+export function parseDuration(text: string): number | undefined {
+  return quantity(text, DURATION_UNITS_MS)
+}
+
+/** In the largest unit that gives a whole number: `90s`, `1h`. */
+export function formatDuration(milliseconds: number): string {
+  const fitting = Object.entries(DURATION_UNITS_MS).findLast(([, factor]) => milliseconds % factor === 0)
+  const [unit, factor] = milliseconds === 0 || !fitting ? ['ms', 1] : fitting
+  return `${milliseconds / factor}${unit}`
+}
+
+/** `0.15` -> billionths of the unit of money. Written as a number or as text. */
+export function money() {
+  return z.union([z.string(), z.number()]).transform((given, context) => {
+    const billionths = parseMoney(String(given))
+    if (billionths !== undefined) return billionths
+    context.addIssue(
+      `'${given}' is not an amount of money; write for example 12 or 0.15, with at most nine decimals and below nine million`,
+    )
     return z.NEVER
   })
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { HelixError } from '../core/errors.ts'
 import { CacheSettings } from './cache-settings.ts'
-import { duration, size } from './quantities.ts'
+import { duration, money, size } from './quantities.ts'
 
 const port = z.int().min(0).max(65_535)
 
@@ -294,6 +294,26 @@ const Redis = z
     path: ['urls'],
     message: 'name at least one',
   })
+const Price = z
+  .strictObject({ input: money(), cachedInput: money().optional(), output: money() })
+  .transform(({ cachedInput, ...price }) => ({ ...price, cachedInput: cachedInput ?? price.input }))
+
+const Metrics = z.strictObject({
+  enabled: z.boolean().default(true),
+  host: z.string().default('127.0.0.1').describe('Address that Prometheus reads /metrics from.'),
+  port: port.default(9464).describe('0 takes any free port.'),
+})
+
+const Limits = z.strictObject({
+  outputTokens: z
+    .int()
+    .min(1)
+    .max(2 ** 31 - 1)
+    .default(4_096)
+    .describe(
+      'Under limits of tokens or money, an answer gets so many at most when its request does not say: they are reserved before it begins.',
+    ),
+})
 
 const Log = z.strictObject({
   level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
@@ -317,8 +337,16 @@ export const Config = z.strictObject({
   auth: Auth.prefault({}).describe('Tokens and logins.'),
   rpc: Rpc.prefault({}).describe('How the services of several machines reach each other.'),
   redis: Redis.prefault({}).describe('Shared by several gateways: limits, cache.'),
+  limits: Limits.prefault({}).describe('How limits and budgets are kept; the rules are set at run time.'),
+  metrics: Metrics.prefault({}).describe('For Prometheus.'),
   cache: CacheSettings.prefault({}).describe('Answers that are given again instead of being made again.'),
   usage: Usage.prefault({}).describe('What each request cost, kept in the database.'),
+  prices: z
+    .record(z.string().min(1).max(256), Price)
+    .default({})
+    .describe(
+      "What a million tokens of a model cost, for budgets and usage: {'my-model': {input: 0.15, cachedInput: 0.075, output: 0.6}, '*': {input: 1, output: 2}}; cachedInput is input where it is not given, '*' any other model.",
+    ),
   log: Log.prefault({}).describe('Logs go to standard error.'),
 })
 

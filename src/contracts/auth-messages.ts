@@ -15,6 +15,7 @@ import {
   type UsageRecord as UsageRecordMessage,
   UsageRecordSchema,
 } from './gen/helixflow/v1/auth_pb.ts'
+import { fromLimitMessage, toLimitMessage } from './limit-messages.ts'
 import { PERMISSIONS, type Permission } from './permissions.ts'
 import type { UsageRecord } from './usage.ts'
 
@@ -31,6 +32,7 @@ export function toIdentityMessage(identity: Identity): IdentityMessage {
       Object.entries(rights.projects).map(([id, permissions]) => [id, { permissions: [...permissions] }]),
     ),
     subjects: [...identity.subjects],
+    limits: identity.limits.map(toLimitMessage),
     ...(keyId === undefined ? {} : { keyId }),
     ...(userId === undefined ? {} : { userId }),
     ...(models === undefined ? {} : { models: { names: [...models] } }),
@@ -54,7 +56,7 @@ export function fromIdentityMessage(message: IdentityMessage): Identity {
     },
     models: message.models?.names,
     ipRules: message.ipRules?.names,
-    limits: [],
+    limits: message.limits.flatMap(fromLimitMessage),
     expiresAtMs: message.expiresAtMs === undefined ? undefined : Number(message.expiresAtMs),
     subjects: message.subjects,
   }
@@ -116,6 +118,8 @@ export function toUsageMessage({
   firstTokenMs,
   errorCode,
   user,
+  userId,
+  cache,
   ...record
 }: UsageRecord): UsageRecordMessage {
   return create(UsageRecordSchema, {
@@ -124,9 +128,12 @@ export function toUsageMessage({
     promptTokens: BigInt(record.promptTokens),
     completionTokens: BigInt(record.completionTokens),
     cachedTokens: BigInt(record.cachedTokens),
+    cost: BigInt(record.cost),
     ...(firstTokenMs === undefined ? {} : { firstTokenMs }),
     ...(errorCode === undefined ? {} : { errorCode }),
     ...(user === undefined ? {} : { user }),
+    ...(userId === undefined ? {} : { userId }),
+    ...(cache === undefined ? {} : { cache }),
   })
 }
 
@@ -137,8 +144,12 @@ export function fromUsageMessage({ $typeName, $unknown, ...message }: UsageRecor
     promptTokens: Number(message.promptTokens),
     completionTokens: Number(message.completionTokens),
     cachedTokens: Number(message.cachedTokens),
+    cost: Number(message.cost),
+    cache: CACHE_USES.find((one) => one === message.cache),
   }
 }
+
+const CACHE_USES = ['hit', 'coalesced'] as const
 
 type CallerMessage = AdministerRequest['caller']
 

@@ -21,6 +21,8 @@ import {
   toUsageMessage,
 } from './auth-messages.ts'
 import { AuthService } from './gen/helixflow/v1/auth_pb.ts'
+import { toReserveSpendRequest, toSpendQueryMessage } from './limit-messages.ts'
+import type { SpendClient, SpendQuery, SpendReservation } from './limits.ts'
 import { fromConnectError } from './rpc-errors.ts'
 import type { UsageRecord, UsageSink } from './usage.ts'
 
@@ -36,7 +38,7 @@ const RECONNECT_DELAY_MIN_MS = 50
 const RECONNECT_DELAY_MAX_MS = 2_000
 
 /** The auth service as every other service sees it, wherever it runs. */
-export class AuthRpcClient implements AuthClient, TokenIssuer, UsageSink {
+export class AuthRpcClient implements AuthClient, TokenIssuer, UsageSink, SpendClient {
   private readonly client
   private readonly listeners = new Set<(subject: string | undefined) => void>()
   private readonly stopping = new AbortController()
@@ -84,6 +86,25 @@ export class AuthRpcClient implements AuthClient, TokenIssuer, UsageSink {
 
   async record(batch: readonly UsageRecord[]): Promise<void> {
     await this.call((options) => this.client.recordUsage({ records: batch.map(toUsageMessage) }, options))
+  }
+
+  async spent(organisationId: string, queries: readonly SpendQuery[]): Promise<readonly number[]> {
+    const { spent } = await this.call((options) =>
+      this.client.readSpend({ organisationId, queries: queries.map(toSpendQueryMessage) }, options),
+    )
+    return spent.map(Number)
+  }
+
+  async reserveSpend(reservation: SpendReservation): Promise<number | undefined> {
+    const { refusedClaim } = await this.call((options) =>
+      this.client.reserveSpend(toReserveSpendRequest(reservation), options),
+    )
+    return refusedClaim
+  }
+
+  async releaseSpend(organisationId: string, requestIds: readonly string[]): Promise<void> {
+    const request = { organisationId, requestIds: [...requestIds] }
+    await this.call((options) => this.client.releaseSpend(request, options))
   }
 
   async problem(): Promise<HelixError | undefined> {

@@ -8,6 +8,8 @@ export const PERMISSIONS = [
   'service_accounts.read',
   'service_accounts.write',
   'usage.read',
+  'limits.read',
+  'limits.write',
   'projects.read',
   'projects.write',
   'members.read',
@@ -29,6 +31,8 @@ const OF_PROJECTS: readonly Permission[] = [
   'service_accounts.read',
   'service_accounts.write',
   'usage.read',
+  'limits.read',
+  'limits.write',
   'projects.read',
   'members.read',
 ]
@@ -38,6 +42,7 @@ const VIEWER: readonly Permission[] = [
   'keys.read',
   'service_accounts.read',
   'usage.read',
+  'limits.read',
   'projects.read',
   'members.read',
   'organisation.read',
@@ -49,7 +54,7 @@ export const ROLES = {
   admin: PERMISSIONS.filter((one) => one !== 'owners.write'),
   developer: [...VIEWER, 'inference', 'keys.write'],
   viewer: VIEWER,
-  billing: ['usage.read', 'projects.read', 'organisation.read'],
+  billing: ['usage.read', 'limits.read', 'projects.read', 'organisation.read'],
 } as const satisfies Record<string, readonly Permission[]>
 
 export type Role = keyof typeof ROLES

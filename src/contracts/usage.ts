@@ -3,7 +3,7 @@ export interface UsageSink {
   /**
    * Keeps every record, once: one that was given before changes nothing, so a batch whose fate is not known is given
    * again. All of the batch or none.
-   * @throws HelixError `storage_unavailable`, `disk_full`; `invalid_value` when a record can never be kept
+   * @throws HelixError `storage_unavailable`; `invalid_value` when a record can never be kept
    */
   record(batch: readonly UsageRecord[]): Promise<void>
 }
@@ -40,6 +40,12 @@ export interface UsageRecord {
   readonly streamed: boolean
   /** The caller's own label for its user. */
   readonly user?: string | undefined
+  /** The person behind the request, where there is one. */
+  readonly userId?: string | undefined
+  /** In billionths of the unit that the prices are in; 0 where the model has no price. */
+  readonly cost: number
+  /** The answer was kept from an earlier request, or shared with one that ran; undefined: an engine made it. */
+  readonly cache?: 'hit' | 'coalesced' | undefined
   /** The gateway that served it. */
   readonly instance: string
 }
@@ -66,6 +72,8 @@ export interface UsageSummaryRow {
   readonly promptTokens: number
   readonly completionTokens: number
   readonly cachedTokens: number
+  /** In billionths. */
+  readonly cost: number
 }
 
 export interface UsageListQuery {

@@ -21,6 +21,12 @@ const CODES = {
   insufficient_permissions: { status: 403, type: 'invalid_request_error', retryable: false },
   ip_not_authorized: { status: 403, type: 'invalid_request_error', retryable: false },
 
+  // The caller is known, may, and has had enough.
+  rate_limit_exceeded: { status: 429, type: 'requests', retryable: true },
+  concurrency_limit_exceeded: { status: 429, type: 'requests', retryable: true },
+  request_exceeds_limit: { status: 429, type: 'tokens', retryable: false },
+  insufficient_quota: { status: 429, type: 'insufficient_quota', retryable: false },
+
   // The request is wrong.
   invalid_json: { status: 400, type: 'invalid_request_error', retryable: false },
   invalid_value: { status: 400, type: 'invalid_request_error', retryable: false },
@@ -83,7 +89,12 @@ const CODES = {
   engine_unusable: { status: 500, type: 'server_error', retryable: false },
 } as const satisfies Record<string, { status: number; type: ErrorType; retryable: boolean }>
 
-export type ErrorType = 'invalid_request_error' | 'server_error' | 'requests'
+export type ErrorType =
+  | 'invalid_request_error'
+  | 'server_error'
+  | 'requests'
+  | 'tokens'
+  | 'insufficient_quota'
 
 export type ErrorCode = keyof typeof CODES
 
@@ -99,6 +110,10 @@ export interface ErrorContext {
   readonly retryAfterMs?: number | undefined
   /** Overrides the table: tokens were already generated, so a repeat would do the work twice. */
   readonly retryable?: boolean | undefined
+  /** Overrides the table: which kind of limit was reached. */
+  readonly type?: ErrorType | undefined
+  /** Headers that the answer carries beside those of every failure. */
+  readonly headers?: Readonly<Record<string, string>> | undefined
 }
 
 export interface ErrorBody {
@@ -121,6 +136,7 @@ export class HelixError extends Error {
   readonly param: string | undefined
   readonly retryAfterMs: number | undefined
   readonly retryable: boolean
+  readonly headers: Readonly<Record<string, string>> | undefined
 
   constructor(
     readonly code: ErrorCode,
@@ -129,10 +145,11 @@ export class HelixError extends Error {
   ) {
     super(context.internal ?? publicMessage, { cause: context.cause })
     this.status = CODES[code].status
-    this.type = CODES[code].type
+    this.type = context.type ?? CODES[code].type
     this.param = context.param
     this.retryAfterMs = context.retryAfterMs
     this.retryable = context.retryable ?? CODES[code].retryable
+    this.headers = context.headers
   }
 
   /** Wraps anything caught; an unknown error never leaks its text to the caller. */

@@ -22,6 +22,7 @@ import { errorReply } from './hooks/error-reply.ts'
 import { accessLog } from './hooks/observe.ts'
 import { makeRequestId } from './hooks/request-id.ts'
 import { refuseUnreadable } from './hooks/unreadable.ts'
+import type { LimitGate } from './limits/limit-gate.ts'
 import { registerAdministration } from './routes/administration.ts'
 import { invalidateCache } from './routes/cache.ts'
 import { openApiDocument, readableDocument } from './routes/documents.ts'
@@ -38,6 +39,7 @@ export interface AppParts {
   readonly dispatch: CachingDispatch
   readonly cache: LayeredCache
   readonly meter: Meter
+  readonly limits: LimitGate
   readonly pool: PoolClient
   readonly drain: Drain
   readonly readiness: ReadinessChecks
@@ -108,7 +110,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
     v1.get('/v1/models', seesModels, listModels(pool))
     v1.get('/v1/models/*', seesModels, showModel(pool))
     const generates = { config: { access: 'inference' } } as const
-    const running = { dispatch: parts.dispatch, meter: parts.meter, credentials }
+    const running = { dispatch: parts.dispatch, meter: parts.meter, credentials, limits: parts.limits }
     v1.post('/v1/chat/completions', generates, generate(running, ChatRequest, chatExchange))
     v1.post('/v1/completions', generates, generate(running, CompletionRequest, completionExchange))
     v1.post('/v1/embeddings', generates, generate(running, EmbeddingRequest, embeddingExchange))

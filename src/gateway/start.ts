@@ -6,10 +6,10 @@ import type { Config } from '../config/schema.ts'
 import type { AuthClient, TokenIssuer } from '../contracts/auth.ts'
 import type { DatabaseAdministration } from '../contracts/database.ts'
 import type { PoolClient } from '../contracts/pool.ts'
-import type { UsageSink } from '../contracts/usage.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
+import type { Metrics } from '../core/metrics.ts'
 import type { Random } from '../core/random.ts'
 import { buildApp } from './app.ts'
 import { CachingDispatch } from './caching/caching-dispatch.ts'
@@ -21,7 +21,8 @@ import { EngineClients } from './dispatch/engine-client.ts'
 import { EventStream } from './dispatch/event-stream.ts'
 import { Router } from './dispatch/router.ts'
 import { Drain } from './drain.ts'
-import { UsageMeter } from './usage/meter.ts'
+import { type LimitParts, startLimits } from './limits/start-limits.ts'
+import { type MeterOptions, UsageMeter } from './usage/meter.ts'
 
 export interface GatewayParts {
   readonly config: Config['gateway']
@@ -31,7 +32,9 @@ export interface GatewayParts {
   readonly pool: PoolClient
   readonly database: DatabaseAdministration | undefined
   /** Where the records of requests go, and the folder and the space in which they wait for it. */
-  readonly usage: { readonly sink: UsageSink; readonly directory: string; readonly bytesMax: number }
+  readonly usage: Pick<MeterOptions, 'sink' | 'directory' | 'bytesMax' | 'price'>
+  readonly limits: Pick<LimitParts, 'redis' | 'gatewaysMin' | 'outputTokens' | 'spend'>
+  readonly metrics: Metrics
   readonly databaseProblem: () => Promise<HelixError | undefined>
   /** Path of the Unix socket for administration. */
   readonly controlSocket: string
@@ -80,7 +83,14 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
   const revisions = new ModelRevisions(pool, clock)
   const caching = makeCaching(parts, dispatch, revisions)
   const meter = new UsageMeter({ ...parts.usage, instance: parts.instance, clock, log })
+  const limits = await startLimits({
+    ...parts,
+    ...parts.limits,
+    price: parts.usage.price,
+    requestDeadlineMs: config.requestDeadline,
+  })
   const app = buildApp({
+    limits: limits.gate,
     credentials,
     auth,
     dispatch: caching,
@@ -104,6 +114,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     await listen(() => control.listen({ path: parts.controlSocket }), parts.controlSocket)
   } catch (reason) {
     await meter.stop()
+    await limits.stop()
     throw reason
   }
   chmodSync(parts.controlSocket, 0o600)
@@ -112,6 +123,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
   const stop = async () => {
     await drain.begin(clock, config.drainGrace)
     await caching.stop()
+    await limits.stop()
     await meter.stop()
     await control.close()
     rmSync(parts.controlSocket, { force: true })

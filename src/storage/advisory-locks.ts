@@ -12,4 +12,6 @@ export const ADVISORY_LOCKS = {
   backup: 7_411_020,
   /** Held while a login from an identity provider finds or makes its user. */
   externalLogins: 7_411_011,
+  /** With a number of the organisation: held while one of its requests takes its worst cost out of budgets. */
+  spend: 7_411_012,
 } as const

@@ -45,6 +45,9 @@ export interface EmbeddedPostgres {
 
 const RESTART_DELAY_MAX_MS = 30_000
 
+/** Room on a disk comes at any moment, and nothing else is wrong then. */
+const FULL_DISK_DELAY_MS = 1_000
+
 /** A server that ran for this long and then ends has a new trouble, not the last one again. */
 const STABLE_MS = 60_000
 
@@ -169,22 +172,38 @@ class EmbeddedServer implements EmbeddedPostgres {
 
   /** Starts the server again for as long as it ends by itself: whatever ends it closes the lock's connection too. */
   private async supervise(): Promise<void> {
-    const { log, clock } = this.parts
-    let readyAtMs = clock.monotonic()
-    for (let tries = 0; !this.stopping.signal.aborted; tries++) {
+    const { clock } = this.parts
+    for (let tries = 0; !this.stopping.signal.aborted; ) {
+      const readyAtMs = clock.monotonic()
       await this.current?.lock.lost
       // The number of a process that is gone may soon be another's.
       this.current?.postmaster.abandon()
       if (clock.monotonic() - readyAtMs > STABLE_MS) tries = 0
-      if (tries > 0) await pause(clock, Math.min(RESTART_DELAY_MAX_MS, 50 * 2 ** tries), this.stopping.signal)
-      if (this.stopping.signal.aborted) return
-      log.warn('database server lost, starting it again', { tries })
+      tries = await this.bringBack(tries)
+    }
+  }
+
+  /** Tries until it runs again, or is to stop. Returns how often that was tried, those before included. */
+  private async bringBack(triesBefore: number): Promise<number> {
+    const { log, clock } = this.parts
+    const { signal } = this.stopping
+    let tries = triesBefore
+    for (let full = false; ; ) {
+      const delayMs = full ? FULL_DISK_DELAY_MS : Math.min(RESTART_DELAY_MAX_MS, 50 * 2 ** tries)
+      if (full || tries > 0) await pause(clock, delayMs, signal)
+      if (signal.aborted) return tries
+      // Of a disk that stays full one line is enough.
+      if (!full) log.warn('database server lost, starting it again', { tries })
       try {
         await this.takeServer()
-        readyAtMs = clock.monotonic()
         log.info('database ready again', { tries })
+        return full ? tries : tries + 1
       } catch (reason) {
-        if (!this.stopping.signal.aborted) {
+        const told = full
+        full = HelixError.from(reason).code === 'disk_full'
+        // Waiting for room says nothing about the server: the next time that it ends, it is started at once.
+        if (!full) tries += 1
+        if (!signal.aborted && !(told && full)) {
           log.error('database server does not come back', { tries, cause: String(reason) })
         }
       }

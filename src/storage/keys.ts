@@ -1,6 +1,8 @@
+import type { LimitRule } from '../contracts/limits.ts'
 import type { RoleGrant } from '../contracts/permissions.ts'
 import type { Account } from './accounts.ts'
 import type { Queries } from './database.ts'
+import { type LimitRuleRow, toLimitRule } from './limit-rule-row.ts'
 import { beforePosition, type Page, toDate } from './page.ts'
 import type { TenantQueries } from './tenancy.ts'
 
@@ -26,6 +28,8 @@ export interface KeyCredential {
   readonly disabled: boolean
   /** What its owner may; undefined where the key belongs to nobody but its project. */
   readonly ownerGrants: readonly RoleGrant[] | undefined
+  /** All that lies on it, its owner, its project or its organisation. */
+  readonly limitRules: readonly LimitRule[]
 }
 
 export async function insertKey(queries: TenantQueries, key: StoredKey): Promise<void> {
@@ -66,7 +70,12 @@ export async function findKeyCredential(
             (select coalesce(json_agg(json_build_object('role', role, 'projectId', memberships.project_id)), '[]')
              from memberships
              where memberships.user_id = api_keys.user_id
-               and memberships.organisation_id = api_keys.organisation_id) as grants
+               and memberships.organisation_id = api_keys.organisation_id) as grants,
+            (select coalesce(json_agg(limit_rules), '[]')
+             from limit_rules
+             where limit_rules.organisation_id = api_keys.organisation_id
+               and limit_rules.holder_id = any (array[
+                 api_keys.organisation_id, api_keys.project_id, api_keys.id, api_keys.user_id])) as limit_rules
      from api_keys
      join organisations on organisations.id = api_keys.organisation_id
      join projects on projects.id = api_keys.project_id
@@ -212,10 +221,12 @@ interface CredentialRow extends KeyRow {
   readonly disabled: boolean
   readonly service_role: RoleGrant['role'] | null
   readonly grants: readonly { role: RoleGrant['role']; projectId: string | null }[]
+  readonly limit_rules: readonly LimitRuleRow[]
 }
 
 function toCredential(row: CredentialRow): KeyCredential {
-  return { key: toKey(row), disabled: row.disabled, ownerGrants: ownerGrants(row) }
+  const limitRules = row.limit_rules.map(toLimitRule)
+  return { key: toKey(row), disabled: row.disabled, ownerGrants: ownerGrants(row), limitRules }
 }
 
 function ownerGrants(row: CredentialRow): readonly RoleGrant[] | undefined {

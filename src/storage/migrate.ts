@@ -24,7 +24,7 @@ const MIGRATION_TIMEOUT_MS = 3_600_000
  * An older program goes on working beside a newer one, and may start again, for as long as every migration that it does
  * not know says so (`migration-files.ts`).
  * @throws HelixError `migration_failed` when a file fails, was changed after it was applied, or when the schema is
- *   one that this program is too old for; `storage_unavailable`, `disk_full`
+ *   one that this program is too old for; `storage_unavailable`
  */
 export async function migrate({ connection, directory, log, clock }: MigrateRequest): Promise<void> {
   const migrations = await readMigrations(directory ?? OWN_MIGRATIONS)
@@ -89,7 +89,7 @@ async function applyNext(
     await transaction.query(next.sql)
   } catch (reason) {
     const { code, cause } = HelixError.from(reason)
-    if (code === 'storage_unavailable' || code === 'disk_full') throw reason
+    if (code === 'storage_unavailable') throw reason
     const why = cause instanceof Error ? cause.message : String(reason)
     throw new HelixError(
       'migration_failed',

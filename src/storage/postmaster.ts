@@ -7,6 +7,7 @@ import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { type Guardian, guard } from '../guardian.ts'
+import { freeSpace } from './free-space.ts'
 import { memoryArguments, memorySettings, SHARED_MACHINE_SHARE } from './memory-settings.ts'
 import type { PostgresBinaries } from './postgres-binaries.ts'
 import { postgresFailure } from './postgres-failure.ts'
@@ -54,10 +55,7 @@ export async function runPostmaster(request: PostmasterRequest): Promise<Postmas
     if (signal.aborted || clock.monotonic() > deadlineMs) {
       await child?.stop()
       signal.throwIfAborted()
-      throw postgresFailure(
-        `PostgreSQL is not ready after ${START_TIMEOUT_MS / 1000} s`,
-        await lastLog(place),
-      )
+      throw await startFailure(`PostgreSQL is not ready after ${START_TIMEOUT_MS / 1000} s`, place)
     }
     const running = await readPostmasterFile(place.directory)
     if (running?.status === 'ready') {
@@ -66,8 +64,7 @@ export async function runPostmaster(request: PostmasterRequest): Promise<Postmas
       return new Postmaster(running.pid, running.socketDirectory, request)
     }
     if (!running && !child?.isRunning()) {
-      if (attempts === START_ATTEMPTS)
-        throw postgresFailure('PostgreSQL does not start', await lastLog(place))
+      if (attempts === START_ATTEMPTS) throw await startFailure('PostgreSQL does not start', place)
       if (attempts > 0) await sleep(25 * 2 ** attempts)
       attempts += 1
       child = await startServer(request)
@@ -212,6 +209,15 @@ function settings({ place, settings: given }: PostmasterRequest, libraries: stri
     ...given,
   }
   return Object.entries(values).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+}
+
+/** No server starts without room for one more file of its log, and none with less can tell: its words go to this disk. */
+const ROOM_MIN_BYTES = 16 * 2 ** 20
+
+async function startFailure(what: string, place: PostgresPlace): Promise<HelixError> {
+  const written = await lastLog(place)
+  const full = (await freeSpace(place.directory)) < ROOM_MIN_BYTES
+  return postgresFailure(what, full ? `${written}\nNo space left on device` : written)
 }
 
 /** What a server writes before it opens its own log: mostly why it could not start. */

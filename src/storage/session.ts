@@ -6,7 +6,7 @@ import { isConflict, leavesConnectionUsable, toStorageError } from './storage-er
 export interface Queries {
   /**
    * The rows that a statement returns. Values are bound, never part of the text.
-   * @throws HelixError `storage_unavailable`, `disk_full`, `internal_error`
+   * @throws HelixError `storage_unavailable`, `internal_error`
    */
   query<Row extends pg.QueryResultRow>(sql: string, values?: readonly unknown[]): Promise<readonly Row[]>
 }

@@ -15,7 +15,7 @@ test.each([
   ['08006', 'storage_unavailable'],
   ['28P01', 'storage_unavailable'],
   ['25P03', 'storage_unavailable'],
-  ['53100', 'disk_full'],
+  ['53100', 'storage_unavailable'],
   ['23505', 'internal_error'],
   ['42601', 'internal_error'],
   ['40001', 'internal_error'],

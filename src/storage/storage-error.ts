@@ -3,8 +3,8 @@ import { HelixError } from '../core/errors.ts'
 
 /**
  * What the caller is told when a statement or a connection failed. Whatever says nothing about the statement itself
- * (no connection, no answer in time, a server that starts or stops) is `storage_unavailable`, and the same call may
- * succeed later.
+ * (no connection, no answer in time, a server that starts or stops, a full disk) is `storage_unavailable`, and the same
+ * call may succeed later.
  */
 export function toStorageError(reason: unknown, statement?: string): HelixError {
   if (reason instanceof HelixError) return reason
@@ -15,7 +15,7 @@ export function toStorageError(reason: unknown, statement?: string): HelixError 
   const context = { internal: `${state ?? 'connection'}: ${text}${where}`, cause: reason }
 
   if (state === DISK_FULL) {
-    return new HelixError('disk_full', 'The database has no room left on its disk.', context)
+    return new HelixError('storage_unavailable', 'The database has no room left on its disk.', context)
   }
   if (reason instanceof TypeError || reason instanceof RangeError || (state && !isUnavailable(state))) {
     return new HelixError(

@@ -13,9 +13,12 @@ export interface UsageUpkeep {
 /** This month and so many after it have their partition before they begin. */
 const MONTHS_AHEAD = 2
 
+/** However soon records go, what was spent in a month is known until it is over. */
+const BUDGET_PERIOD_MAX_MS = 31 * 86_400_000
+
 /**
  * Makes the partitions of the coming months, moves into them what came before they were there, and drops what is older
- * than is to be kept. Of several processes that do this at the same time one does it, the others return at once.
+ * than is to be kept, with reservations that have expired. Of several processes that do this at the same time one does it, the others return at once.
  * @throws HelixError as `Database.transaction`
  */
 export async function keepUsagePartitions(database: Database, upkeep: UsageUpkeep): Promise<void> {
@@ -27,11 +30,17 @@ export async function keepUsagePartitions(database: Database, upkeep: UsageUpkee
     if (!lock?.locked) return
     await makeMonths(queries, upkeep)
     await dropOldMonths(queries, upkeep)
-    const oldest = new Date(upkeep.nowMs - upkeep.retentionMs)
+    const { nowMs, retentionMs } = upkeep
+    const oldest = new Date(nowMs - retentionMs)
     await queries.query('delete from usage_records_default where started_at < $1', [oldest])
     await queries.query(`delete from usage_hourly where hour < date_trunc('hour', $1::timestamptz, 'UTC')`, [
       oldest,
     ])
+    const oldestSpend = new Date(nowMs - Math.max(retentionMs, BUDGET_PERIOD_MAX_MS))
+    await queries.query(`delete from spend_daily where day < ($1::timestamptz at time zone 'UTC')::date`, [
+      oldestSpend,
+    ])
+    await queries.query('delete from spend_reservations where expires_at < $1', [new Date(nowMs)])
   })
 }
 

@@ -22,12 +22,16 @@ export interface StoredUsage {
   readonly estimated: boolean
   readonly streamed: boolean
   readonly user?: string | undefined
+  readonly userId?: string | undefined
+  /** In billionths. */
+  readonly cost: number
+  readonly cache?: 'hit' | 'coalesced' | undefined
   readonly instance: string
 }
 
 /**
- * Inserts what is not there yet and adds just that to the sums of its hours, in one statement: however often a batch
- * comes, and from however many processes, it counts once.
+ * Inserts what is not there yet, adds just that to the sums of its hours and to what was spent, and ends what was
+ * reserved for it, in one statement: however often a batch comes, and from however many processes, it counts once.
  * @throws HelixError `invalid_value` when a value fits no column; else as `Database.transaction`
  */
 export async function insertUsage(database: Database, batch: readonly StoredUsage[]): Promise<void> {
@@ -49,24 +53,41 @@ const INSERT = `
   with inserted as (
     insert into usage_records (
       organisation_id, started_at, request_id, project_id, key_id, model, route, status, error_code, prompt_tokens,
-      completion_tokens, cached_tokens, estimated, streamed, duration_ms, first_token_ms, instance, user_label
+      completion_tokens, cached_tokens, estimated, streamed, duration_ms, first_token_ms, instance, user_label,
+      user_id, cost, cache
     )
     select "organisationId", to_timestamp("startedAtMs" / 1000.0), "requestId", "projectId", "keyId", model, route,
       status, "errorCode", "promptTokens", "completionTokens", "cachedTokens", estimated, streamed, "durationMs",
-      "firstTokenMs", instance, "user"
+      "firstTokenMs", instance, "user", "userId", coalesce(cost, 0), cache
     from json_to_recordset($1::json) as given (
       "organisationId" text, "startedAtMs" double precision, "requestId" text, "projectId" text, "keyId" text,
       model text, route text, status smallint, "errorCode" text, "promptTokens" bigint, "completionTokens" bigint,
       "cachedTokens" bigint, estimated boolean, streamed boolean, "durationMs" double precision,
-      "firstTokenMs" double precision, instance text, "user" text
+      "firstTokenMs" double precision, instance text, "user" text, "userId" text, cost bigint, cache text
     )
     order by 1, 2, 3
     on conflict do nothing
-    returning organisation_id, started_at, project_id, model, status, prompt_tokens, completion_tokens, cached_tokens
+    returning organisation_id, started_at, request_id, project_id, key_id, user_id, model, status, prompt_tokens,
+      completion_tokens, cached_tokens, cost
+  ), released as (
+    delete from spend_reservations
+    where request_id = any (array(select request_id from inserted))
+      and organisation_id = any (array(select organisation_id from inserted))
+  ), spent as (
+    insert into spend_daily as sums
+    select organisation_id, (started_at at time zone 'UTC')::date, project_id, key_id, coalesce(user_id, ''), model,
+      sum(cost)
+    from inserted where cost > 0
+    group by 1, 2, 3, 4, 5, 6
+    order by 1, 2, 3, 4, 5, 6
+    on conflict (organisation_id, day, project_id, key_id, user_id, model) do update set
+      cost = sums.cost + excluded.cost
   )
-  insert into usage_hourly as sums
+  insert into usage_hourly as sums (
+    organisation_id, hour, project_id, model, requests, errors, prompt_tokens, completion_tokens, cached_tokens, cost
+  )
   select organisation_id, date_trunc('hour', started_at, 'UTC'), project_id, model, count(*),
-    count(*) filter (where status >= 400), sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens)
+    count(*) filter (where status >= 400), sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens), sum(cost)
   from inserted
   group by 1, 2, 3, 4
   order by 1, 2, 3, 4
@@ -75,7 +96,8 @@ const INSERT = `
     errors = sums.errors + excluded.errors,
     prompt_tokens = sums.prompt_tokens + excluded.prompt_tokens,
     completion_tokens = sums.completion_tokens + excluded.completion_tokens,
-    cached_tokens = sums.cached_tokens + excluded.cached_tokens`
+    cached_tokens = sums.cached_tokens + excluded.cached_tokens,
+    cost = sums.cost + excluded.cost`
 
 /** Data that fits no type, and data that breaks a constraint. */
 function isWrongValue(reason: unknown): boolean {
@@ -107,6 +129,8 @@ export interface UsageSums {
   readonly promptTokens: number
   readonly completionTokens: number
   readonly cachedTokens: number
+  /** In billionths. */
+  readonly cost: number
 }
 
 /** From the sums per hour, in the order of the groups. The hour of `fromMs` counts whole, that of `toMs` not at all. */
@@ -121,7 +145,8 @@ export async function usageSummary(
   const rows = await inOrganisation(database, filter.organisationId, (queries) =>
     queries.query<SumsRow>(
       `select ${GROUPINGS[filter.groupBy]} as "group", sum(requests) as requests, sum(errors) as errors,
-         sum(prompt_tokens) as prompt, sum(completion_tokens) as completion, sum(cached_tokens) as cached
+         sum(prompt_tokens) as prompt, sum(completion_tokens) as completion, sum(cached_tokens) as cached,
+         sum(cost) as cost
        from usage_hourly where ${conditions.text} group by 1 order by 1`,
       conditions.values,
     ),
@@ -198,6 +223,7 @@ interface SumsRow {
   readonly prompt: string
   readonly completion: string
   readonly cached: string
+  readonly cost: string
 }
 
 function toSums(row: SumsRow): UsageSums {
@@ -208,6 +234,7 @@ function toSums(row: SumsRow): UsageSums {
     promptTokens: Number(row.prompt),
     completionTokens: Number(row.completion),
     cachedTokens: Number(row.cached),
+    cost: Number(row.cost),
   }
 }
 
@@ -229,6 +256,9 @@ interface UsageRow {
   readonly estimated: boolean
   readonly streamed: boolean
   readonly user_label: string | null
+  readonly user_id: string | null
+  readonly cost: string
+  readonly cache: StoredUsage['cache'] | null
   readonly instance: string
 }
 
@@ -251,6 +281,9 @@ function toUsage(row: UsageRow): StoredUsage {
     estimated: row.estimated,
     streamed: row.streamed,
     user: row.user_label ?? undefined,
+    userId: row.user_id ?? undefined,
+    cost: Number(row.cost),
+    cache: row.cache ?? undefined,
     instance: row.instance,
   }
 }

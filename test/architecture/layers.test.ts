@@ -14,6 +14,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   scheduler: ['core'],
   storage: ['core', 'config', 'contracts', 'guardian.ts'],
   redis: ['core', 'config'],
+  metrics: ['core'],
   limits: ['core', 'contracts', 'redis'],
   cache: ['core', 'contracts', 'redis'],
   engines: ['core', 'config', 'contracts', 'guardian.ts'],

@@ -7,7 +7,11 @@ import { type Server, startServer } from '../support/server.ts'
 let server: Server
 beforeAll(async () => {
   server = await startServer({
-    config: { models: { contextLength: 2_048, slots: 8 }, gateway: { keyCacheTtl: '2s', keyGrace: '3s' } },
+    config: {
+      models: { contextLength: 2_048, slots: 8 },
+      gateway: { keyCacheTtl: '2s', keyGrace: '3s' },
+      prices: { tiny: { input: 0.15, output: '0.60' } },
+    },
   })
 })
 afterAll(async () => void (await server?.stop()))
@@ -97,6 +101,43 @@ test('an API key administers within its scopes', async () => {
   )
   const twice = send('POST', `/admin/v1/keys/${id}/rotate?id=other`, plaintext)
   expect(await codeOf(twice)).toBe('invalid_value')
+})
+
+test('limits are set from the command line and seen by the key that they bind', async () => {
+  const { id, plaintext } = await makeKey('--scopes', 'limits.read,projects.read')
+  const on = ['--key-id', id]
+  const made = await helixflow(server, 'limits', 'set', 'tokens', '1000', '--window', '1h', ...on, '--json')
+  const rule = JSON.parse(made.out)
+  expect(rule).toMatchObject({ keyId: id, measure: 'tokens', limit: 1_000, window: '1h' })
+  await helixflow(server, 'limits', 'set', 'money', '12.50', '--period', 'month', ...on)
+  const listed = await helixflow(server, 'limits', 'list', ...on)
+  expect(listed.out).toMatch(/money +- +12\.5 /)
+  const answer = await send('GET', '/admin/v1/limits/effective', plaintext)
+  const { data } = (await answer.json()) as { data: { limit: unknown }[] }
+  expect(data.map(({ limit }) => limit).sort()).toEqual([1_000, '12.5'])
+  expect(await codeOf(send('DELETE', `/admin/v1/limits/${rule.id}`, plaintext))).toBe(
+    'insufficient_permissions',
+  )
+  expect((await helixflow(server, 'limits', 'remove', rule.id)).code).toBe(0)
+  const bad = await helixflow(server, 'limits', 'set', 'tokens', '1000')
+  expect(bad.code).not.toBe(0)
+  expect(bad.err).toContain("'window'")
+})
+
+test('usage says what requests cost by the prices that are set', async () => {
+  const { id, plaintext } = await makeKey()
+  const answer = await send('POST', '/v1/chat/completions', plaintext, chat())
+  const { usage } = (await answer.json()) as {
+    usage: { prompt_tokens: number; completion_tokens: number }
+  }
+  const costOfRecord = async () => {
+    const { data } = JSON.parse((await helixflow(server, 'usage', 'requests', '--json')).out)
+    return (data as { keyId: string; cost: string }[]).find(({ keyId }) => keyId === id)?.cost
+  }
+  const billionths = 150 * usage.prompt_tokens + 600 * usage.completion_tokens
+  await expect
+    .poll(costOfRecord, { timeout: 10_000 })
+    .toBe(String((billionths / 1e9).toFixed(9)).replace(/0+$/, ''))
 })
 
 test('the same Idempotency-Key over HTTP makes one key', async () => {

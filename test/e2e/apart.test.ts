@@ -8,6 +8,8 @@ import { stringify } from 'yaml'
 import type { TlsFiles } from '../../src/contracts/rpc-transport.ts'
 import { makeCertificates } from '../support/certificates.ts'
 import { helixflow } from '../support/helixflow.ts'
+import { rotateUnderLoad } from '../support/key-rotation.ts'
+import { chatAnswer, ScriptedUpstream, sendWhole } from '../support/scripted-upstream.ts'
 import { type Server, startServer } from '../support/server.ts'
 
 const program = join(import.meta.dirname, '..', '..', 'bin', 'helixflow.js')
@@ -19,17 +21,20 @@ let authUrl: string
 /** Two gateways on one auth service, as on three machines. */
 let first: Server
 let second: Server
+let upstream: ScriptedUpstream
 beforeAll(async () => {
   tls = await makeCertificates()
   home = mkdtempSync(join(tmpdir(), 'helixflow-test-'))
   chmodSync(home, 0o755)
   authUrl = await startAuth(0)
-  const config = { rpc: { tls, authUrl }, gateway: { keyCacheTtl: '1s' } }
+  upstream = await ScriptedUpstream.start((call) => sendWhole(call, chatAnswer('hi')))
+  const far = { name: 'far', url: upstream.url, models: ['far'], slots: 32 }
+  const config = { rpc: { tls, authUrl }, gateway: { keyCacheTtl: '1s' }, upstreams: [far] }
   first = await startServer({ config })
   second = await startServer({ config })
 })
 afterAll(async () => {
-  await Promise.all([first?.stop(), second?.stop()])
+  await Promise.all([first?.stop(), second?.stop(), upstream?.stop()])
   const ended = new Promise((resolve) => auth?.once('exit', resolve))
   auth?.kill('SIGTERM')
   await ended
@@ -78,6 +83,9 @@ test('requests are answered by the engine beside the gateway, and accounted in t
   }
   await expect.poll(requests, { timeout: 15_000 }).toBe(2)
 })
+
+test('a key that is rotated at one gateway fails at neither, and dies at both at its stated second', () =>
+  rotateUnderLoad([first, second], { rotations: 1, seed: 8 }))
 
 test('while the auth service is away known keys go on, and it is found again when it is back', async () => {
   const unknown = JSON.parse((await helixflow(first, 'keys', 'create', 'unused', '--json')).out)

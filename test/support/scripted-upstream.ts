@@ -28,6 +28,8 @@ export type Script = (call: UpstreamCall) => void
 export class ScriptedUpstream {
   calls: UpstreamCall[] = []
   private readonly waiting = new Set<() => void>()
+  /** Of each connection, however many calls it brings. */
+  private readonly ends = new WeakMap<Socket, Promise<number>>()
 
   private constructor(
     private readonly server: Server,
@@ -68,9 +70,8 @@ export class ScriptedUpstream {
 
   private async receive(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { socket } = request
-    // A connection is used for many calls, each of which wants to know of its end.
-    socket.setMaxListeners(0)
-    const closed = new Promise<number>((resolve) => socket.once('close', () => resolve(performance.now())))
+    const closed = this.ends.get(socket) ?? endOf(socket)
+    this.ends.set(socket, closed)
     const parts: Buffer[] = []
     for await (const part of request) parts.push(part as Buffer)
     const { url: path, headers, rawHeaders } = request
@@ -81,6 +82,10 @@ export class ScriptedUpstream {
     this.waiting.clear()
     this.script(call)
   }
+}
+
+function endOf(socket: Socket): Promise<number> {
+  return new Promise((resolve) => socket.once('close', () => resolve(performance.now())))
 }
 
 /** A chunk of a chat stream with this text, as an event. */

@@ -20,6 +20,8 @@ export interface ServerOptions {
   /** Use this data folder, and leave it standing. */
   readonly home?: string
   readonly environment?: Readonly<Record<string, string>>
+  /** A file that takes its log, of which `log()` and `logged()` then know nothing. */
+  readonly logDescriptor?: number
 }
 
 /** `helixflow up` as a process of its own. */
@@ -54,7 +56,7 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
     process.execPath,
     [join(root, 'bin', 'helixflow.js'), 'up', '--json', '--config', configPath],
     {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', options.logDescriptor ?? 'pipe'],
       env: { PATH: process.env['PATH'] ?? '', HELIXFLOW_HOME: home, ...options.environment },
     },
   )
@@ -100,6 +102,7 @@ async function configOf(options: ServerOptions, models: Readonly<Record<string, 
     gateway: { port: 0, ...given['gateway'] },
     models: { default: first, contextLength: 1_024, ...given['models'] },
     engines: { llamaServer: engine.serverPath, threads: 1, ...given['engines'] },
+    metrics: { port: 0, ...given['metrics'] },
     log: { format: 'json', ...given['log'] },
   }
 }

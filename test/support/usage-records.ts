@@ -17,6 +17,7 @@ export function usageRecord(number: number, changes: Partial<UsageRecord> = {}):
     promptTokens: 7,
     completionTokens: number % 100,
     cachedTokens: 0,
+    cost: 0,
     estimated: false,
     streamed: false,
     instance: 'test',

@@ -20,6 +20,7 @@ import { open, seal } from '../sealed.ts'
 import { auditHandlers } from './audit.ts'
 import type { Handlers, HandlerTools } from './handlers.ts'
 import { keyHandlers } from './keys.ts'
+import { limitHandlers } from './limits.ts'
 import { memberHandlers } from './members.ts'
 import { organisationHandlers } from './organisations.ts'
 import { serviceAccountHandlers } from './service-accounts.ts'
@@ -33,6 +34,7 @@ const HANDLERS: Handlers = {
   ...keyHandlers,
   ...auditHandlers,
   ...usageHandlers,
+  ...limitHandlers,
 }
 
 export interface AdministrationParts extends HandlerTools {

@@ -1,5 +1,6 @@
 import type { UsageRecord } from '../../contracts/usage.ts'
 import { HelixError } from '../../core/errors.ts'
+import { formatMoney } from '../../core/money.ts'
 import type { Handlers } from './handlers.ts'
 import { isoTime, optional } from './pages.ts'
 import type { Task } from './task.ts'
@@ -12,7 +13,7 @@ export const usageHandlers = {
     // Sums are over a project or over the organisation: who may see one project alone names it.
     task.authorise(projectId)
     const query = { organisationId: task.organisationId, projectId, model, groupBy, ...times(task, range) }
-    return { data: (await usage.summary(query)).map((row) => ({ ...row })) }
+    return { data: (await usage.summary(query)).map((row) => ({ ...row, cost: formatMoney(row.cost) })) }
   },
   'usage.list': async (task, { projectId, model, limit, after, ...range }, { usage }) => {
     task.authorise(projectId)
@@ -46,12 +47,16 @@ function position(after: string) {
 }
 
 function view(record: UsageRecord) {
-  const { startedAtMs, firstTokenMs, errorCode, user, organisationId: _, instance: __, ...rest } = record
+  const { startedAtMs, firstTokenMs, errorCode, user, userId, cache, cost, ...others } = record
+  const { organisationId: _, instance: __, ...rest } = others
   return {
     ...rest,
+    cost: formatMoney(cost),
     startedAt: isoTime(startedAtMs),
     ...optional('firstTokenMs', firstTokenMs),
     ...optional('errorCode', errorCode),
     ...optional('user', user),
+    ...optional('userId', userId),
+    ...optional('cache', cache),
   }
 }

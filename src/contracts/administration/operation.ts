@@ -33,6 +33,8 @@ export const name = text(100).refine((given) => given.trim() === given, 'must no
 
 export const timestamp = z.iso.datetime({ offset: true }).describe('ISO 8601, as 2027-01-31T12:00:00Z.')
 
+export const amountOfMoney = z.string().describe('A decimal number, in whatever the prices are in.')
+
 /** A page of a list, newest first unless the operation says otherwise. */
 export const page = {
   limit: z.coerce.number().int().min(1).max(200).default(50).describe('Entries of a page at most.'),

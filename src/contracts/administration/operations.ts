@@ -1,6 +1,7 @@
 import type { z } from 'zod'
 import { auditOperations } from './audit.ts'
 import { keyOperations } from './keys.ts'
+import { limitOperations } from './limits.ts'
 import { memberOperations } from './members.ts'
 import type { Operation } from './operation.ts'
 import { organisationOperations } from './organisations.ts'
@@ -13,6 +14,7 @@ export const OPERATIONS = {
   ...keyOperations,
   ...auditOperations,
   ...usageOperations,
+  ...limitOperations,
 } as const satisfies Record<string, Operation>
 
 export type OperationName = keyof typeof OPERATIONS

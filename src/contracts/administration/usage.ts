@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { id, listOf, type Operation, page, text, timestamp } from './operation.ts'
+import { amountOfMoney, id, listOf, type Operation, page, text, timestamp } from './operation.ts'
 
 const range = {
   projectId: id('project').optional(),
@@ -16,14 +16,20 @@ const tokens = {
 
 export const usageOperations = {
   'usage.summary': {
-    summary: 'Requests and tokens by hour, day, model or project',
+    summary: 'Requests, tokens and cost by hour, day, model or project',
     method: 'GET',
     path: '/usage',
     permission: 'usage.read',
     input: z.strictObject({ ...range, groupBy: z.enum(['hour', 'day', 'model', 'project']).default('day') }),
     output: z.strictObject({
       data: z.array(
-        z.strictObject({ group: z.string(), requests: z.number(), errors: z.number(), ...tokens }),
+        z.strictObject({
+          group: z.string(),
+          requests: z.number(),
+          errors: z.number(),
+          ...tokens,
+          cost: amountOfMoney,
+        }),
       ),
     }),
   },
@@ -46,8 +52,14 @@ export const usageOperations = {
         status: z.int(),
         errorCode: z.string().optional(),
         ...tokens,
+        cost: amountOfMoney,
+        cache: z
+          .enum(['hit', 'coalesced'])
+          .optional()
+          .describe('Kept from an earlier request, or shared with one that ran.'),
         estimated: z.boolean().describe('The engine did not say how many tokens.'),
         streamed: z.boolean(),
+        userId: id('user').optional().describe('The person behind it.'),
         user: z.string().optional().describe("The caller's own label."),
       }),
     ),

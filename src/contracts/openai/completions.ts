@@ -38,7 +38,6 @@ export const CompletionRequest = z
 export type CompletionRequest = z.output<typeof CompletionRequest>
 
 /** A list of texts, or of token lists, is that many prompts; a list of tokens is one. */
-export function promptCount(request: CompletionRequest): number {
-  const { prompt } = request
+export function promptCount({ prompt }: Pick<CompletionRequest, 'prompt'>): number {
   return Array.isArray(prompt) && typeof prompt[0] !== 'number' ? prompt.length : 1
 }

@@ -38,7 +38,7 @@ export interface CachingCaller extends Caller {
   readonly identity: Identity
   readonly route: string
   readonly requestHeaders: IncomingHttpHeaders
-  /** Who pays for a new answer that is made behind one that was given; undefined when nobody can. */
+  /** Who pays for a new answer that is made behind one that was given; undefined when nobody can pay for it. */
   behind(): Behind | undefined
 }
 

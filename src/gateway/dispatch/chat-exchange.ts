@@ -2,8 +2,9 @@ import type { ChatRequest } from '../../contracts/openai/chat.ts'
 import type { Replica } from '../../contracts/pool.ts'
 import { HelixError } from '../../core/errors.ts'
 import { chatCollector } from './collector.ts'
-import type { Answer, Exchange } from './exchange.ts'
+import type { Answer, Asked, Exchange } from './exchange.ts'
 import { ForcedToolCalls, forcedToolsSchema } from './forced-tools.ts'
+import { chatTokensMax } from './prompt-bound.ts'
 import { checkChoices, given, samplingBody } from './sampling.ts'
 
 /** How a chat completion is asked of an engine, and what of its answer has to be mended. */
@@ -13,7 +14,12 @@ export function chatExchange(request: ChatRequest): Exchange {
   return {
     model: request.model,
     path: '/v1/chat/completions',
-    body: (replica, asked) => chatBody(request, replica, asked.stream),
+    body: (replica, asked) => chatBody(request, replica, asked),
+    size: () => ({
+      promptTokensMax: chatTokensMax(request.messages, [request.tools, request.response_format]),
+      promptCount: 1,
+      outputTokensMax: request.max_completion_tokens ?? request.max_tokens ?? undefined,
+    }),
     inputParam: 'messages',
     schemaParam: schemaParamOf(request),
     stream,
@@ -34,7 +40,7 @@ function schemaParamOf(request: ChatRequest): string | undefined {
   return isForced(request) ? 'tools' : undefined
 }
 
-function chatBody(request: ChatRequest, replica: Replica, stream: boolean): Answer {
+function chatBody(request: ChatRequest, replica: Replica, { stream, outputTokensMax }: Asked): Answer {
   checkChoices(request.n ?? 1, replica)
   return {
     model: replica.engineModel,
@@ -42,7 +48,7 @@ function chatBody(request: ChatRequest, replica: Replica, stream: boolean): Answ
     ...samplingBody(request, replica),
     ...given({
       n: request.n,
-      max_tokens: request.max_completion_tokens ?? request.max_tokens,
+      max_tokens: request.max_completion_tokens ?? request.max_tokens ?? outputTokensMax,
       logprobs: request.logprobs,
       top_logprobs: request.top_logprobs,
       response_format: request.response_format?.type === 'text' ? undefined : request.response_format,

@@ -3,8 +3,12 @@ import type { Replica } from '../../contracts/pool.ts'
 import { HelixError } from '../../core/errors.ts'
 import { textCollector } from './collector.ts'
 import type { Answer, Exchange } from './exchange.ts'
+import { promptsTokensMax } from './prompt-bound.ts'
 import { checkChoices, checkTokens, given, samplingBody } from './sampling.ts'
 import { TextLogprobs } from './text-logprobs.ts'
+
+/** As OpenAI has it. */
+const OUTPUT_TOKENS_DEFAULT = 16
 
 /** How a text completion is asked of an engine, and what of its answer has to be mended. */
 export function completionExchange(request: CompletionRequest): Exchange {
@@ -15,6 +19,11 @@ export function completionExchange(request: CompletionRequest): Exchange {
     model: request.model,
     path: '/v1/completions',
     body: (replica, asked) => completionBody(request, replica, asked.stream),
+    size: () => ({
+      promptTokensMax: promptsTokensMax(request.prompt),
+      promptCount: promptCount(request),
+      outputTokensMax: request.max_tokens ?? OUTPUT_TOKENS_DEFAULT,
+    }),
     inputParam: 'prompt',
     schemaParam: undefined,
     stream,
@@ -39,7 +48,11 @@ function completionBody(request: CompletionRequest, replica: Replica, stream: bo
     model: replica.engineModel,
     prompt: request.prompt,
     ...samplingBody(request, replica),
-    ...given({ n: request.n, max_tokens: request.max_tokens ?? 16, logprobs: request.logprobs }),
+    ...given({
+      n: request.n,
+      max_tokens: request.max_tokens ?? OUTPUT_TOKENS_DEFAULT,
+      logprobs: request.logprobs,
+    }),
     ...(stream ? { stream: true, stream_options: { include_usage: true } } : {}),
   }
 }

@@ -1,6 +1,8 @@
+import { promptCount } from '../../contracts/openai/completions.ts'
 import type { EmbeddingRequest } from '../../contracts/openai/embeddings.ts'
 import { tokensOf } from './completion-exchange.ts'
 import type { Exchange } from './exchange.ts'
+import { promptsTokensMax } from './prompt-bound.ts'
 import { checkTokens, given } from './sampling.ts'
 
 /** How embeddings are asked of an engine. */
@@ -16,6 +18,11 @@ export function embeddingExchange(request: EmbeddingRequest): Exchange {
         ...given({ encoding_format: request.encoding_format }),
       }
     },
+    size: () => ({
+      promptTokensMax: promptsTokensMax(request.input),
+      promptCount: promptCount({ prompt: request.input }),
+      outputTokensMax: 0,
+    }),
     inputParam: 'input',
     schemaParam: undefined,
     stream: false,

@@ -3,6 +3,20 @@ import type { Replica } from '../../contracts/pool.ts'
 /** A chunk or a whole answer as the engine sent it, parsed. */
 export type Answer = { readonly [key: string]: unknown }
 
+export interface Asked {
+  readonly stream: boolean
+  /** The answer gets so many tokens at most, where the request does not say. */
+  readonly outputTokensMax?: number | undefined
+}
+
+export interface RequestSize {
+  /** Never less than the tokens of all its prompts. */
+  readonly promptTokensMax: number
+  readonly promptCount: number
+  /** For each choice; undefined where the request does not say. */
+  readonly outputTokensMax: number | undefined
+}
+
 /**
  * One request on its way to an engine: what a route asks for, apart from how it is carried. The bytes of the answer
  * pass through untouched unless `rewrite` is there.
@@ -11,7 +25,9 @@ export interface Exchange {
   readonly model: string
   readonly path: string
   /** The body for this engine, built field by field. @throws HelixError when this engine cannot do what is asked */
-  body(replica: Replica, asked: { readonly stream: boolean }): Answer
+  body(replica: Replica, asked: Asked): Answer
+  /** What it takes at most, as far as the request itself says. */
+  size(): RequestSize
   /** The parameter that holds the input, for errors about its length. */
   readonly inputParam: string
   /** The parameter that constrains the answer to a schema, for errors about it; undefined when none does. */

@@ -21,6 +21,8 @@ export function tokenizeExchange(request: TokenizeRequest): Exchange {
         with_pieces: request.return_token_strs === true,
       }
     },
+    // Cutting a text into tokens generates nothing: it counts as a request alone.
+    size: () => ({ promptTokensMax: 0, promptCount: 1, outputTokensMax: 0 }),
     inputParam: 'prompt',
     schemaParam: undefined,
     stream: false,

@@ -12,7 +12,7 @@ const CLOSING_CODES = new Set(['server_draining', 'headers_too_large'])
  * `x-should-retry` says otherwise.
  */
 export function errorHeaders(error: HelixError, random: Random): Record<string, string> {
-  const headers: Record<string, string> = {}
+  const headers: Record<string, string> = { ...error.headers }
   if (error.status === 401) headers['www-authenticate'] = 'Bearer'
   if (CLOSING_CODES.has(error.code)) headers['connection'] = 'close'
   const resent = error.status === 408 || error.status === 409 || error.status === 429 || error.status >= 500

@@ -10,12 +10,14 @@ import type { CredentialCache } from '../credential-cache.ts'
 import type { Exchange } from '../dispatch/exchange.ts'
 import { presentedCredential } from '../hooks/authenticate.ts'
 import { makeRequestId } from '../hooks/request-id.ts'
+import type { Admission, LimitGate } from '../limits/limit-gate.ts'
 import type { Meter, Ticket } from '../usage/meter.ts'
 
 export interface Running {
   readonly dispatch: CachingDispatch
   readonly meter: Meter
   readonly credentials: CredentialCache
+  readonly limits: LimitGate
 }
 
 /**
@@ -23,18 +25,25 @@ export interface Running {
  * Authentication has already run: see app.ts.
  */
 export function generate<T extends object>(
-  { dispatch, meter, credentials }: Running,
+  { dispatch, meter, credentials, limits }: Running,
   schema: z.ZodType<T>,
   toExchange: (request: T) => Exchange,
 ) {
   return async (request: FastifyRequest, reply: FastifyReply) => {
     const body = parseRequest(schema, parseJson(request.body as Buffer))
-    const exchange = toExchange(body)
-    request.model = exchange.model
+    const asked = toExchange(body)
+    request.model = asked.model
     request.user = 'user' in body && typeof body.user === 'string' ? body.user : undefined
-    mayUseModel(request, exchange.model)
+    mayUseModel(request, asked.model)
     const identity = known(request)
-    const ticket = admit(meter, request, exchange)
+    const admission = await limits.admit({
+      requestId: request.id,
+      identity,
+      exchange: asked,
+      response: reply.raw,
+    })
+    const { exchange } = admission
+    const ticket = admitted(() => admit(meter, request, exchange), admission)
     let release = () => {}
     const work = dispatch.run(exchange, {
       identity,
@@ -49,10 +58,11 @@ export function generate<T extends object>(
       headers: () => {
         // From here on the answer is written past the framework.
         reply.hijack()
-        return answerHeaders(request, reply, exchange.model)
+        return { ...answerHeaders(request, reply, exchange.model), ...admission.headers }
       },
       settled: (settlement) => {
         ticket.settle(settlement)
+        admission.settle(settlement)
         request.settlement = settlement
       },
     })
@@ -61,9 +71,25 @@ export function generate<T extends object>(
       .finally(() => {
         release()
         ticket.close()
+        admission.settle(undefined)
       })
-    await work
+    try {
+      await work
+    } catch (reason) {
+      reply.headers(admission.headers)
+      throw reason
+    }
     return reply
+  }
+}
+
+/** What was reserved is given back where the request goes no further. */
+function admitted<Result>(next: () => Result, admission: Admission): Result {
+  try {
+    return next()
+  } catch (reason) {
+    admission.settle(undefined)
+    throw reason
   }
 }
 

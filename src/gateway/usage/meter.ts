@@ -1,4 +1,5 @@
 import type { Identity } from '../../contracts/auth.ts'
+import { costOf, type Price } from '../../contracts/prices.ts'
 import type { UsageSink } from '../../contracts/usage.ts'
 import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
@@ -12,6 +13,8 @@ export interface MeterOptions {
   readonly sink: UsageSink
   readonly directory: string
   readonly bytesMax: number
+  /** What a model's tokens cost; undefined: nothing. */
+  readonly price: (model: string) => Price | undefined
   readonly instance: string
   readonly clock: Clock
   readonly log: Logger
@@ -74,6 +77,7 @@ export class UsageMeter implements Meter {
       request.route,
       this.options.instance,
       user,
+      request.identity.userId,
     ])
     if (!this.spool.reserve(bytes)) {
       throw new HelixError(
@@ -136,8 +140,9 @@ class SpoolTicket implements Ticket {
     this.open = false
   }
 
-  private record({ usage, estimated, firstTokenMs, error }: Settlement) {
+  private record({ usage, estimated, firstTokenMs, error, cache }: Settlement) {
     const { requestId, identity, model, route, streamed, user, startedMs } = this.request
+    const price = this.parts.price(model)
     return {
       requestId,
       startedAtMs: this.startedAtMs,
@@ -156,6 +161,9 @@ class SpoolTicket implements Ticket {
       estimated,
       streamed,
       user,
+      userId: identity.userId,
+      cost: price ? costOf(price, usage) : 0,
+      cache,
       instance: this.parts.instance,
     }
   }

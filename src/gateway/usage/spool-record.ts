@@ -6,10 +6,13 @@ import { HelixError } from '../../core/errors.ts'
 export const RECORD_BYTES_MAX = 8 * 1024
 
 /** What a record takes beside its texts: names of fields, numbers, checksum. */
-const RECORD_BYTES_FIXED = 512
+const RECORD_BYTES_FIXED = 640
 
 /** A character takes so many bytes at most, where control characters do not occur. */
 const CHARACTER_BYTES_MAX = 3
+
+/** What a program wrote that knew no prices cost nothing. */
+const NOT_PRICED = { cost: 0 } as const
 
 const CHECKSUM_LENGTH = 8
 const SPACE = 32
@@ -60,7 +63,7 @@ export function decodeRecords(bytes: Buffer): Decoded {
   for (const line of linesOf(bytes)) {
     const json = line.subarray(CHECKSUM_LENGTH + 1)
     if (checksumOf(json) === line.toString('latin1', 0, CHECKSUM_LENGTH) && line[CHECKSUM_LENGTH] === SPACE)
-      records.push(JSON.parse(json.toString('utf8')) as UsageRecord)
+      records.push({ ...NOT_PRICED, ...(JSON.parse(json.toString('utf8')) as UsageRecord) })
     else damaged += 1
   }
   return { records, damaged }

@@ -1,5 +1,5 @@
-import { statfs } from 'node:fs/promises'
 import { HelixError } from '../../core/errors.ts'
+import { freeSpace } from '../free-space.ts'
 
 /** What the operator is told when the system refused a file: that the disk is full, or what it said. */
 export function toBackupError(reason: unknown, directory: string): HelixError {
@@ -22,12 +22,6 @@ export async function requireSpace(directory: string, neededBytes: number): Prom
   if (freeBytes >= neededBytes) return
   const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`
   throw diskFull(directory, `${megabytes(neededBytes)} are needed and ${megabytes(freeBytes)} are free`)
-}
-
-/** Infinity where the file system does not tell. */
-export async function freeSpace(directory: string): Promise<number> {
-  const { blocks, bavail, bsize } = await statfs(directory)
-  return blocks === 0 ? Number.POSITIVE_INFINITY : bavail * bsize
 }
 
 export function diskFull(directory: string, detail: string, cause?: unknown): HelixError {

@@ -57,6 +57,7 @@ interface Tenant {
   readonly userId: string
   readonly serviceAccountId: string
   readonly keyId: string
+  readonly limitId: string
 }
 
 async function makeTenant(name: string): Promise<Tenant> {
@@ -70,7 +71,8 @@ async function makeTenant(name: string): Promise<Tenant> {
   const { id: serviceAccountId } = await call(operator, 'service_accounts.create', account)
   const { id: keyId } = await call(operator, 'keys.create', { name: `${name} key`, projectId })
   const owner = user({ organisationId, projectId, userId }, 'owner')
-  return { operator, organisationId, projectId, owner, userId, serviceAccountId, keyId }
+  const { id: limitId } = await call(operator, 'limits.set', { measure: 'concurrency', limit: 9, keyId })
+  return { operator, organisationId, projectId, owner, userId, serviceAccountId, keyId, limitId }
 }
 
 function user(
@@ -112,7 +114,7 @@ const NAMES = Object.keys(OPERATIONS) as OperationName[]
 /** An input that each operation takes, with the ids of that tenant. */
 function inputFor(
   operation: OperationName,
-  { projectId, userId, serviceAccountId, keyId, organisationId }: Tenant,
+  { projectId, userId, serviceAccountId, keyId, limitId, organisationId }: Tenant,
 ) {
   const id = operation.startsWith('organisations')
     ? organisationId
@@ -122,13 +124,17 @@ function inputFor(
         ? userId
         : operation.startsWith('service_accounts')
           ? serviceAccountId
-          : keyId
+          : operation.startsWith('limits')
+            ? limitId
+            : keyId
   const all: Record<string, unknown> = {
     id,
     projectId,
     name: 'A name',
     email: `${Math.random()}@example.com`,
     role: 'viewer',
+    measure: 'concurrency',
+    limit: 3,
   }
   const shape = OPERATIONS[operation].input.shape as Record<string, { def: { type: string } }>
   const wanted = Object.entries(shape).filter(
@@ -152,16 +158,20 @@ describe('another tenant', () => {
     expect(answers[0]?.toBody()).toEqual(answers[1]?.toBody())
   })
 
-  test.each(['projects.list', 'users.list', 'service_accounts.list', 'keys.list', 'audit.search'] as const)(
-    '%s shows nothing of theirs',
-    async (operation) => {
-      const answer = await running.auth.administer({ caller: ours.owner, operation, input: {} })
-      const text = JSON.stringify(answer)
-      expect((answer as { data: unknown[] }).data.length).toBeGreaterThan(0)
-      for (const id of [theirs.organisationId, theirs.projectId, theirs.userId, theirs.keyId])
-        expect(text).not.toContain(id)
-    },
-  )
+  test.each([
+    'projects.list',
+    'users.list',
+    'service_accounts.list',
+    'keys.list',
+    'limits.list',
+    'audit.search',
+  ] as const)('%s shows nothing of theirs', async (operation) => {
+    const answer = await running.auth.administer({ caller: ours.owner, operation, input: {} })
+    const text = JSON.stringify(answer)
+    expect((answer as { data: unknown[] }).data.length).toBeGreaterThan(0)
+    for (const id of [theirs.organisationId, theirs.projectId, theirs.userId, theirs.keyId])
+      expect(text).not.toContain(id)
+  })
 
   test('a key for their project, their user or their program is not made', async () => {
     for (const input of [
@@ -180,6 +190,7 @@ describe('another tenant', () => {
       'users',
       'service_accounts',
       'api_keys',
+      'limit_rules',
       'audit_log',
     ]
     for (const table of tables) {
@@ -466,7 +477,7 @@ describe('the audit log', () => {
 
   test('cannot be changed, and shows it when it was', async () => {
     const { operator, organisationId } = await makeTenant('Tampered')
-    expect(await call(operator, 'audit.verify', {})).toMatchObject({ intact: true, entries: 4 })
+    expect(await call(operator, 'audit.verify', {})).toMatchObject({ intact: true, entries: 5 })
     const change = (statement: string) => acrossOrganisations(database, (queries) => queries.query(statement))
     for (const statement of [
       'update audit_log set actor = $$x$$',
@@ -492,7 +503,7 @@ describe('the audit log', () => {
     await change(`delete from audit_search ${where}`)
     await tamper(`delete from audit_log ${where} and number >= 2`)
     const cut = await call(operator, 'audit.verify', {})
-    expect(cut.problem).toContain('4 were made, 1 are there')
+    expect(cut.problem).toContain('5 were made, 1 are there')
   })
 
   test('keeps its chain whole when many change things at the same time', async () => {
@@ -502,7 +513,7 @@ describe('the audit log', () => {
         call(operator, 'keys.create', { name: `k${index}`, projectId }),
       ),
     )
-    expect(await call(operator, 'audit.verify', {})).toMatchObject({ intact: true, entries: 44 })
+    expect(await call(operator, 'audit.verify', {})).toMatchObject({ intact: true, entries: 45 })
   })
 
   test('holds no secret', async () => {
@@ -537,6 +548,7 @@ describe('usage', () => {
     promptTokens: 5,
     completionTokens: 7,
     cachedTokens: 0,
+    cost: 1_234_500_000,
     estimated: false,
     streamed: true,
     instance: 'test',
@@ -547,10 +559,13 @@ describe('usage', () => {
     const { organisationId, projectId } = theirs
     await running.usage.record([record('r1'), record('r2'), record('r3', { organisationId, projectId })])
     const { data } = await call(ours.operator, 'usage.summary', { groupBy: 'model' })
-    expect(data).toMatchObject([{ group: 'm', requests: 2, promptTokens: 10, completionTokens: 14 }])
+    expect(data).toMatchObject([
+      { group: 'm', requests: 2, promptTokens: 10, completionTokens: 14, cost: '2.469' },
+    ])
     const first = await call(ours.operator, 'usage.list', { limit: 1 })
     const second = await call(ours.operator, 'usage.list', { limit: 1, after: first.next ?? '' })
     expect([...first.data, ...second.data].map(({ requestId }) => requestId).sort()).toEqual(['r1', 'r2'])
+    expect(first.data[0]).toMatchObject({ cost: '1.2345' })
     expect(second.next).toBeUndefined()
     await expect(call(ours.operator, 'usage.list', { after: 'x' })).rejects.toMatchObject({ param: 'after' })
   })

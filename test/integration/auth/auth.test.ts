@@ -75,6 +75,7 @@ describe('a key', () => {
       rights: { organisation: [], projects: { proj_default: ['inference'] } },
       models: undefined,
       ipRules: undefined,
+      limits: [],
       expiresAtMs: undefined,
       subjects: [key.id, 'org_default', 'proj_default'],
     })

@@ -10,10 +10,12 @@ import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts
 import * as identities from '../../../src/storage/external-identities.ts'
 import * as answers from '../../../src/storage/idempotent-answers.ts'
 import * as keys from '../../../src/storage/keys.ts'
+import * as limitRules from '../../../src/storage/limit-rules.ts'
 import * as memberships from '../../../src/storage/memberships.ts'
 import { migrate } from '../../../src/storage/migrate.ts'
 import * as serviceAccounts from '../../../src/storage/service-accounts.ts'
 import * as sessions from '../../../src/storage/sessions.ts'
+import * as spend from '../../../src/storage/spend.ts'
 import { acrossOrganisations, type TenantQueries } from '../../../src/storage/tenancy.ts'
 import * as usage from '../../../src/storage/usage.ts'
 import { keepUsagePartitions } from '../../../src/storage/usage-partitions.ts'
@@ -62,10 +64,40 @@ const usageRecord = {
   promptTokens: 1,
   completionTokens: 1,
   cachedTokens: 0,
+  cost: 1,
   estimated: false,
   streamed: false,
   instance: 'i',
 }
+
+const newRule = {
+  ...MINE,
+  id: 'lim_new',
+  on: { kind: 'key', id: 'key_5000' },
+  each: undefined,
+  measure: 'requests',
+  model: undefined,
+  amount: 1,
+  algorithm: 'token-bucket',
+  windowMs: 60_000,
+  burst: undefined,
+  period: undefined,
+  shapeMaxWaitMs: 0,
+  createdAtMs: NOW_MS,
+} as const
+
+const CLAIMS = (['organisation', 'project', 'key', 'user'] as const).map((kind) => ({
+  subject: {
+    kind,
+    id: { organisation: MINE.organisationId, project: MINE.projectId, key: 'key_5000', user: 'user_500' }[
+      kind
+    ],
+  },
+  model: 'm',
+  sinceMs: Date.UTC(2026, 9, 1),
+  amount: 1e9,
+  cost: 1,
+}))
 
 type Call = (queries: TenantQueries, database: Database) => Promise<unknown>
 
@@ -203,6 +235,25 @@ const CALLS: Readonly<Record<string, Call>> = {
       nowMs: Date.UTC(2020, 1, 1),
       keepMs: 0,
     }),
+  putLimitRule: (queries) => limitRules.putLimitRule(queries, newRule),
+  findLimitRule: (queries) => limitRules.findLimitRule(queries, { ...AUDITED, id: 'lim_5000' }),
+  findLimitRuleOfSlot: (queries) =>
+    limitRules.findLimitRuleOfSlot(queries, { ...AUDITED, holderId: 'key_5000', slot: 'slot' }),
+  removeLimitRule: (queries) => limitRules.removeLimitRule(queries, { ...AUDITED, id: 'lim_5000' }),
+  listLimitRules: async (queries) => {
+    await limitRules.listLimitRules(queries, { ...AUDITED, among: undefined }, PAGE)
+    await limitRules.listLimitRules(queries, { ...AUDITED, among: [MINE.projectId], keyId: 'key_5000' }, PAGE)
+  },
+  limitRulesFor: (queries) =>
+    limitRules.limitRulesFor(queries, { ...MINE, keyId: 'key_5000', userId: 'user_500' }),
+  spentOf: (queries) => spend.spentOf(queries, { ...AUDITED, asked: CLAIMS, ...NOW }),
+  reserveSpend: (queries) =>
+    spend.reserveSpend(
+      queries,
+      { ...AUDITED, requestId: 'new', expiresAtMs: NOW_MS + 1_000, claims: CLAIMS },
+      NOW_MS,
+    ),
+  releaseSpend: (queries) => spend.releaseSpend(queries, { ...AUDITED, requestIds: ['request_500'] }),
   insertUsage: (_queries, database) => usage.insertUsage(database, [usageRecord]),
   usageSummary: (_queries, database) =>
     usage.usageSummary(database, { ...AUDITED, fromMs: NOW_MS - 86_400_000, toMs: NOW_MS, groupBy: 'day' }),
@@ -260,6 +311,19 @@ const SEEDS: Readonly<Record<string, string>> = {
       completion_tokens, cached_tokens)
     select organisation_id, date_trunc('hour', started_at), project_id, model, count(*), 0, 1, 1, 0
     from usage_records group by 1, 2, 3, 4`,
+  limit_rules: `insert into limit_rules (id, organisation_id, holder_kind, holder_id, project_id, key_id, measure, amount,
+      algorithm, window_ms, shape_max_wait_ms, slot, created_at)
+    select 'lim_' || n, 'org_' || n % ${PROJECTS} / ${PROJECTS / ORGANISATIONS}, 'key', 'key_' || n,
+           'proj_' || n % ${PROJECTS}, 'key_' || n, 'requests', 1, 'token-bucket', 60000, 0, 'slot', now()
+    from generate_series(0, ${KEYS - 1}) n`,
+  spend_daily: `insert into spend_daily (organisation_id, day, project_id, key_id, user_id, model, cost)
+    select 'org_' || n % ${ORGANISATIONS}, '2026-10-31'::date - n / 10000, 'proj_' || n % ${PROJECTS},
+           'key_' || n % 10000, 'user_' || n % ${ORGANISATIONS}, 'm', 1
+    from generate_series(0, ${KEYS - 1}) n`,
+  spend_reservations: `insert into spend_reservations (organisation_id, request_id, subject_kind, subject_id, model, cost,
+      expires_at)
+    select 'org_' || n % ${ORGANISATIONS}, 'request_' || n, 'key', 'key_' || n, '', 1, now() + interval '1 hour'
+    from generate_series(0, ${MEMBERS - 1}) n`,
 }
 
 /** Tables that stay so small that reading them as a whole is the best plan. */
@@ -277,6 +341,8 @@ const MODULES = {
   audit,
   'idempotent-answers': answers,
   usage,
+  'limit-rules': limitRules,
+  spend,
 } as const
 
 let place: DatabasePlace

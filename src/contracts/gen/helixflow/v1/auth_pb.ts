@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file helixflow/v1/auth.proto.
  */
 export const file_helixflow_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("ChdoZWxpeGZsb3cvdjEvYXV0aC5wcm90bxIMaGVsaXhmbG93LnYxIiMKDVZlcmlmeVJlcXVlc3QSEgoKY3JlZGVudGlhbBgBIAEoCSI6Cg5WZXJpZnlSZXNwb25zZRIoCghpZGVudGl0eRgBIAEoCzIWLmhlbGl4Zmxvdy52MS5JZGVudGl0eSL7AwoISWRlbnRpdHkSDQoFYWN0b3IYASABKAkSFwoPb3JnYW5pc2F0aW9uX2lkGAIgASgJEhIKCnByb2plY3RfaWQYAyABKAkSEwoGa2V5X2lkGAQgASgJSACIAQESFAoHdXNlcl9pZBgFIAEoCUgBiAEBEiAKGG9yZ2FuaXNhdGlvbl9wZXJtaXNzaW9ucxgGIAMoCRJLChNwcm9qZWN0X3Blcm1pc3Npb25zGAcgAygLMi4uaGVsaXhmbG93LnYxLklkZW50aXR5LlByb2plY3RQZXJtaXNzaW9uc0VudHJ5EigKBm1vZGVscxgIIAEoCzITLmhlbGl4Zmxvdy52MS5OYW1lc0gCiAEBEioKCGlwX3J1bGVzGAkgASgLMhMuaGVsaXhmbG93LnYxLk5hbWVzSAOIAQESGgoNZXhwaXJlc19hdF9tcxgKIAEoA0gEiAEBEhAKCHN1YmplY3RzGAsgAygJGlQKF1Byb2plY3RQZXJtaXNzaW9uc0VudHJ5EgsKA2tleRgBIAEoCRIoCgV2YWx1ZRgCIAEoCzIZLmhlbGl4Zmxvdy52MS5QZXJtaXNzaW9uczoCOAFCCQoHX2tleV9pZEIKCghfdXNlcl9pZEIJCgdfbW9kZWxzQgsKCV9pcF9ydWxlc0IQCg5fZXhwaXJlc19hdF9tcyIiCgtQZXJtaXNzaW9ucxITCgtwZXJtaXNzaW9ucxgBIAMoCSIWCgVOYW1lcxINCgVuYW1lcxgBIAMoCSKJAgoRQWRtaW5pc3RlclJlcXVlc3QSKgoIaWRlbnRpdHkYASABKAsyFi5oZWxpeGZsb3cudjEuSWRlbnRpdHlIABIiChhvcGVyYXRvcl9vcmdhbmlzYXRpb25faWQYAiABKAlIABIRCglvcGVyYXRpb24YAyABKAkSDQoFaW5wdXQYBCABKAkSFwoKcmVxdWVzdF9pZBgFIAEoCUgBiAEBEhMKBnNvdXJjZRgGIAEoCUgCiAEBEhwKD2lkZW1wb3RlbmN5X2tleRgHIAEoCUgDiAEBQggKBmNhbGxlckINCgtfcmVxdWVzdF9pZEIJCgdfc291cmNlQhIKEF9pZGVtcG90ZW5jeV9rZXkiJAoSQWRtaW5pc3RlclJlc3BvbnNlEg4KBm91dHB1dBgBIAEoCSK1AQoRSXNzdWVUb2tlblJlcXVlc3QSLAoHYXBpX2tleRgBIAEoCzIZLmhlbGl4Zmxvdy52MS5BcGlLZXlHcmFudEgAEi8KCHBhc3N3b3JkGAIgASgLMhsuaGVsaXhmbG93LnYxLlBhc3N3b3JkR3JhbnRIABI4Cg1yZWZyZXNoX3Rva2VuGAMgASgLMh8uaGVsaXhmbG93LnYxLlJlZnJlc2hUb2tlbkdyYW50SABCBwoFZ3JhbnQiHgoLQXBpS2V5R3JhbnQSDwoHYXBpX2tleRgBIAEoCSJiCg1QYXNzd29yZEdyYW50Eg0KBWVtYWlsGAEgASgJEhAKCHBhc3N3b3JkGAIgASgJEhwKD29yZ2FuaXNhdGlvbl9pZBgDIAEoCUgAiAEBQhIKEF9vcmdhbmlzYXRpb25faWQiKgoRUmVmcmVzaFRva2VuR3JhbnQSFQoNcmVmcmVzaF90b2tlbhgBIAEoCSJuCgxJc3N1ZWRUb2tlbnMSFAoMYWNjZXNzX3Rva2VuGAEgASgJEhoKEmV4cGlyZXNfaW5fc2Vjb25kcxgCIAEoBRIaCg1yZWZyZXNoX3Rva2VuGAMgASgJSACIAQFCEAoOX3JlZnJlc2hfdG9rZW4iQAoSSXNzdWVUb2tlblJlc3BvbnNlEioKBnRva2VucxgBIAEoCzIaLmhlbGl4Zmxvdy52MS5Jc3N1ZWRUb2tlbnMiEgoQR2V0S2V5U2V0UmVxdWVzdCIkChFHZXRLZXlTZXRSZXNwb25zZRIPCgdrZXlfc2V0GAEgASgJIjwKEVN0YXJ0TG9naW5SZXF1ZXN0EhQKDHJlZGlyZWN0X3VyaRgBIAEoCRIRCglyZXR1cm5fdG8YAiABKAkiMAoSU3RhcnRMb2dpblJlc3BvbnNlEgsKA3VybBgBIAEoCRINCgVzdGF0ZRgCIAEoCSI5ChJGaW5pc2hMb2dpblJlcXVlc3QSFAoMY2FsbGJhY2tfdXJsGAEgASgJEg0KBXN0YXRlGAIgASgJIlQKE0ZpbmlzaExvZ2luUmVzcG9uc2USKgoGdG9rZW5zGAEgASgLMhouaGVsaXhmbG93LnYxLklzc3VlZFRva2VucxIRCglyZXR1cm5fdG8YAiABKAkiQAoSUmVjb3JkVXNhZ2VSZXF1ZXN0EioKB3JlY29yZHMYASADKAsyGS5oZWxpeGZsb3cudjEuVXNhZ2VSZWNvcmQiFQoTUmVjb3JkVXNhZ2VSZXNwb25zZSKsAwoLVXNhZ2VSZWNvcmQSEgoKcmVxdWVzdF9pZBgBIAEoCRIVCg1zdGFydGVkX2F0X21zGAIgASgDEhMKC2R1cmF0aW9uX21zGAMgASgBEhsKDmZpcnN0X3Rva2VuX21zGAQgASgBSACIAQESFwoPb3JnYW5pc2F0aW9uX2lkGAUgASgJEhIKCnByb2plY3RfaWQYBiABKAkSDgoGa2V5X2lkGAcgASgJEg0KBW1vZGVsGAggASgJEg0KBXJvdXRlGAkgASgJEg4KBnN0YXR1cxgKIAEoBRIXCgplcnJvcl9jb2RlGAsgASgJSAGIAQESFQoNcHJvbXB0X3Rva2VucxgMIAEoAxIZChFjb21wbGV0aW9uX3Rva2VucxgNIAEoAxIVCg1jYWNoZWRfdG9rZW5zGA4gASgDEhEKCWVzdGltYXRlZBgPIAEoCBIQCghzdHJlYW1lZBgQIAEoCBIRCgR1c2VyGBEgASgJSAKIAQESEAoIaW5zdGFuY2UYEiABKAlCEQoPX2ZpcnN0X3Rva2VuX21zQg0KC19lcnJvcl9jb2RlQgcKBV91c2VyIhQKEkNoZWNrSGVhbHRoUmVxdWVzdCIVChNDaGVja0hlYWx0aFJlc3BvbnNlIhkKF1dhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0IjwKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRIUCgdzdWJqZWN0GAEgASgJSACIAQFCCgoIX3N1YmplY3Qy9AUKC0F1dGhTZXJ2aWNlEkMKBlZlcmlmeRIbLmhlbGl4Zmxvdy52MS5WZXJpZnlSZXF1ZXN0GhwuaGVsaXhmbG93LnYxLlZlcmlmeVJlc3BvbnNlEk8KCkFkbWluaXN0ZXISHy5oZWxpeGZsb3cudjEuQWRtaW5pc3RlclJlcXVlc3QaIC5oZWxpeGZsb3cudjEuQWRtaW5pc3RlclJlc3BvbnNlEk8KCklzc3VlVG9rZW4SHy5oZWxpeGZsb3cudjEuSXNzdWVUb2tlblJlcXVlc3QaIC5oZWxpeGZsb3cudjEuSXNzdWVUb2tlblJlc3BvbnNlEkwKCUdldEtleVNldBIeLmhlbGl4Zmxvdy52MS5HZXRLZXlTZXRSZXF1ZXN0Gh8uaGVsaXhmbG93LnYxLkdldEtleVNldFJlc3BvbnNlEk8KClN0YXJ0TG9naW4SHy5oZWxpeGZsb3cudjEuU3RhcnRMb2dpblJlcXVlc3QaIC5oZWxpeGZsb3cudjEuU3RhcnRMb2dpblJlc3BvbnNlElIKC0ZpbmlzaExvZ2luEiAuaGVsaXhmbG93LnYxLkZpbmlzaExvZ2luUmVxdWVzdBohLmhlbGl4Zmxvdy52MS5GaW5pc2hMb2dpblJlc3BvbnNlElIKC1JlY29yZFVzYWdlEiAuaGVsaXhmbG93LnYxLlJlY29yZFVzYWdlUmVxdWVzdBohLmhlbGl4Zmxvdy52MS5SZWNvcmRVc2FnZVJlc3BvbnNlElIKC0NoZWNrSGVhbHRoEiAuaGVsaXhmbG93LnYxLkNoZWNrSGVhbHRoUmVxdWVzdBohLmhlbGl4Zmxvdy52MS5DaGVja0hlYWx0aFJlc3BvbnNlEmMKEFdhdGNoUmV2b2NhdGlvbnMSJS5oZWxpeGZsb3cudjEuV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QaJi5oZWxpeGZsb3cudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlMAFiBnByb3RvMw");
+  fileDesc("ChdoZWxpeGZsb3cvdjEvYXV0aC5wcm90bxIMaGVsaXhmbG93LnYxIiMKDVZlcmlmeVJlcXVlc3QSEgoKY3JlZGVudGlhbBgBIAEoCSI6Cg5WZXJpZnlSZXNwb25zZRIoCghpZGVudGl0eRgBIAEoCzIWLmhlbGl4Zmxvdy52MS5JZGVudGl0eSKpBAoISWRlbnRpdHkSDQoFYWN0b3IYASABKAkSFwoPb3JnYW5pc2F0aW9uX2lkGAIgASgJEhIKCnByb2plY3RfaWQYAyABKAkSEwoGa2V5X2lkGAQgASgJSACIAQESFAoHdXNlcl9pZBgFIAEoCUgBiAEBEiAKGG9yZ2FuaXNhdGlvbl9wZXJtaXNzaW9ucxgGIAMoCRJLChNwcm9qZWN0X3Blcm1pc3Npb25zGAcgAygLMi4uaGVsaXhmbG93LnYxLklkZW50aXR5LlByb2plY3RQZXJtaXNzaW9uc0VudHJ5EigKBm1vZGVscxgIIAEoCzITLmhlbGl4Zmxvdy52MS5OYW1lc0gCiAEBEioKCGlwX3J1bGVzGAkgASgLMhMuaGVsaXhmbG93LnYxLk5hbWVzSAOIAQESGgoNZXhwaXJlc19hdF9tcxgKIAEoA0gEiAEBEhAKCHN1YmplY3RzGAsgAygJEiwKBmxpbWl0cxgMIAMoCzIcLmhlbGl4Zmxvdy52MS5FZmZlY3RpdmVMaW1pdBpUChdQcm9qZWN0UGVybWlzc2lvbnNFbnRyeRILCgNrZXkYASABKAkSKAoFdmFsdWUYAiABKAsyGS5oZWxpeGZsb3cudjEuUGVybWlzc2lvbnM6AjgBQgkKB19rZXlfaWRCCgoIX3VzZXJfaWRCCQoHX21vZGVsc0ILCglfaXBfcnVsZXNCEAoOX2V4cGlyZXNfYXRfbXMijAIKDkVmZmVjdGl2ZUxpbWl0Eg8KB3J1bGVfaWQYASABKAkSKwoHc3ViamVjdBgCIAEoCzIaLmhlbGl4Zmxvdy52MS5MaW1pdFN1YmplY3QSDwoHbWVhc3VyZRgDIAEoCRISCgVtb2RlbBgEIAEoCUgAiAEBEg4KBmFtb3VudBgFIAEoAxIRCglhbGdvcml0aG0YBiABKAkSEQoJd2luZG93X21zGAcgASgDEhIKBWJ1cnN0GAggASgDSAGIAQESEwoGcGVyaW9kGAkgASgJSAKIAQESGQoRc2hhcGVfbWF4X3dhaXRfbXMYCiABKANCCAoGX21vZGVsQggKBl9idXJzdEIJCgdfcGVyaW9kIigKDExpbWl0U3ViamVjdBIMCgRraW5kGAEgASgJEgoKAmlkGAIgASgJIiIKC1Blcm1pc3Npb25zEhMKC3Blcm1pc3Npb25zGAEgAygJIhYKBU5hbWVzEg0KBW5hbWVzGAEgAygJIokCChFBZG1pbmlzdGVyUmVxdWVzdBIqCghpZGVudGl0eRgBIAEoCzIWLmhlbGl4Zmxvdy52MS5JZGVudGl0eUgAEiIKGG9wZXJhdG9yX29yZ2FuaXNhdGlvbl9pZBgCIAEoCUgAEhEKCW9wZXJhdGlvbhgDIAEoCRINCgVpbnB1dBgEIAEoCRIXCgpyZXF1ZXN0X2lkGAUgASgJSAGIAQESEwoGc291cmNlGAYgASgJSAKIAQESHAoPaWRlbXBvdGVuY3lfa2V5GAcgASgJSAOIAQFCCAoGY2FsbGVyQg0KC19yZXF1ZXN0X2lkQgkKB19zb3VyY2VCEgoQX2lkZW1wb3RlbmN5X2tleSIkChJBZG1pbmlzdGVyUmVzcG9uc2USDgoGb3V0cHV0GAEgASgJIrUBChFJc3N1ZVRva2VuUmVxdWVzdBIsCgdhcGlfa2V5GAEgASgLMhkuaGVsaXhmbG93LnYxLkFwaUtleUdyYW50SAASLwoIcGFzc3dvcmQYAiABKAsyGy5oZWxpeGZsb3cudjEuUGFzc3dvcmRHcmFudEgAEjgKDXJlZnJlc2hfdG9rZW4YAyABKAsyHy5oZWxpeGZsb3cudjEuUmVmcmVzaFRva2VuR3JhbnRIAEIHCgVncmFudCIeCgtBcGlLZXlHcmFudBIPCgdhcGlfa2V5GAEgASgJImIKDVBhc3N3b3JkR3JhbnQSDQoFZW1haWwYASABKAkSEAoIcGFzc3dvcmQYAiABKAkSHAoPb3JnYW5pc2F0aW9uX2lkGAMgASgJSACIAQFCEgoQX29yZ2FuaXNhdGlvbl9pZCIqChFSZWZyZXNoVG9rZW5HcmFudBIVCg1yZWZyZXNoX3Rva2VuGAEgASgJIm4KDElzc3VlZFRva2VucxIUCgxhY2Nlc3NfdG9rZW4YASABKAkSGgoSZXhwaXJlc19pbl9zZWNvbmRzGAIgASgFEhoKDXJlZnJlc2hfdG9rZW4YAyABKAlIAIgBAUIQCg5fcmVmcmVzaF90b2tlbiJAChJJc3N1ZVRva2VuUmVzcG9uc2USKgoGdG9rZW5zGAEgASgLMhouaGVsaXhmbG93LnYxLklzc3VlZFRva2VucyISChBHZXRLZXlTZXRSZXF1ZXN0IiQKEUdldEtleVNldFJlc3BvbnNlEg8KB2tleV9zZXQYASABKAkiPAoRU3RhcnRMb2dpblJlcXVlc3QSFAoMcmVkaXJlY3RfdXJpGAEgASgJEhEKCXJldHVybl90bxgCIAEoCSIwChJTdGFydExvZ2luUmVzcG9uc2USCwoDdXJsGAEgASgJEg0KBXN0YXRlGAIgASgJIjkKEkZpbmlzaExvZ2luUmVxdWVzdBIUCgxjYWxsYmFja191cmwYASABKAkSDQoFc3RhdGUYAiABKAkiVAoTRmluaXNoTG9naW5SZXNwb25zZRIqCgZ0b2tlbnMYASABKAsyGi5oZWxpeGZsb3cudjEuSXNzdWVkVG9rZW5zEhEKCXJldHVybl90bxgCIAEoCSJAChJSZWNvcmRVc2FnZVJlcXVlc3QSKgoHcmVjb3JkcxgBIAMoCzIZLmhlbGl4Zmxvdy52MS5Vc2FnZVJlY29yZCIVChNSZWNvcmRVc2FnZVJlc3BvbnNlIvoDCgtVc2FnZVJlY29yZBISCgpyZXF1ZXN0X2lkGAEgASgJEhUKDXN0YXJ0ZWRfYXRfbXMYAiABKAMSEwoLZHVyYXRpb25fbXMYAyABKAESGwoOZmlyc3RfdG9rZW5fbXMYBCABKAFIAIgBARIXCg9vcmdhbmlzYXRpb25faWQYBSABKAkSEgoKcHJvamVjdF9pZBgGIAEoCRIOCgZrZXlfaWQYByABKAkSDQoFbW9kZWwYCCABKAkSDQoFcm91dGUYCSABKAkSDgoGc3RhdHVzGAogASgFEhcKCmVycm9yX2NvZGUYCyABKAlIAYgBARIVCg1wcm9tcHRfdG9rZW5zGAwgASgDEhkKEWNvbXBsZXRpb25fdG9rZW5zGA0gASgDEhUKDWNhY2hlZF90b2tlbnMYDiABKAMSEQoJZXN0aW1hdGVkGA8gASgIEhAKCHN0cmVhbWVkGBAgASgIEhEKBHVzZXIYESABKAlIAogBARIQCghpbnN0YW5jZRgSIAEoCRIMCgRjb3N0GBMgASgDEhQKB3VzZXJfaWQYFCABKAlIA4gBARISCgVjYWNoZRgVIAEoCUgEiAEBQhEKD19maXJzdF90b2tlbl9tc0INCgtfZXJyb3JfY29kZUIHCgVfdXNlckIKCghfdXNlcl9pZEIICgZfY2FjaGUiaQoKU3BlbmRRdWVyeRIrCgdzdWJqZWN0GAEgASgLMhouaGVsaXhmbG93LnYxLkxpbWl0U3ViamVjdBISCgVtb2RlbBgCIAEoCUgAiAEBEhAKCHNpbmNlX21zGAMgASgDQggKBl9tb2RlbCJWChBSZWFkU3BlbmRSZXF1ZXN0EhcKD29yZ2FuaXNhdGlvbl9pZBgBIAEoCRIpCgdxdWVyaWVzGAIgAygLMhguaGVsaXhmbG93LnYxLlNwZW5kUXVlcnkiIgoRUmVhZFNwZW5kUmVzcG9uc2USDQoFc3BlbnQYASADKAMiVAoKU3BlbmRDbGFpbRIoCgZidWRnZXQYASABKAsyGC5oZWxpeGZsb3cudjEuU3BlbmRRdWVyeRIOCgZhbW91bnQYAiABKAMSDAoEY29zdBgDIAEoAyKDAQoTUmVzZXJ2ZVNwZW5kUmVxdWVzdBIXCg9vcmdhbmlzYXRpb25faWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg1leHBpcmVzX2F0X21zGAMgASgDEigKBmNsYWltcxgEIAMoCzIYLmhlbGl4Zmxvdy52MS5TcGVuZENsYWltIkQKFFJlc2VydmVTcGVuZFJlc3BvbnNlEhoKDXJlZnVzZWRfY2xhaW0YASABKAVIAIgBAUIQCg5fcmVmdXNlZF9jbGFpbSJDChNSZWxlYXNlU3BlbmRSZXF1ZXN0EhcKD29yZ2FuaXNhdGlvbl9pZBgBIAEoCRITCgtyZXF1ZXN0X2lkcxgCIAMoCSIWChRSZWxlYXNlU3BlbmRSZXNwb25zZSIUChJDaGVja0hlYWx0aFJlcXVlc3QiFQoTQ2hlY2tIZWFsdGhSZXNwb25zZSIZChdXYXRjaFJldm9jYXRpb25zUmVxdWVzdCI8ChhXYXRjaFJldm9jYXRpb25zUmVzcG9uc2USFAoHc3ViamVjdBgBIAEoCUgAiAEBQgoKCF9zdWJqZWN0MvAHCgtBdXRoU2VydmljZRJDCgZWZXJpZnkSGy5oZWxpeGZsb3cudjEuVmVyaWZ5UmVxdWVzdBocLmhlbGl4Zmxvdy52MS5WZXJpZnlSZXNwb25zZRJPCgpBZG1pbmlzdGVyEh8uaGVsaXhmbG93LnYxLkFkbWluaXN0ZXJSZXF1ZXN0GiAuaGVsaXhmbG93LnYxLkFkbWluaXN0ZXJSZXNwb25zZRJPCgpJc3N1ZVRva2VuEh8uaGVsaXhmbG93LnYxLklzc3VlVG9rZW5SZXF1ZXN0GiAuaGVsaXhmbG93LnYxLklzc3VlVG9rZW5SZXNwb25zZRJMCglHZXRLZXlTZXQSHi5oZWxpeGZsb3cudjEuR2V0S2V5U2V0UmVxdWVzdBofLmhlbGl4Zmxvdy52MS5HZXRLZXlTZXRSZXNwb25zZRJPCgpTdGFydExvZ2luEh8uaGVsaXhmbG93LnYxLlN0YXJ0TG9naW5SZXF1ZXN0GiAuaGVsaXhmbG93LnYxLlN0YXJ0TG9naW5SZXNwb25zZRJSCgtGaW5pc2hMb2dpbhIgLmhlbGl4Zmxvdy52MS5GaW5pc2hMb2dpblJlcXVlc3QaIS5oZWxpeGZsb3cudjEuRmluaXNoTG9naW5SZXNwb25zZRJSCgtSZWNvcmRVc2FnZRIgLmhlbGl4Zmxvdy52MS5SZWNvcmRVc2FnZVJlcXVlc3QaIS5oZWxpeGZsb3cudjEuUmVjb3JkVXNhZ2VSZXNwb25zZRJMCglSZWFkU3BlbmQSHi5oZWxpeGZsb3cudjEuUmVhZFNwZW5kUmVxdWVzdBofLmhlbGl4Zmxvdy52MS5SZWFkU3BlbmRSZXNwb25zZRJVCgxSZXNlcnZlU3BlbmQSIS5oZWxpeGZsb3cudjEuUmVzZXJ2ZVNwZW5kUmVxdWVzdBoiLmhlbGl4Zmxvdy52MS5SZXNlcnZlU3BlbmRSZXNwb25zZRJVCgxSZWxlYXNlU3BlbmQSIS5oZWxpeGZsb3cudjEuUmVsZWFzZVNwZW5kUmVxdWVzdBoiLmhlbGl4Zmxvdy52MS5SZWxlYXNlU3BlbmRSZXNwb25zZRJSCgtDaGVja0hlYWx0aBIgLmhlbGl4Zmxvdy52MS5DaGVja0hlYWx0aFJlcXVlc3QaIS5oZWxpeGZsb3cudjEuQ2hlY2tIZWFsdGhSZXNwb25zZRJjChBXYXRjaFJldm9jYXRpb25zEiUuaGVsaXhmbG93LnYxLldhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0GiYuaGVsaXhmbG93LnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZTABYgZwcm90bzM");
 
 /**
  * @generated from message helixflow.v1.VerifyRequest
@@ -106,6 +106,11 @@ export type Identity = Message<"helixflow.v1.Identity"> & {
    * @generated from field: repeated string subjects = 11;
    */
   subjects: string[];
+
+  /**
+   * @generated from field: repeated helixflow.v1.EffectiveLimit limits = 12;
+   */
+  limits: EffectiveLimit[];
 };
 
 /**
@@ -114,6 +119,92 @@ export type Identity = Message<"helixflow.v1.Identity"> & {
  */
 export const IdentitySchema: GenMessage<Identity> = /*@__PURE__*/
   messageDesc(file_helixflow_v1_auth, 2);
+
+/**
+ * A rule as it binds whoever is identified; the names are those of src/contracts/limits.ts.
+ *
+ * @generated from message helixflow.v1.EffectiveLimit
+ */
+export type EffectiveLimit = Message<"helixflow.v1.EffectiveLimit"> & {
+  /**
+   * @generated from field: string rule_id = 1;
+   */
+  ruleId: string;
+
+  /**
+   * @generated from field: helixflow.v1.LimitSubject subject = 2;
+   */
+  subject?: LimitSubject | undefined;
+
+  /**
+   * @generated from field: string measure = 3;
+   */
+  measure: string;
+
+  /**
+   * @generated from field: optional string model = 4;
+   */
+  model?: string | undefined;
+
+  /**
+   * @generated from field: int64 amount = 5;
+   */
+  amount: bigint;
+
+  /**
+   * @generated from field: string algorithm = 6;
+   */
+  algorithm: string;
+
+  /**
+   * @generated from field: int64 window_ms = 7;
+   */
+  windowMs: bigint;
+
+  /**
+   * @generated from field: optional int64 burst = 8;
+   */
+  burst?: bigint | undefined;
+
+  /**
+   * @generated from field: optional string period = 9;
+   */
+  period?: string | undefined;
+
+  /**
+   * @generated from field: int64 shape_max_wait_ms = 10;
+   */
+  shapeMaxWaitMs: bigint;
+};
+
+/**
+ * Describes the message helixflow.v1.EffectiveLimit.
+ * Use `create(EffectiveLimitSchema)` to create a new message.
+ */
+export const EffectiveLimitSchema: GenMessage<EffectiveLimit> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 3);
+
+/**
+ * @generated from message helixflow.v1.LimitSubject
+ */
+export type LimitSubject = Message<"helixflow.v1.LimitSubject"> & {
+  /**
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * @generated from field: string id = 2;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message helixflow.v1.LimitSubject.
+ * Use `create(LimitSubjectSchema)` to create a new message.
+ */
+export const LimitSubjectSchema: GenMessage<LimitSubject> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 4);
 
 /**
  * @generated from message helixflow.v1.Permissions
@@ -130,7 +221,7 @@ export type Permissions = Message<"helixflow.v1.Permissions"> & {
  * Use `create(PermissionsSchema)` to create a new message.
  */
 export const PermissionsSchema: GenMessage<Permissions> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 3);
+  messageDesc(file_helixflow_v1_auth, 5);
 
 /**
  * @generated from message helixflow.v1.Names
@@ -147,7 +238,7 @@ export type Names = Message<"helixflow.v1.Names"> & {
  * Use `create(NamesSchema)` to create a new message.
  */
 export const NamesSchema: GenMessage<Names> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 4);
+  messageDesc(file_helixflow_v1_auth, 6);
 
 /**
  * @generated from message helixflow.v1.AdministerRequest
@@ -205,7 +296,7 @@ export type AdministerRequest = Message<"helixflow.v1.AdministerRequest"> & {
  * Use `create(AdministerRequestSchema)` to create a new message.
  */
 export const AdministerRequestSchema: GenMessage<AdministerRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 5);
+  messageDesc(file_helixflow_v1_auth, 7);
 
 /**
  * @generated from message helixflow.v1.AdministerResponse
@@ -224,7 +315,7 @@ export type AdministerResponse = Message<"helixflow.v1.AdministerResponse"> & {
  * Use `create(AdministerResponseSchema)` to create a new message.
  */
 export const AdministerResponseSchema: GenMessage<AdministerResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 6);
+  messageDesc(file_helixflow_v1_auth, 8);
 
 /**
  * @generated from message helixflow.v1.IssueTokenRequest
@@ -259,7 +350,7 @@ export type IssueTokenRequest = Message<"helixflow.v1.IssueTokenRequest"> & {
  * Use `create(IssueTokenRequestSchema)` to create a new message.
  */
 export const IssueTokenRequestSchema: GenMessage<IssueTokenRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 7);
+  messageDesc(file_helixflow_v1_auth, 9);
 
 /**
  * @generated from message helixflow.v1.ApiKeyGrant
@@ -276,7 +367,7 @@ export type ApiKeyGrant = Message<"helixflow.v1.ApiKeyGrant"> & {
  * Use `create(ApiKeyGrantSchema)` to create a new message.
  */
 export const ApiKeyGrantSchema: GenMessage<ApiKeyGrant> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 8);
+  messageDesc(file_helixflow_v1_auth, 10);
 
 /**
  * @generated from message helixflow.v1.PasswordGrant
@@ -303,7 +394,7 @@ export type PasswordGrant = Message<"helixflow.v1.PasswordGrant"> & {
  * Use `create(PasswordGrantSchema)` to create a new message.
  */
 export const PasswordGrantSchema: GenMessage<PasswordGrant> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 9);
+  messageDesc(file_helixflow_v1_auth, 11);
 
 /**
  * @generated from message helixflow.v1.RefreshTokenGrant
@@ -320,7 +411,7 @@ export type RefreshTokenGrant = Message<"helixflow.v1.RefreshTokenGrant"> & {
  * Use `create(RefreshTokenGrantSchema)` to create a new message.
  */
 export const RefreshTokenGrantSchema: GenMessage<RefreshTokenGrant> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 10);
+  messageDesc(file_helixflow_v1_auth, 12);
 
 /**
  * @generated from message helixflow.v1.IssuedTokens
@@ -347,7 +438,7 @@ export type IssuedTokens = Message<"helixflow.v1.IssuedTokens"> & {
  * Use `create(IssuedTokensSchema)` to create a new message.
  */
 export const IssuedTokensSchema: GenMessage<IssuedTokens> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 11);
+  messageDesc(file_helixflow_v1_auth, 13);
 
 /**
  * @generated from message helixflow.v1.IssueTokenResponse
@@ -364,7 +455,7 @@ export type IssueTokenResponse = Message<"helixflow.v1.IssueTokenResponse"> & {
  * Use `create(IssueTokenResponseSchema)` to create a new message.
  */
 export const IssueTokenResponseSchema: GenMessage<IssueTokenResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 12);
+  messageDesc(file_helixflow_v1_auth, 14);
 
 /**
  * @generated from message helixflow.v1.GetKeySetRequest
@@ -377,7 +468,7 @@ export type GetKeySetRequest = Message<"helixflow.v1.GetKeySetRequest"> & {
  * Use `create(GetKeySetRequestSchema)` to create a new message.
  */
 export const GetKeySetRequestSchema: GenMessage<GetKeySetRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 13);
+  messageDesc(file_helixflow_v1_auth, 15);
 
 /**
  * @generated from message helixflow.v1.GetKeySetResponse
@@ -396,7 +487,7 @@ export type GetKeySetResponse = Message<"helixflow.v1.GetKeySetResponse"> & {
  * Use `create(GetKeySetResponseSchema)` to create a new message.
  */
 export const GetKeySetResponseSchema: GenMessage<GetKeySetResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 14);
+  messageDesc(file_helixflow_v1_auth, 16);
 
 /**
  * @generated from message helixflow.v1.StartLoginRequest
@@ -418,7 +509,7 @@ export type StartLoginRequest = Message<"helixflow.v1.StartLoginRequest"> & {
  * Use `create(StartLoginRequestSchema)` to create a new message.
  */
 export const StartLoginRequestSchema: GenMessage<StartLoginRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 15);
+  messageDesc(file_helixflow_v1_auth, 17);
 
 /**
  * @generated from message helixflow.v1.StartLoginResponse
@@ -440,7 +531,7 @@ export type StartLoginResponse = Message<"helixflow.v1.StartLoginResponse"> & {
  * Use `create(StartLoginResponseSchema)` to create a new message.
  */
 export const StartLoginResponseSchema: GenMessage<StartLoginResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 16);
+  messageDesc(file_helixflow_v1_auth, 18);
 
 /**
  * @generated from message helixflow.v1.FinishLoginRequest
@@ -462,7 +553,7 @@ export type FinishLoginRequest = Message<"helixflow.v1.FinishLoginRequest"> & {
  * Use `create(FinishLoginRequestSchema)` to create a new message.
  */
 export const FinishLoginRequestSchema: GenMessage<FinishLoginRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 17);
+  messageDesc(file_helixflow_v1_auth, 19);
 
 /**
  * @generated from message helixflow.v1.FinishLoginResponse
@@ -484,7 +575,7 @@ export type FinishLoginResponse = Message<"helixflow.v1.FinishLoginResponse"> & 
  * Use `create(FinishLoginResponseSchema)` to create a new message.
  */
 export const FinishLoginResponseSchema: GenMessage<FinishLoginResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 18);
+  messageDesc(file_helixflow_v1_auth, 20);
 
 /**
  * @generated from message helixflow.v1.RecordUsageRequest
@@ -501,7 +592,7 @@ export type RecordUsageRequest = Message<"helixflow.v1.RecordUsageRequest"> & {
  * Use `create(RecordUsageRequestSchema)` to create a new message.
  */
 export const RecordUsageRequestSchema: GenMessage<RecordUsageRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 19);
+  messageDesc(file_helixflow_v1_auth, 21);
 
 /**
  * @generated from message helixflow.v1.RecordUsageResponse
@@ -514,7 +605,7 @@ export type RecordUsageResponse = Message<"helixflow.v1.RecordUsageResponse"> & 
  * Use `create(RecordUsageResponseSchema)` to create a new message.
  */
 export const RecordUsageResponseSchema: GenMessage<RecordUsageResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 20);
+  messageDesc(file_helixflow_v1_auth, 22);
 
 /**
  * @generated from message helixflow.v1.UsageRecord
@@ -611,6 +702,23 @@ export type UsageRecord = Message<"helixflow.v1.UsageRecord"> & {
    * @generated from field: string instance = 18;
    */
   instance: string;
+
+  /**
+   * Billionths of the unit of money.
+   *
+   * @generated from field: int64 cost = 19;
+   */
+  cost: bigint;
+
+  /**
+   * @generated from field: optional string user_id = 20;
+   */
+  userId?: string | undefined;
+
+  /**
+   * @generated from field: optional string cache = 21;
+   */
+  cache?: string | undefined;
 };
 
 /**
@@ -618,7 +726,190 @@ export type UsageRecord = Message<"helixflow.v1.UsageRecord"> & {
  * Use `create(UsageRecordSchema)` to create a new message.
  */
 export const UsageRecordSchema: GenMessage<UsageRecord> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 21);
+  messageDesc(file_helixflow_v1_auth, 23);
+
+/**
+ * @generated from message helixflow.v1.SpendQuery
+ */
+export type SpendQuery = Message<"helixflow.v1.SpendQuery"> & {
+  /**
+   * @generated from field: helixflow.v1.LimitSubject subject = 1;
+   */
+  subject?: LimitSubject | undefined;
+
+  /**
+   * Absent: all models.
+   *
+   * @generated from field: optional string model = 2;
+   */
+  model?: string | undefined;
+
+  /**
+   * @generated from field: int64 since_ms = 3;
+   */
+  sinceMs: bigint;
+};
+
+/**
+ * Describes the message helixflow.v1.SpendQuery.
+ * Use `create(SpendQuerySchema)` to create a new message.
+ */
+export const SpendQuerySchema: GenMessage<SpendQuery> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 24);
+
+/**
+ * @generated from message helixflow.v1.ReadSpendRequest
+ */
+export type ReadSpendRequest = Message<"helixflow.v1.ReadSpendRequest"> & {
+  /**
+   * @generated from field: string organisation_id = 1;
+   */
+  organisationId: string;
+
+  /**
+   * @generated from field: repeated helixflow.v1.SpendQuery queries = 2;
+   */
+  queries: SpendQuery[];
+};
+
+/**
+ * Describes the message helixflow.v1.ReadSpendRequest.
+ * Use `create(ReadSpendRequestSchema)` to create a new message.
+ */
+export const ReadSpendRequestSchema: GenMessage<ReadSpendRequest> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 25);
+
+/**
+ * @generated from message helixflow.v1.ReadSpendResponse
+ */
+export type ReadSpendResponse = Message<"helixflow.v1.ReadSpendResponse"> & {
+  /**
+   * Billionths, in the order of the queries.
+   *
+   * @generated from field: repeated int64 spent = 1;
+   */
+  spent: bigint[];
+};
+
+/**
+ * Describes the message helixflow.v1.ReadSpendResponse.
+ * Use `create(ReadSpendResponseSchema)` to create a new message.
+ */
+export const ReadSpendResponseSchema: GenMessage<ReadSpendResponse> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 26);
+
+/**
+ * @generated from message helixflow.v1.SpendClaim
+ */
+export type SpendClaim = Message<"helixflow.v1.SpendClaim"> & {
+  /**
+   * @generated from field: helixflow.v1.SpendQuery budget = 1;
+   */
+  budget?: SpendQuery | undefined;
+
+  /**
+   * @generated from field: int64 amount = 2;
+   */
+  amount: bigint;
+
+  /**
+   * @generated from field: int64 cost = 3;
+   */
+  cost: bigint;
+};
+
+/**
+ * Describes the message helixflow.v1.SpendClaim.
+ * Use `create(SpendClaimSchema)` to create a new message.
+ */
+export const SpendClaimSchema: GenMessage<SpendClaim> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 27);
+
+/**
+ * @generated from message helixflow.v1.ReserveSpendRequest
+ */
+export type ReserveSpendRequest = Message<"helixflow.v1.ReserveSpendRequest"> & {
+  /**
+   * @generated from field: string organisation_id = 1;
+   */
+  organisationId: string;
+
+  /**
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+
+  /**
+   * @generated from field: int64 expires_at_ms = 3;
+   */
+  expiresAtMs: bigint;
+
+  /**
+   * @generated from field: repeated helixflow.v1.SpendClaim claims = 4;
+   */
+  claims: SpendClaim[];
+};
+
+/**
+ * Describes the message helixflow.v1.ReserveSpendRequest.
+ * Use `create(ReserveSpendRequestSchema)` to create a new message.
+ */
+export const ReserveSpendRequestSchema: GenMessage<ReserveSpendRequest> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 28);
+
+/**
+ * @generated from message helixflow.v1.ReserveSpendResponse
+ */
+export type ReserveSpendResponse = Message<"helixflow.v1.ReserveSpendResponse"> & {
+  /**
+   * The first claim that has too little left; absent when all were granted.
+   *
+   * @generated from field: optional int32 refused_claim = 1;
+   */
+  refusedClaim?: number | undefined;
+};
+
+/**
+ * Describes the message helixflow.v1.ReserveSpendResponse.
+ * Use `create(ReserveSpendResponseSchema)` to create a new message.
+ */
+export const ReserveSpendResponseSchema: GenMessage<ReserveSpendResponse> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 29);
+
+/**
+ * @generated from message helixflow.v1.ReleaseSpendRequest
+ */
+export type ReleaseSpendRequest = Message<"helixflow.v1.ReleaseSpendRequest"> & {
+  /**
+   * @generated from field: string organisation_id = 1;
+   */
+  organisationId: string;
+
+  /**
+   * @generated from field: repeated string request_ids = 2;
+   */
+  requestIds: string[];
+};
+
+/**
+ * Describes the message helixflow.v1.ReleaseSpendRequest.
+ * Use `create(ReleaseSpendRequestSchema)` to create a new message.
+ */
+export const ReleaseSpendRequestSchema: GenMessage<ReleaseSpendRequest> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 30);
+
+/**
+ * @generated from message helixflow.v1.ReleaseSpendResponse
+ */
+export type ReleaseSpendResponse = Message<"helixflow.v1.ReleaseSpendResponse"> & {
+};
+
+/**
+ * Describes the message helixflow.v1.ReleaseSpendResponse.
+ * Use `create(ReleaseSpendResponseSchema)` to create a new message.
+ */
+export const ReleaseSpendResponseSchema: GenMessage<ReleaseSpendResponse> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 31);
 
 /**
  * @generated from message helixflow.v1.CheckHealthRequest
@@ -631,7 +922,7 @@ export type CheckHealthRequest = Message<"helixflow.v1.CheckHealthRequest"> & {
  * Use `create(CheckHealthRequestSchema)` to create a new message.
  */
 export const CheckHealthRequestSchema: GenMessage<CheckHealthRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 22);
+  messageDesc(file_helixflow_v1_auth, 32);
 
 /**
  * @generated from message helixflow.v1.CheckHealthResponse
@@ -644,7 +935,7 @@ export type CheckHealthResponse = Message<"helixflow.v1.CheckHealthResponse"> & 
  * Use `create(CheckHealthResponseSchema)` to create a new message.
  */
 export const CheckHealthResponseSchema: GenMessage<CheckHealthResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 23);
+  messageDesc(file_helixflow_v1_auth, 33);
 
 /**
  * @generated from message helixflow.v1.WatchRevocationsRequest
@@ -657,7 +948,7 @@ export type WatchRevocationsRequest = Message<"helixflow.v1.WatchRevocationsRequ
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
 export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 24);
+  messageDesc(file_helixflow_v1_auth, 34);
 
 /**
  * @generated from message helixflow.v1.WatchRevocationsResponse
@@ -676,7 +967,7 @@ export type WatchRevocationsResponse = Message<"helixflow.v1.WatchRevocationsRes
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
 export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 25);
+  messageDesc(file_helixflow_v1_auth, 35);
 
 /**
  * Who calls, and who may do what. Between services of one platform only, over mutually authenticated TLS: whoever
@@ -750,6 +1041,34 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof RecordUsageRequestSchema;
     output: typeof RecordUsageResponseSchema;
+  },
+  /**
+   * What budgets begin with, and what they fall back to.
+   *
+   * @generated from rpc helixflow.v1.AuthService.ReadSpend
+   */
+  readSpend: {
+    methodKind: "unary";
+    input: typeof ReadSpendRequestSchema;
+    output: typeof ReadSpendResponseSchema;
+  },
+  /**
+   * All of a request's claims or none; the same request twice is once.
+   *
+   * @generated from rpc helixflow.v1.AuthService.ReserveSpend
+   */
+  reserveSpend: {
+    methodKind: "unary";
+    input: typeof ReserveSpendRequestSchema;
+    output: typeof ReserveSpendResponseSchema;
+  },
+  /**
+   * @generated from rpc helixflow.v1.AuthService.ReleaseSpend
+   */
+  releaseSpend: {
+    methodKind: "unary";
+    input: typeof ReleaseSpendRequestSchema;
+    output: typeof ReleaseSpendResponseSchema;
   },
   /**
    * Fails with the reason while nobody can be verified.

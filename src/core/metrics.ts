@@ -1,0 +1,82 @@
+/** Every metric, declared once: dashboards and alerts are made from this table too. Labels hold no key, user or request. */
+export const METRICS = {
+  helixflow_ratelimit_decisions_total: {
+    type: 'counter',
+    help: 'Requests that a limit decided about; refused ones by the rule that refused.',
+    labels: ['algorithm', 'store', 'outcome'],
+  },
+  helixflow_ratelimit_fallback_total: {
+    type: 'counter',
+    help: 'Times that the shared store of limits went away and shares took over.',
+    labels: [],
+  },
+  helixflow_ratelimit_fallback_active: {
+    type: 'gauge',
+    help: '1 while limits are kept by shares, because the shared store is away.',
+    labels: [],
+  },
+  helixflow_ratelimit_gathered_total: {
+    type: 'counter',
+    help: 'Decisions of sliding windows whose log was full, so that new entries were gathered.',
+    labels: [],
+  },
+  helixflow_ratelimit_shaped_seconds: {
+    type: 'histogram',
+    help: 'How long requests were delayed by a limit instead of being refused.',
+    labels: ['outcome'],
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
+  },
+  helixflow_ratelimit_gateways: {
+    type: 'gauge',
+    help: 'Gateways that share the limits, as this one knows.',
+    labels: [],
+  },
+  helixflow_ratelimit_reservations: {
+    type: 'gauge',
+    help: 'Reservations of requests that run at the moment.',
+    labels: [],
+  },
+  helixflow_budget_drift: {
+    type: 'gauge',
+    help: 'Money by which the counters of idle budgets differ from the records in the database; to be 0.',
+    labels: [],
+  },
+  helixflow_cache_requests_total: {
+    type: 'counter',
+    help: 'Look-ups in the response cache by layer and outcome.',
+    labels: ['layer', 'outcome'],
+  },
+  helixflow_cache_entries: { type: 'gauge', help: 'Answers in the memory of this gateway.', labels: [] },
+  helixflow_cache_bytes: {
+    type: 'gauge',
+    help: 'Bytes of answers in the memory of this gateway.',
+    labels: [],
+  },
+} as const satisfies Record<string, MetricDeclaration>
+
+export interface MetricDeclaration {
+  readonly type: 'counter' | 'gauge' | 'histogram'
+  readonly help: string
+  readonly labels: readonly string[]
+  readonly buckets?: readonly number[]
+}
+
+export type MetricName = keyof typeof METRICS
+type NameOf<Type> = {
+  [Name in MetricName]: (typeof METRICS)[Name] extends { readonly type: Type } ? Name : never
+}[MetricName]
+
+/** A value for each label of a metric. */
+export type LabelsOf<Name extends MetricName> = {
+  readonly [Label in (typeof METRICS)[Name]['labels'][number]]: string
+}
+
+/** Where a part says what it does. Cheap enough for every request. */
+export interface Metrics {
+  add<Name extends NameOf<'counter'>>(name: Name, labels: LabelsOf<Name>, by?: number): void
+  set<Name extends NameOf<'gauge'>>(name: Name, labels: LabelsOf<Name>, value: number): void
+  observe<Name extends NameOf<'histogram'>>(name: Name, labels: LabelsOf<Name>, value: number): void
+}
+
+/** For callers that want none, mostly tests. */
+export const noMetrics: Metrics = { add: () => {}, set: () => {}, observe: () => {} }

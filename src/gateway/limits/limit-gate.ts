@@ -1,0 +1,237 @@
+import type { ServerResponse } from 'node:http'
+import type { Identity } from '../../contracts/auth.ts'
+import type { SpendClient } from '../../contracts/limits.ts'
+import type { Price } from '../../contracts/prices.ts'
+import type { Clock } from '../../core/clock.ts'
+import { HelixError } from '../../core/errors.ts'
+import type { Metrics } from '../../core/metrics.ts'
+import type { Shaper } from '../../limits/shaper.ts'
+import {
+  type Charge,
+  type LimitStore,
+  RENEW_EVERY_MS,
+  type Reservation,
+  type Verdict,
+} from '../../limits/store.ts'
+import type { Exchange } from '../dispatch/exchange.ts'
+import type { Settlement } from '../dispatch/settlement.ts'
+import { type Binding, bindingsOf } from './bindings.ts'
+import { limitError } from './denial.ts'
+import { rateHeaders } from './rate-headers.ts'
+import { actualCost, costFor, worstCase } from './worst-case.ts'
+
+export interface LimitGateOptions {
+  readonly store: LimitStore
+  /** Which kind of store decides at the moment, for the metric. */
+  readonly storeName: () => string
+  readonly shaper: Shaper
+  readonly spend: SpendClient
+  readonly price: (model: string) => Price | undefined
+  /** Tokens of prompt and answer together; undefined while nobody has said so. */
+  readonly contextLength: (model: string) => number | undefined
+  /** What an answer may have where nothing else says so. */
+  readonly outputTokens: number
+  readonly clock: Clock
+  readonly metrics: Metrics
+}
+
+export interface LimitedRequest {
+  readonly requestId: string
+  readonly identity: Identity
+  readonly exchange: Exchange
+  /** Whose end, while the request waits, is the end of the waiting. */
+  readonly response: ServerResponse
+}
+
+/** A request that its limits let in. */
+export interface Admission {
+  /** What is asked of the engine: the request's own, with the length that its answer may have. */
+  readonly exchange: Exchange
+  readonly headers: Readonly<Record<string, string>>
+  /** What it really used replaces what was reserved. Once. */
+  settle(settlement: Settlement | undefined): void
+}
+
+/** Holds requests to the rules that bind their callers. */
+export class LimitGate {
+  private readonly running = new Map<string, Reservation>()
+  private cancel = () => {}
+
+  constructor(private readonly options: LimitGateOptions) {
+    this.renewLater()
+  }
+
+  /**
+   * @throws HelixError `rate_limit_exceeded`, `concurrency_limit_exceeded`, `request_exceeds_limit`,
+   *   `insufficient_quota`; `storage_unavailable` when a budget is nowhere to be known
+   */
+  admit(request: LimitedRequest): Admission | Promise<Admission> {
+    const { identity, exchange } = request
+    if (identity.limits.length === 0) return unlimited(exchange)
+    const bindings = bindingsOf(identity, exchange.model, this.options.clock.now())
+    if (bindings.length === 0) return unlimited(exchange)
+    return this.limit(request, bindings)
+  }
+
+  /** Reservations that are open at the moment. */
+  open(): readonly Reservation[] {
+    return [...this.running.values()]
+  }
+
+  stop(): void {
+    this.cancel()
+  }
+
+  private async limit(request: LimitedRequest, bindings: readonly Binding[]): Promise<Admission> {
+    const { requestId, identity, exchange } = request
+    const { clock, outputTokens } = this.options
+    const price = this.options.price(exchange.model)
+    const facts = { price, contextLength: this.options.contextLength(exchange.model) }
+    const sized = bindings.some(({ rule }) => rule.measure !== 'requests' && rule.measure !== 'concurrency')
+    const worst = sized ? worstCase(exchange, bindings, facts, outputTokens) : NOTHING
+    const reservation: Reservation = {
+      tenant: identity.organisationId,
+      requestId,
+      held: bindings.some(({ rule }) => rule.measure !== 'requests'),
+      charges: bindings.map((one) => chargeOf(one, costFor(one, worst, price))),
+    }
+    const startMs = clock.monotonic()
+    const verdict = await this.decide(request, reservation, bindings)
+    const shapedMs = clock.monotonic() - startMs
+    this.count(bindings, verdict)
+    const refusing = verdict.refused === undefined ? undefined : bindings[verdict.refused]
+    if (refusing) throw limitError(refusing, verdict, bindings, clock.now())
+    if (reservation.held) this.running.set(requestId, reservation)
+    const headers = rateHeaders(bindings, verdict.standings)
+    if (verdict.waited) headers['x-helixflow-shaped-ms'] = String(Math.round(shapedMs))
+    const { outputTokensPerChoice } = worst
+    return {
+      exchange: outputTokensPerChoice === undefined ? exchange : bounded(exchange, outputTokensPerChoice),
+      headers,
+      settle: (settlement) => this.settle(reservation, bindings, settlement, price),
+    }
+  }
+
+  /** Decides at once, or after its turn where the rule that refuses would rather have it wait. */
+  private async decide(
+    request: LimitedRequest,
+    reservation: Reservation,
+    bindings: readonly Binding[],
+  ): Promise<Verdict & { readonly waited?: boolean }> {
+    const { shaper, clock, metrics } = this.options
+    const shaped = bindings.filter(({ rule }) => rule.shapeMaxWaitMs > 0)
+    const inLine = shaped.find(({ key }) => shaper.refusalOf(lineOf(reservation, key)))
+    const refusal = inLine && shaper.refusalOf(lineOf(reservation, inLine.key))
+    const first = refusal ?? (await this.reserve(reservation))
+    const refusing = inLine ?? (first.refused === undefined ? undefined : bindings[first.refused])
+    if (!refusing || refusing.rule.shapeMaxWaitMs === 0) return first
+    if (!inLine && first.waitMs > refusing.rule.shapeMaxWaitMs) return first
+    const startMs = clock.monotonic()
+    const verdict = await shaper.wait(
+      {
+        key: lineOf(reservation, refusing.key),
+        project: request.identity.projectId,
+        maxWaitMs: refusing.rule.shapeMaxWaitMs,
+        attempt: () => this.reserve(reservation),
+        concerns: ({ refused }) => refused !== undefined && bindings[refused] === refusing,
+        undo: () =>
+          void this.options.store.settle(
+            reservation,
+            reservation.charges.map(() => 0),
+          ),
+        signal: untilClosed(request.response),
+      },
+      first,
+    )
+    const outcome = verdict.refused === undefined ? 'granted' : 'refused'
+    metrics.observe('helixflow_ratelimit_shaped_seconds', { outcome }, (clock.monotonic() - startMs) / 1_000)
+    return { ...verdict, waited: true }
+  }
+
+  private async reserve(reservation: Reservation): Promise<Verdict> {
+    const { store } = this.options
+    for (;;) {
+      const verdict = await store.reserve(reservation)
+      if (verdict.unseeded.length === 0) return verdict
+      await this.seed(reservation, verdict.unseeded)
+    }
+  }
+
+  /** A budget begins with what was spent before this store knew of it. @throws HelixError `storage_unavailable` */
+  private async seed({ tenant, charges }: Reservation, places: readonly number[]): Promise<void> {
+    const budgets = places.flatMap((place) => charges[place] ?? [])
+    const queries = budgets.flatMap(({ spend }) => spend ?? [])
+    const spent = await this.options.spend.spent(tenant, queries)
+    for (const [at, charge] of budgets.entries())
+      await this.options.store.seed(tenant, charge, spent[at] ?? 0)
+  }
+
+  private settle(
+    reservation: Reservation,
+    bindings: readonly Binding[],
+    settlement: Settlement | undefined,
+    price: Price | undefined,
+  ): void {
+    if (!this.running.delete(reservation.requestId)) return
+    const usage = settlement?.usage ?? { promptTokens: 0, completionTokens: 0, cachedTokens: 0 }
+    const costs = bindings.map((one) => actualCost(one, usage, price))
+    void this.options.store.settle(reservation, costs)
+  }
+
+  private count(bindings: readonly Binding[], { refused, gathered }: Verdict): void {
+    const { metrics, storeName } = this.options
+    const store = storeName()
+    if (gathered) metrics.add('helixflow_ratelimit_gathered_total', {})
+    if (refused === undefined) {
+      const algorithm = bindings.length === 1 && bindings[0] ? bindings[0].terms.kind : 'several'
+      metrics.add('helixflow_ratelimit_decisions_total', { algorithm, store, outcome: 'granted' })
+      return
+    }
+    const algorithm = bindings[refused]?.terms.kind ?? 'several'
+    metrics.add('helixflow_ratelimit_decisions_total', { algorithm, store, outcome: 'refused' })
+  }
+
+  private renewLater(): void {
+    this.cancel = this.options.clock.schedule(RENEW_EVERY_MS, () => {
+      if (this.running.size > 0) void this.options.store.renew(this.open())
+      this.options.metrics.set('helixflow_ratelimit_reservations', {}, this.running.size)
+      this.renewLater()
+    })
+  }
+}
+
+const NOTHING = { promptTokens: 0, outputTokens: 0, outputTokensPerChoice: undefined }
+
+function unlimited(exchange: Exchange): Admission {
+  return { exchange, headers: {}, settle: () => {} }
+}
+
+/** The same request, with the length that was reserved for its answer. */
+function bounded(exchange: Exchange, outputTokensMax: number): Exchange {
+  return {
+    ...exchange,
+    body: (replica, asked) => exchange.body(replica, { ...asked, outputTokensMax }),
+    // Whoever may have a longer answer is not given one that was cut short here.
+    cacheable: exchange.cacheable && {
+      ...exchange.cacheable,
+      request: { ...exchange.cacheable.request, outputTokensMax },
+    },
+  }
+}
+
+function chargeOf({ key, terms, rule, period }: Binding, cost: number): Charge {
+  const spend = period && { subject: rule.subject, model: rule.model, sinceMs: period.startMs }
+  return { key, ...terms, cost, spend }
+}
+
+function untilClosed(response: ServerResponse): AbortSignal {
+  const left = new AbortController()
+  const abort = () => left.abort(new HelixError('client_closed_request', 'The client left.'))
+  if (response.destroyed) abort()
+  else response.once('close', abort)
+  return left.signal
+}
+
+function lineOf({ tenant }: Reservation, key: string): string {
+  return `${tenant}/${key}`
+}

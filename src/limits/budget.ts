@@ -1,0 +1,27 @@
+import type { Counter } from './counter.ts'
+
+interface Spent {
+  /** Undefined until somebody has said what was spent before: then nothing can be decided. */
+  used: number | undefined
+}
+
+/**
+ * At most `limit` in all, of one period: the period is part of the counter's name. It does not begin at nothing but at
+ * what the database knows.
+ */
+export const budget: Counter<Spent> = {
+  start: () => ({ used: undefined }),
+  advance: () => {},
+  remaining: (terms, spent) => terms.limit - (spent.used ?? 0),
+  // Its period may end first, but that is another counter.
+  waitMs: (terms, spent, cost) => ((spent.used ?? 0) + cost <= terms.limit ? 0 : Number.POSITIVE_INFINITY),
+  resetMs: () => 0,
+  take: (_terms, spent, { cost }) => {
+    spent.used = (spent.used ?? 0) + cost
+    return { atMs: 0, name: '' }
+  },
+  adjust: (_terms, spent, _entry, by) => {
+    spent.used = (spent.used ?? 0) + by
+  },
+  isFresh: () => false,
+}

@@ -1,0 +1,222 @@
+-- The steps of src/limits/{token-bucket,sliding-window,fixed-window,gauge,budget}.ts, number by number: one suite runs
+-- both on the same arrivals. All keys of a tenant are in one slot, so that names may be put together here.
+local LOG_ENTRIES_MAX = 4096
+local GATHERED_MAX = 600
+local WALK = 64
+
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+-- Where the time is given, lives by the server's own clock would end what is not over.
+local keeps = false
+
+local function clock(given)
+  if given ~= '' then
+    keeps = true
+    return tonumber(given)
+  end
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- Two whole numbers in one string: a read and a write cost one command each.
+local function read_pair(key)
+  local value = redis.call('GET', key)
+  if not value then return nil end
+  local first, second = string.match(value, '^(-?%d+):(-?%d+)$')
+  return tonumber(first), tonumber(second)
+end
+
+local function write_pair(key, first, second, life)
+  local value = text(first) .. ':' .. text(second)
+  if keeps then redis.call('SET', key, value) else redis.call('SET', key, value, 'PX', text(math.max(1, life))) end
+end
+
+local counters = {}
+
+counters['token-bucket'] = {
+  advance = function(c, now)
+    local capacity = c.burst * c.window
+    local level, at = read_pair(c.key)
+    if not level then
+      level, at = capacity, now
+    elseif now > at then
+      level = math.min(capacity, level + c.limit * (now - at))
+      at = now
+    end
+    c.level, c.at = level, at
+  end,
+  remaining = function(c) return math.floor(c.level / c.window) end,
+  wait = function(c, cost)
+    if cost > c.burst then return -1 end
+    return math.max(0, math.ceil((cost * c.window - c.level) / c.limit))
+  end,
+  reset = function(c) return math.ceil((c.burst * c.window - c.level) / c.limit) end,
+  take = function(c, cost)
+    c.level = c.level - cost * c.window
+    return c.at, ''
+  end,
+  adjust = function(c, _, _, by) c.level = math.min(c.burst * c.window, c.level - by * c.window) end,
+  write = function(c)
+    -- Full again by then: as good as new.
+    write_pair(c.key, c.level, c.at, math.ceil((c.burst * c.window - c.level) / c.limit) + 1000)
+  end,
+}
+
+counters['fixed-window'] = {
+  advance = function(c, now)
+    local start, used = read_pair(c.key)
+    local current = now - now % c.window
+    if not start or current > start then start, used = current, 0 end
+    c.start, c.used = start, used
+  end,
+  remaining = function(c) return c.limit - c.used end,
+  wait = function(c, cost, now)
+    if cost > c.limit then return -1 end
+    if c.used + cost <= c.limit then return 0 end
+    return c.start + c.window - now
+  end,
+  reset = function(c, now) return c.used > 0 and c.start + c.window - now or 0 end,
+  take = function(c, cost)
+    c.used = c.used + cost
+    return c.start, ''
+  end,
+  adjust = function(c, at, _, by)
+    if at == c.start then c.used = c.used + by end
+  end,
+  write = function(c, now) write_pair(c.key, c.start, c.used, c.start + c.window - now + 1000) end,
+}
+
+local function cost_of(member)
+  return tonumber(string.match(member, '|(-?%d+)$'))
+end
+
+counters['sliding-window'] = {
+  advance = function(c, now)
+    c.log = c.key .. ':log'
+    c.used = tonumber(redis.call('GET', c.key) or '0')
+    local over = redis.call('ZRANGEBYSCORE', c.log, '-inf', text(now - c.window))
+    if #over > 0 then
+      for _, member in ipairs(over) do c.used = c.used - cost_of(member) end
+      redis.call('ZREMRANGEBYSCORE', c.log, '-inf', text(now - c.window))
+      -- At once, whatever is decided: the entries are gone.
+      redis.call('SET', c.key, text(c.used), 'KEEPTTL')
+    end
+    c.full = redis.call('ZCARD', c.log) >= LOG_ENTRIES_MAX
+  end,
+  remaining = function(c) return c.limit - c.used end,
+  wait = function(c, cost, now)
+    if cost > c.limit then return -1 end
+    local missing = c.used + cost - c.limit
+    if missing <= 0 then return 0 end
+    local from = 0
+    while true do
+      local part = redis.call('ZRANGE', c.log, from, from + WALK - 1, 'WITHSCORES')
+      if #part == 0 then return c.window end
+      for at = 1, #part, 2 do
+        missing = missing - cost_of(part[at])
+        if missing <= 0 then return tonumber(part[at + 1]) + c.window - now end
+      end
+      from = from + WALK
+    end
+  end,
+  reset = function(c, now)
+    local newest = redis.call('ZRANGE', c.log, -1, -1, 'WITHSCORES')
+    return newest[2] and tonumber(newest[2]) + c.window - now or 0
+  end,
+  take = function(c, cost, now, name)
+    local newest = redis.call('ZRANGE', c.log, -1, -1, 'WITHSCORES')
+    local newest_at = newest[2] and tonumber(newest[2])
+    c.used = c.used + cost
+    if c.full then
+      local piece = math.max(1, math.ceil(c.window / GATHERED_MAX))
+      local at = math.max(newest_at or 0, math.ceil(now / piece) * piece)
+      name = '~' .. text(at)
+      if string.sub(newest[1], 1, #name + 1) == name .. '|' then
+        redis.call('ZREM', c.log, newest[1])
+        redis.call('ZADD', c.log, text(at), name .. '|' .. text(cost_of(newest[1]) + cost))
+      else
+        redis.call('ZADD', c.log, text(at), name .. '|' .. text(cost))
+      end
+      return at, name
+    end
+    local at = math.max(newest_at or now, now)
+    redis.call('ZADD', c.log, text(at), name .. '|' .. text(cost))
+    return at, name
+  end,
+  adjust = function(c, at, name, by)
+    -- Entries of one moment are few; which cost this one has by now is in its own name.
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', c.log, text(at), text(at))) do
+      if string.sub(member, 1, #name + 1) == name .. '|' then
+        redis.call('ZREM', c.log, member)
+        redis.call('ZADD', c.log, text(at), name .. '|' .. text(cost_of(member) + by))
+        c.used = c.used + by
+        return
+      end
+    end
+  end,
+  write = function(c)
+    if keeps then
+      redis.call('SET', c.key, text(c.used))
+    else
+      local life = text(2 * c.window + 1000)
+      redis.call('SET', c.key, text(c.used), 'PX', life)
+      redis.call('PEXPIRE', c.log, life)
+    end
+  end,
+}
+
+counters['gauge'] = {
+  advance = function(c) c.used = tonumber(redis.call('GET', c.key) or '0') end,
+  remaining = function(c) return c.limit - c.used end,
+  wait = function(c, cost)
+    if cost > c.limit then return -1 end
+    return c.used + cost <= c.limit and 0 or 1000
+  end,
+  reset = function(c) return c.used > 0 and 1000 or 0 end,
+  take = function(c, cost)
+    c.used = c.used + cost
+    return 0, ''
+  end,
+  adjust = function(c, _, _, by) c.used = c.used + by end,
+  write = function(c)
+    if c.used == 0 then redis.call('DEL', c.key) else redis.call('SET', c.key, text(c.used)) end
+  end,
+}
+
+counters['budget'] = {
+  advance = function(c)
+    local used = redis.call('GET', c.key)
+    c.used, c.unseeded = tonumber(used or '0'), not used
+  end,
+  remaining = function(c) return c.limit - c.used end,
+  wait = function(c, cost) return c.used + cost <= c.limit and 0 or -1 end,
+  reset = function() return 0 end,
+  take = function(c, cost)
+    c.used = c.used + cost
+    return 0, ''
+  end,
+  adjust = function(c, _, _, by) c.used = c.used + by end,
+  -- Its life was set when it was seeded. One that is not there stays so: what is charged now is in what it is seeded with.
+  write = function(c)
+    if not c.unseeded then redis.call('SET', c.key, text(c.used), 'KEEPTTL') end
+  end,
+}
+
+-- What is kept of a reservation, so that anybody can take it back.
+local KIND, KEY, LIMIT, WINDOW, BURST, COST, AT, NAME = 1, 2, 3, 4, 5, 6, 7, 8
+
+-- Puts `cost(place, reserved)` in the place of what a reservation took.
+local function correct(record, now, cost)
+  for place, kept in ipairs(record) do
+    local by = cost(place) - kept[COST]
+    if by ~= 0 then
+      local counter = counters[kept[KIND]]
+      local c = { key = kept[KEY], limit = kept[LIMIT], window = kept[WINDOW], burst = kept[BURST] }
+      counter.advance(c, now)
+      counter.adjust(c, kept[AT], kept[NAME], by)
+      counter.write(c, now)
+    end
+  end
+end

@@ -1,0 +1,204 @@
+import type { Clock } from '../core/clock.ts'
+import type { Counter, Entry } from './counter.ts'
+import { counterOf } from './counters.ts'
+import { isFull } from './sliding-window.ts'
+import {
+  type Charge,
+  type LimitStore,
+  RESERVATION_LIFE_MS,
+  type Reservation,
+  type Standing,
+  type Verdict,
+} from './store.ts'
+
+interface Kept {
+  charge: Charge
+  readonly counter: Counter<unknown>
+  readonly state: unknown
+}
+
+interface Open {
+  readonly reservation: Reservation
+  readonly kept: readonly Kept[]
+  readonly entries: readonly Entry[]
+  untilMs: number
+}
+
+const NONE: readonly number[] = []
+
+/** Counters in this process: exact for one gateway, and what the scripts of Redis are compared with. */
+export class MemoryStore implements LimitStore {
+  /** By tenant and key. */
+  private readonly tenants = new Map<string, Map<string, Kept>>()
+  /** In the order in which they expire. */
+  private readonly open = new Map<string, Open>()
+  /** Before this none of them does. */
+  private expiryMs = Number.POSITIVE_INFINITY
+  private readonly startMs: number
+
+  constructor(private readonly clock: Pick<Clock, 'now' | 'monotonic'>) {
+    this.startMs = clock.now() - clock.monotonic()
+  }
+
+  /** Counters that are kept. */
+  get size(): number {
+    let size = 0
+    for (const counters of this.tenants.values()) size += counters.size
+    return size
+  }
+
+  reserve(reservation: Reservation): Verdict {
+    const { charges, tenant, held } = reservation
+    const nowMs = this.now()
+    this.takeBackExpired(nowMs)
+    const kept = this.find(tenant, charges, nowMs)
+    const known = held && this.open.has(reservation.requestId)
+    const decision = known ? GRANTED : decide(kept, nowMs)
+    if (!known && decision.refused === undefined && decision.unseeded === NONE) {
+      this.take(reservation, kept, nowMs)
+    }
+    return { ...decision, standings: standingsOf(kept, nowMs) }
+  }
+
+  settle({ requestId }: Pick<Reservation, 'requestId'>, costs: readonly number[]): void {
+    const open = this.open.get(requestId)
+    if (!open) return
+    this.open.delete(requestId)
+    const nowMs = this.now()
+    open.reservation.charges.forEach((reserved, place) => {
+      const one = open.kept[place]
+      const entry = open.entries[place]
+      const by = (costs[place] ?? 0) - reserved.cost
+      if (by === 0 || !entry || !one) return
+      one.counter.advance(one.charge, one.state, nowMs)
+      one.counter.adjust(one.charge, one.state, entry, by)
+    })
+  }
+
+  renew(reservations: readonly Reservation[]): void {
+    const nowMs = this.now()
+    for (const reservation of reservations) {
+      const open = this.open.get(reservation.requestId)
+      if (!open) {
+        this.take(reservation, this.find(reservation.tenant, reservation.charges, nowMs), nowMs)
+        continue
+      }
+      open.untilMs = nowMs + RESERVATION_LIFE_MS
+      this.open.delete(reservation.requestId)
+      this.open.set(reservation.requestId, open)
+    }
+  }
+
+  seed(tenant: string, charge: Charge, spent: number): void {
+    const [kept] = this.find(tenant, [charge], this.now())
+    const state = kept?.state as { used: number | undefined }
+    state.used ??= spent
+  }
+
+  peek(tenant: string, charges: readonly Charge[]): readonly Standing[] {
+    const nowMs = this.now()
+    return standingsOf(this.find(tenant, charges, nowMs), nowMs)
+  }
+
+  /** Forgets counters that are as good as new. To be called now and then. */
+  sweep(): void {
+    const nowMs = this.now()
+    this.takeBackExpired(nowMs)
+    const inUse = new Set([...this.open.values()].flatMap(({ kept }) => kept))
+    for (const [tenant, counters] of this.tenants) {
+      for (const [key, kept] of counters) {
+        const { counter, charge, state } = kept
+        counter.advance(charge, state, nowMs)
+        if (counter.isFresh(charge, state) && !inUse.has(kept)) counters.delete(key)
+      }
+      if (counters.size === 0) this.tenants.delete(tenant)
+    }
+  }
+
+  private take(reservation: Reservation, kept: readonly Kept[], nowMs: number): void {
+    const { charges, requestId: name, held } = reservation
+    const entries = kept.map(({ counter, charge, state }, place) =>
+      counter.take(charge, state, { cost: charges[place]?.cost ?? 0, name }, nowMs),
+    )
+    if (!held) return
+    const untilMs = nowMs + RESERVATION_LIFE_MS
+    if (this.open.size === 0) this.expiryMs = untilMs
+    this.open.set(name, { reservation, kept, entries, untilMs })
+  }
+
+  /** The counters of these charges, brought to this time. */
+  private find(tenant: string, charges: readonly Charge[], nowMs: number): readonly Kept[] {
+    let counters = this.tenants.get(tenant)
+    if (!counters) {
+      counters = new Map()
+      this.tenants.set(tenant, counters)
+    }
+    const found: Kept[] = []
+    for (const charge of charges) {
+      let kept = counters.get(charge.key)
+      if (kept?.charge.kind !== charge.kind) {
+        const counter = counterOf(charge.kind)
+        kept = { charge, counter, state: counter.start(charge) }
+        counters.set(charge.key, kept)
+      }
+      // The rule may have been changed since: what was used stays used.
+      kept.charge = charge
+      kept.counter.advance(charge, kept.state, nowMs)
+      found.push(kept)
+    }
+    return found
+  }
+
+  private takeBackExpired(nowMs: number): void {
+    if (nowMs < this.expiryMs) return
+    for (const { reservation, untilMs } of this.open.values()) {
+      if (untilMs > nowMs) {
+        this.expiryMs = untilMs
+        return
+      }
+      this.settle(
+        reservation,
+        reservation.charges.map(() => 0),
+      )
+    }
+    this.expiryMs = Number.POSITIVE_INFINITY
+  }
+
+  private now(): number {
+    // As the machine's clock was at the start, and steady since: setting it changes no window.
+    return Math.floor(this.startMs + this.clock.monotonic())
+  }
+}
+
+type Decision = Omit<Verdict, 'standings'>
+
+const GRANTED: Decision = { refused: undefined, waitMs: 0, unseeded: NONE, gathered: false }
+
+function decide(kept: readonly Kept[], nowMs: number): Decision {
+  let refused: number | undefined
+  let waitMs = 0
+  let unseeded = NONE
+  let gathered = false
+  for (let place = 0; place < kept.length; place++) {
+    const { counter, charge, state } = kept[place] as Kept
+    if (charge.kind === 'budget' && (state as { used: number | undefined }).used === undefined) {
+      unseeded = [...unseeded, place]
+      continue
+    }
+    if (charge.kind === 'sliding-window' && isFull(state as Parameters<typeof isFull>[0])) gathered = true
+    if (counter.remaining(charge, state) >= charge.cost) continue
+    const wait = counter.waitMs(charge, state, charge.cost, nowMs)
+    if (refused !== undefined && wait <= waitMs) continue
+    refused = place
+    waitMs = wait
+  }
+  if (refused === undefined && unseeded === NONE && !gathered) return GRANTED
+  return { refused, waitMs, unseeded, gathered }
+}
+
+function standingsOf(kept: readonly Kept[], nowMs: number): readonly Standing[] {
+  return kept.map(({ counter, charge, state }) => ({
+    remaining: Math.max(0, counter.remaining(charge, state)),
+    resetMs: counter.resetMs(charge, state, nowMs),
+  }))
+}

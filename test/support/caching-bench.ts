@@ -6,6 +6,7 @@ import type { CachePolicy } from '../../src/cache/cache-rules.ts'
 import { Invalidations } from '../../src/cache/invalidations.ts'
 import { LayeredCache, type SharedLayer } from '../../src/cache/layered-cache.ts'
 import { boundedMap, MemoryLayer } from '../../src/cache/memory-layer.ts'
+import { ExactIndex } from '../../src/cache/semantic/exact-index.ts'
 import type { Identity } from '../../src/contracts/auth.ts'
 import { ChatRequest } from '../../src/contracts/openai/chat.ts'
 import { CompletionRequest } from '../../src/contracts/openai/completions.ts'
@@ -16,6 +17,7 @@ import type { Clock } from '../../src/core/clock.ts'
 import { HelixError } from '../../src/core/errors.ts'
 import { CachingDispatch } from '../../src/gateway/caching/caching-dispatch.ts'
 import { ModelRevisions } from '../../src/gateway/caching/model-revisions.ts'
+import { SemanticLookup } from '../../src/gateway/caching/semantic-lookup.ts'
 import { chatExchange } from '../../src/gateway/dispatch/chat-exchange.ts'
 import { completionExchange } from '../../src/gateway/dispatch/completion-exchange.ts'
 import { Dispatch } from '../../src/gateway/dispatch/dispatch.ts'
@@ -96,8 +98,11 @@ export class CachingBench {
       metrics: noCacheMetrics,
     })
     this.revisions = new ModelRevisions(pool, clock)
+    const index = new ExactIndex({ entriesMax: 100, bytesMax: 2 ** 20 })
+    const common = { dispatch, cache: this.cache, clock: options.clock ?? clock, metrics: noCacheMetrics }
     this.caching = new CachingDispatch({
       dispatch,
+      semantic: new SemanticLookup({ ...common, index }),
       cache: this.cache,
       policy: { ttlMs: 60_000, staleMs: 0, rules: [], ...options.policy },
       share: options.share ?? 'project',
@@ -140,7 +145,7 @@ export class CachingBench {
   /** The model's file was replaced, and loaded. */
   replaceModel(revision: string): void {
     this.revision = revision
-    this.publish([replicaAt(this.upstream.url, revision)])
+    this.publish(this.replicas())
   }
 
   /** A deterministic chat request. */
@@ -197,6 +202,11 @@ export class CachingBench {
     }
   }
 
+  private replicas(): readonly Replica[] {
+    const { url } = this.upstream
+    return [replicaAt(url, 'far', this.revision), replicaAt(url, 'embedder', 'e1')]
+  }
+
   private pool(): PoolClient {
     const unused = () => expect.unreachable('nothing asks this')
     return {
@@ -214,7 +224,7 @@ export class CachingBench {
           before(replicas)
           listener(replicas)
         }
-        listener([replicaAt(this.upstream.url, this.revision)])
+        listener(this.replicas())
         return () => {}
       },
       reportUse: () => {},
@@ -245,13 +255,13 @@ function identityOf({ headers }: IncomingMessage): Identity {
   }
 }
 
-function replicaAt(url: string, revision: string): Replica {
+function replicaAt(url: string, model: string, revision: string): Replica {
   const address = { url: url.replace(/\/v1$/, ''), socketPath: undefined, apiKey: undefined }
   const unknown = { contextLength: undefined, supportsTools: undefined, vocabularySize: undefined }
   return {
-    id: `far-${revision}`,
-    model: 'far',
-    engineModel: 'far',
+    id: `${model}-${revision}`,
+    model,
+    engineModel: model,
     engine: 'upstream',
     address,
     slots: 64,

@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { gateway } from './gateway.ts'
+import { hits } from './hits.ts'
 import { keys } from './keys.ts'
 import { pool } from './pool.ts'
 import { stopAll } from './process.ts'
@@ -10,7 +11,7 @@ import { tokens } from './tokens.ts'
 import { usage } from './usage.ts'
 
 /** Every benchmark, by the name it is run by. */
-const BENCHMARKS = { gateway, tokens, keys, pool, usage } as const satisfies Record<string, Benchmark>
+const BENCHMARKS = { gateway, hits, tokens, keys, pool, usage } as const satisfies Record<string, Benchmark>
 
 const HELP = `Usage: npm run bench -- NAME [--quick] [--json] [--publish]
 

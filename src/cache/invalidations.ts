@@ -45,7 +45,7 @@ export class Invalidations {
     return known.epoch
   }
 
-  /** Everything that was made up to this epoch is not to be trusted. */
+  /** Nothing whose making began before this epoch is to be trusted. */
   distrust(tenant: string, epoch: number): void {
     const known = this.of(tenant)
     known.epoch = Math.max(known.epoch, epoch)

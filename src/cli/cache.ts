@@ -8,8 +8,8 @@ export function cacheCommand(): Command {
   const cache = new Command('cache').description('answers that are kept to be given again')
   cache.addCommand(command('stats', 'what is kept in the memory of the running server').action(stats))
   cache.addCommand(
-    command('invalidate', 'kept answers are not given again; at least one of tag, model, all')
-      .option('--tag <tag...>', 'those that were asked for with this tag')
+    command('invalidate', 'kept answers are not given again; at least one of --tags, --model, --all')
+      .option('--tags <tags>', 'those that were asked for with one of these tags, as a,b')
       .option('--model <name>', 'those of this model')
       .option('--all', 'all of the organisation')
       .option('--organisation <id>', `whose they are (default: ${DEFAULT_ORGANISATION})`)
@@ -27,18 +27,19 @@ function stats(options: CommonOptions): Promise<void> {
 }
 
 interface InvalidateFlags extends CommonOptions {
-  readonly tag?: readonly string[]
+  readonly tags?: string
   readonly model?: string
   readonly all?: boolean
   readonly organisation?: string
 }
 
 function invalidate(options: InvalidateFlags): Promise<void> {
-  const { tag: tags, model, all, organisation } = options
+  const { tags, model, all, organisation } = options
   return runCommand(options, async ({ control, output }) => {
     if (tags === undefined && model === undefined && all === undefined)
-      throw new HelixError('invalid_arguments', 'Name --tag, --model or --all.')
-    const done = await control.post<object>('/admin/v1/cache/invalidate', { tags, model, all }, organisation)
+      throw new HelixError('invalid_arguments', 'Name --tags, --model or --all.')
+    const names = { tags: tags?.split(',').map((tag) => tag.trim()), model, all }
+    const done = await control.post<object>('/admin/v1/cache/invalidate', names, organisation)
     output.result(done, () => 'invalidated')
     return 0
   })

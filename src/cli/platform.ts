@@ -18,7 +18,7 @@ import { startPool } from '../pool/start.ts'
 import { openRedis, type RedisConnection } from '../redis/connection.ts'
 import { systemClock, systemRandom } from '../system.ts'
 import { openAuthClient } from './auth-service.ts'
-import { openCache } from './cache-store.ts'
+import { countedCache, openCache } from './cache-store.ts'
 import { openModelStore } from './model-store.ts'
 
 export interface Platform {
@@ -68,7 +68,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     lifecycle.add('pool', () => running.stop())
     const metrics = await startMetrics(config, lifecycle)
     const redis = startRedis(config, lifecycle, log)
-    const cache = openCache(settings)
+    const cacheMetrics = countedCache(metrics.registry)
+    const cache = openCache(config, redis, cacheMetrics)
     lifecycle.add('cache', () => cache.stop())
     const gateway = await startGateway({
       config: config.gateway,
@@ -85,6 +86,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       },
       limits: limitParts(config, redis, spend),
       metrics: metrics.registry,
+      cacheMetrics,
       databaseProblem: () => auth.problem(),
       controlSocket: places.controlSocket,
       backups,

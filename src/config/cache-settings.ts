@@ -7,6 +7,9 @@ const CacheRule = z.strictObject({
   mode: z.enum(['deterministic', 'always', 'never']).default('deterministic'),
   ttl: duration().optional(),
   staleFor: duration().optional(),
+  semantic: z
+    .strictObject({ model: z.string().min(1).max(256), threshold: z.number().min(0.5).max(1).default(0.95) })
+    .optional(),
 })
 
 /** The section `cache` of helixflow.yaml. */
@@ -31,6 +34,6 @@ export const CacheSettings = z.strictObject({
     .array(CacheRule)
     .default([])
     .describe(
-      'By model and route, the first that fits: mode (deterministic: temperature 0 and embeddings; always; never), ttl, staleFor. Such as [{model: faq, mode: always, ttl: 10m}].',
+      'By model and route, the first that fits: mode (deterministic: temperature 0 and embeddings; always; never), ttl, staleFor, semantic (model: one of this server that makes embeddings, threshold: how like a question must be, 0.95). Such as [{model: faq, mode: always, ttl: 10m}].',
     ),
 })

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { type CacheMetrics, noCacheMetrics } from '../cache/cache-metrics.ts'
 import type { LayeredCache } from '../cache/layered-cache.ts'
+import { ExactIndex } from '../cache/semantic/exact-index.ts'
 import type { Config } from '../config/schema.ts'
 import type { AuthClient, TokenIssuer } from '../contracts/auth.ts'
 import type { DatabaseAdministration } from '../contracts/database.ts'
@@ -15,6 +16,7 @@ import type { Random } from '../core/random.ts'
 import { buildApp } from './app.ts'
 import { CachingDispatch } from './caching/caching-dispatch.ts'
 import { ModelRevisions } from './caching/model-revisions.ts'
+import { SemanticLookup } from './caching/semantic-lookup.ts'
 import { type BackupControl, buildControlApp } from './control/app.ts'
 import { CredentialCache } from './credential-cache.ts'
 import type { Dispatch } from './dispatch/dispatch.ts'
@@ -140,13 +142,20 @@ function urlOf({ address, port, family }: AddressInfo): string {
   return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }
 
+/** Questions that are compared with a new one, and the memory that all of them may take. */
+const LIKE_ENTRIES_MAX = 1_024
+const LIKE_BYTES_MAX = 32 * 2 ** 20
+
 function makeCaching(
   { config, caching, cache, clock, cacheMetrics }: GatewayParts,
   dispatch: Dispatch,
   revisions: ModelRevisions,
 ): CachingDispatch {
+  const metrics = cacheMetrics ?? noCacheMetrics
+  const index = new ExactIndex({ entriesMax: LIKE_ENTRIES_MAX, bytesMax: LIKE_BYTES_MAX })
   return new CachingDispatch({
     dispatch,
+    semantic: new SemanticLookup({ dispatch, index, cache, clock, metrics }),
     cache,
     revisions,
     clock,
@@ -157,7 +166,7 @@ function makeCaching(
     },
     share: caching.share,
     answerBytesMax: caching.answerMax,
-    metrics: cacheMetrics ?? noCacheMetrics,
+    metrics,
     requestDeadlineMs: config.requestDeadline,
     stallTimeoutMs: config.stallTimeout,
   })

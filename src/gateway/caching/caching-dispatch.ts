@@ -1,10 +1,15 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { CacheMetrics } from '../../cache/cache-metrics.ts'
-import { type CacheDecision, type CachePolicy, decideCaching } from '../../cache/cache-rules.ts'
+import {
+  type CacheDecision,
+  type CachePolicy,
+  decideCaching,
+  type SemanticRule,
+} from '../../cache/cache-rules.ts'
 import { type CachedAnswer, freshness } from '../../cache/cached-answer.ts'
 import { modelName, tagName } from '../../cache/invalidations.ts'
 import type { LayeredCache } from '../../cache/layered-cache.ts'
-import { canonicalRequest, responseKey } from '../../cache/response-key.ts'
+import { canonicalRequest, type KeyParts, responseKey } from '../../cache/response-key.ts'
 import { SingleFlight } from '../../cache/single-flight.ts'
 import type { Identity } from '../../contracts/auth.ts'
 import type { Clock } from '../../core/clock.ts'
@@ -17,6 +22,7 @@ import { FlightRun, type Landed } from './flight-run.ts'
 import { giveKept } from './kept-answer.ts'
 import type { ModelRevisions } from './model-revisions.ts'
 import { type Behind, RefreshPassenger } from './refresh-passenger.ts'
+import { type Likeness, likenessOf, type SemanticLookup } from './semantic-lookup.ts'
 import { Subscriber } from './subscriber.ts'
 
 export interface CachingDispatchParts {
@@ -24,6 +30,7 @@ export interface CachingDispatchParts {
   readonly cache: LayeredCache
   readonly policy: CachePolicy
   readonly share: 'project' | 'organisation'
+  readonly semantic: SemanticLookup
   /** A larger answer is not kept. */
   readonly answerBytesMax: number
   readonly revisions: ModelRevisions
@@ -39,7 +46,7 @@ export interface CachingCaller extends Caller {
   readonly route: string
   readonly requestHeaders: IncomingHttpHeaders
   /** Who pays for a new answer that is made behind one that was given; undefined when nobody can pay for it. */
-  behind(): Behind | undefined
+  behind(exchange: Exchange): Behind | undefined
 }
 
 /** A request that the cache takes part in. */
@@ -50,8 +57,11 @@ interface Query {
   readonly decision: CacheDecision
   readonly tenant: string
   readonly key: string
+  readonly parts: KeyParts
   readonly revision: string
   readonly names: readonly string[]
+  /** Under which likeness its answer can be found again. */
+  readonly learned?: { readonly like: Likeness; readonly vector: Float32Array }
 }
 
 /** A flight that others may join. */
@@ -139,9 +149,10 @@ export class CachingDispatch {
     const { model } = exchange
     const scope = this.parts.share === 'project' ? `project:${projectId}` : 'organisation'
     const request = canonicalRequest(cacheable.request)
-    const key = responseKey({ tenant, scope, model, revision, route: caller.route, request })
+    const parts = { tenant, scope, model, revision, route: caller.route, request }
+    const key = responseKey(parts)
     const names = [modelName(model), ...wishes.tags.map(tagName)]
-    return { exchange, cacheable, caller, decision, tenant, key, revision, names }
+    return { exchange, cacheable, caller, decision, tenant, key, parts, revision, names }
   }
 
   private answer(query: Query): Promise<void> {
@@ -157,7 +168,7 @@ export class CachingDispatch {
     const fresh = kept ? freshness(kept, query.decision, nowMs) : 'expired'
     if (kept && fresh !== 'expired') {
       const state = fresh === 'fresh' ? 'hit' : 'stale'
-      const age = Math.max(0, Math.floor((nowMs - kept.storedAtMs) / 1000))
+      const age = ageSeconds(kept, nowMs)
       const given = giveKept(
         kept,
         query.cacheable.kind,
@@ -170,7 +181,38 @@ export class CachingDispatch {
         return
       }
     }
-    await this.join(query)
+    const { semantic } = query.decision
+    if (semantic && !this.flights.get(query.key)) await this.answerAlike(query, semantic)
+    else await this.join(query)
+  }
+
+  /** With the answer to a question that says the same in other words, where there is one. */
+  private async answerAlike(query: Query, rule: SemanticRule): Promise<void> {
+    const { semantic, clock, revisions } = this.parts
+    const { cacheable, parts, decision: age, caller } = query
+    const embedderRevision = await Promise.resolve(revisions.of(rule.model)).catch(() => undefined)
+    const like =
+      embedderRevision === undefined
+        ? undefined
+        : likenessOf(parts, cacheable.request, { rule, age, embedderRevision })
+    if (!like) {
+      await this.join(query)
+      return
+    }
+    const { found, vector } = await semantic.find(like, (exchange) => caller.behind(exchange))
+    if (found) {
+      const headers = {
+        [CACHE_HEADER]: 'semantic',
+        'x-helixflow-cache-similarity': found.similarity.toFixed(4),
+        age: `${ageSeconds(found.answer, clock.now())}`,
+      }
+      const given = giveKept(found.answer, cacheable.kind, this.reader(query, headers))
+      if (given !== 'unfit') {
+        await given
+        return
+      }
+    }
+    await this.join(vector ? { ...query, learned: { like, vector } } : query)
   }
 
   /** With those who ask the same at this moment. */
@@ -212,7 +254,7 @@ export class CachingDispatch {
   /** A new answer for those who come later; nobody waits for it. */
   private refresh(query: Query): void {
     if (this.flights.get(query.key)) return
-    const behind = query.caller.behind()
+    const behind = query.caller.behind(query.exchange)
     if (!behind) return
     const run = this.prepare(query)
     run.board(new RefreshPassenger(behind))
@@ -246,7 +288,8 @@ export class CachingDispatch {
     // The model's file was replaced in between: the answer is not of what the key says.
     if (revision !== query.revision) return
     const { cache, clock } = this.parts
-    const { tenant, decision } = query
+    const { tenant, decision, learned } = query
+    if (learned) this.parts.semantic.learn(learned.like, query.key, learned.vector)
     const { ttlMs, staleMs } = decision
     cache.set(tenant, query.key, {
       tenant,
@@ -273,4 +316,8 @@ export class CachingDispatch {
       stallTimeoutMs,
     }
   }
+}
+
+function ageSeconds({ storedAtMs }: CachedAnswer, nowMs: number): number {
+  return Math.max(0, Math.floor((nowMs - storedAtMs) / 1000))
 }

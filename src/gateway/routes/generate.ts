@@ -49,7 +49,7 @@ export function generate<T extends object>(
       identity,
       route: request.routeOptions.url ?? '',
       requestHeaders: request.headers,
-      behind: () => behind(meter, request, exchange),
+      behind: (made) => behind(meter, request, made),
       begun: (end) => {
         release()
         release = credentials.hold(presentedCredential(request), identity, end)

@@ -1,0 +1,69 @@
+import type { Clock } from '../../core/clock.ts'
+import type { Dispatch } from '../dispatch/dispatch.ts'
+import { embeddingExchange } from '../dispatch/embedding-exchange.ts'
+import type { Exchange } from '../dispatch/exchange.ts'
+import type { Recipient } from '../dispatch/recipient.ts'
+import type { Behind } from './refresh-passenger.ts'
+
+export interface EmbeddingParts {
+  readonly dispatch: Dispatch
+  readonly clock: Clock
+}
+
+/** Longer than this an embedding is not waited for: the answer itself may be there sooner. */
+const EMBEDDING_DEADLINE_MS = 5_000
+
+/** The embedding of a text by a model of this server; undefined when it cannot be made or paid for. */
+export async function embed(
+  { dispatch }: EmbeddingParts,
+  model: string,
+  text: string,
+  charge: (exchange: Exchange) => Behind | undefined,
+): Promise<Float32Array | undefined> {
+  const exchange = embeddingExchange({ model, input: text })
+  const behind = charge(exchange)
+  if (!behind) return undefined
+  const keeper = new BodyKeeper()
+  const asker = { begun: () => {}, settled: behind.settled }
+  try {
+    await dispatch.send(exchange, keeper, asker, EMBEDDING_DEADLINE_MS)
+    return vectorOf(keeper.body)
+  } catch {
+    // No embedding is no answer from the cache, and nothing else.
+    return undefined
+  } finally {
+    behind.close()
+  }
+}
+
+/** Keeps a whole answer. */
+class BodyKeeper implements Recipient {
+  readonly gone = false
+  readonly committed = false
+  body: Buffer = Buffer.alloc(0)
+
+  whole(body: Buffer): void {
+    this.body = body
+  }
+
+  write(): boolean {
+    return true
+  }
+
+  whenGone(): () => void {
+    return () => {}
+  }
+
+  drained(): void {}
+  comment(): void {}
+  end(): void {}
+  fail(): void {}
+  leave(): void {}
+}
+
+function vectorOf(body: Buffer): Float32Array | undefined {
+  const { data } = JSON.parse(body.toString('utf8')) as { data?: readonly { embedding?: unknown }[] }
+  const numbers = data?.[0]?.embedding
+  if (!Array.isArray(numbers) || numbers.some((one) => typeof one !== 'number')) return undefined
+  return Float32Array.from(numbers as number[])
+}

@@ -2,8 +2,7 @@ import { HelixError } from '../core/errors.ts'
 import { FrequencySketch } from './frequency-sketch.ts'
 import { keyHash } from './key-hash.ts'
 import { PolicyDuel } from './policy-duel.ts'
-import type { RecencyList } from './recency-list.ts'
-import { type Ordered, type Policy, WindowTinyLfu } from './window-tiny-lfu.ts'
+import { type Policy, WindowTinyLfu } from './window-tiny-lfu.ts'
 
 /**
  * What an entry takes beside its value: links, counters, its place in the map, and a key of 64 characters. Measured on
@@ -33,29 +32,26 @@ export interface AdaptiveCacheOptions<Value> {
  * each by ten points of hit ratio. So both are tried on a sample of the traffic and the better one is lived by. Every
  * operation takes constant time, on average over many.
  */
-export class AdaptiveCache<Value> {
-  private readonly entries = new Map<string, CacheEntry<Value>>()
+export class AdaptiveCache<Value extends NonNullable<unknown>> {
+  private readonly slots = new Map<string, number>()
+  /** By slot, as is everything that is known of an entry. */
+  private readonly keys: (string | undefined)[] = []
+  private readonly values: (Value | undefined)[] = []
   private readonly sketch = new FrequencySketch()
-  private readonly order: WindowTinyLfu<CacheEntry<Value>>
+  private readonly order: WindowTinyLfu
   private readonly duel: PolicyDuel
 
   constructor(private readonly options: AdaptiveCacheOptions<Value>) {
-    const { bytesMax, onEvict } = options
-    this.duel = new PolicyDuel(bytesMax, this.sketch, FIRST_POLICY)
-    this.order = new WindowTinyLfu({
-      bytesMax,
-      policy: FIRST_POLICY,
-      sketch: this.sketch,
-      evicted: (entry) => {
-        this.entries.delete(entry.key)
-        onEvict?.(entry.key, entry.value)
-      },
-    })
+    const { bytesMax } = options
+    const { sketch } = this
+    this.duel = new PolicyDuel(bytesMax, sketch, FIRST_POLICY)
+    const evicted = (slot: number) => this.evicted(slot)
+    this.order = new WindowTinyLfu({ bytesMax, policy: FIRST_POLICY, sketch, evicted })
   }
 
   /** How many entries there are. */
   get size(): number {
-    return this.entries.size
+    return this.slots.size
   }
 
   /** What all entries take, with their overhead. */
@@ -70,17 +66,18 @@ export class AdaptiveCache<Value> {
 
   /** The value, which counts as a use of it. */
   get(key: string): Value | undefined {
-    const entry = this.entries.get(key)
-    if (!entry) return undefined
-    this.sketch.add(entry.hash)
-    this.order.touch(entry)
-    this.judge(entry)
-    return entry.value
+    const slot = this.slots.get(key)
+    if (slot === undefined) return undefined
+    const hash = this.order.hashOf(slot)
+    this.sketch.add(hash)
+    this.order.touch(slot)
+    this.follow(hash, this.order.bytesOf(slot))
+    return this.values[slot]
   }
 
   /** Whether it is cached, which is no use of it. */
   has(key: string): boolean {
-    return this.entries.has(key)
+    return this.slots.has(key)
   }
 
   /**
@@ -94,53 +91,60 @@ export class AdaptiveCache<Value> {
       this.delete(key)
       return false
     }
-    let entry = this.entries.get(key)
-    if (entry) {
-      entry.value = value
-      this.sketch.add(entry.hash)
-      this.order.touch(entry)
-      this.order.resize(entry, bytes)
-    } else {
-      entry = new CacheEntry(key, keyHash(key), value, bytes)
-      this.entries.set(key, entry)
-      this.sketch.reserve(this.entries.size)
-      this.sketch.add(entry.hash)
-      this.order.insert(entry)
+    const known = this.slots.get(key)
+    const slot = known ?? this.insert(key, bytes)
+    this.values[slot] = value
+    const hash = this.order.hashOf(slot)
+    this.sketch.add(hash)
+    if (known !== undefined) {
+      this.order.touch(slot)
+      this.order.resize(slot, bytes)
     }
-    this.judge(entry)
-    return entry.list !== undefined
+    this.order.makeRoom()
+    this.follow(hash, bytes)
+    return this.order.has(slot)
   }
 
   /** Forgets a key; returns whether it was there. */
   delete(key: string): boolean {
-    const entry = this.entries.get(key)
-    if (!entry) return false
-    this.entries.delete(key)
-    this.order.remove(entry)
-    this.duel.forget(entry.hash)
+    const slot = this.slots.get(key)
+    if (slot === undefined) return false
+    this.duel.forget(this.order.hashOf(slot))
+    this.drop(key, slot)
+    this.order.remove(slot)
     return true
   }
 
   /** Forgets all entries; what was learned about keys and policies stays. */
   clear(): void {
-    for (const key of this.entries.keys()) this.delete(key)
+    for (const key of this.slots.keys()) this.delete(key)
   }
 
-  private judge(entry: CacheEntry<Value>): void {
-    this.duel.observe(entry.hash, entry.bytes)
+  private insert(key: string, bytes: number): number {
+    const slot = this.order.insert(keyHash(key), bytes)
+    this.slots.set(key, slot)
+    this.keys[slot] = key
+    this.sketch.reserve(this.slots.size)
+    return slot
+  }
+
+  /** What the duel learns of an access decides by what the next eviction goes. */
+  private follow(hash: number, bytes: number): void {
+    this.duel.observe(hash, bytes)
     this.order.policy = this.duel.leader
   }
-}
 
-class CacheEntry<Value> implements Ordered<CacheEntry<Value>> {
-  list: RecencyList<CacheEntry<Value>> | undefined = undefined
-  newer: CacheEntry<Value> | undefined = undefined
-  older: CacheEntry<Value> | undefined = undefined
+  private evicted(slot: number): void {
+    const key = this.keys[slot]
+    const value = this.values[slot]
+    if (key === undefined || value === undefined) return
+    this.drop(key, slot)
+    this.options.onEvict?.(key, value)
+  }
 
-  constructor(
-    readonly key: string,
-    readonly hash: number,
-    public value: Value,
-    public bytes: number,
-  ) {}
+  private drop(key: string, slot: number): void {
+    this.slots.delete(key)
+    this.keys[slot] = undefined
+    this.values[slot] = undefined
+  }
 }

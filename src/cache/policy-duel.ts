@@ -1,9 +1,8 @@
 import type { FrequencySketch } from './frequency-sketch.ts'
-import type { RecencyList } from './recency-list.ts'
-import { type Ordered, type Policy, WindowTinyLfu } from './window-tiny-lfu.ts'
+import { type Policy, WindowTinyLfu } from './window-tiny-lfu.ts'
 
 /** Neither shadow holds more keys. When one would, both go on with every second of their keys, in half the room. */
-const KEYS_MAX = 2_048
+const KEYS_MAX = 1_024
 /** After so many sampled accesses, what was seen counts for about a third. */
 const MEMORY_ACCESSES = 2_048
 /** By so many hits the other policy must lead; less is chance. */
@@ -65,57 +64,49 @@ export class PolicyDuel {
 
 /** A cache without values. Two keys with one hash are one to it, which is too rare to matter. */
 class Shadow {
-  private readonly keys = new Map<number, ShadowEntry>()
-  private readonly order: WindowTinyLfu<ShadowEntry>
+  private readonly slots = new Map<number, number>()
+  private readonly order: WindowTinyLfu
 
   constructor(
     policy: Policy,
     private bytesMax: number,
     sketch: FrequencySketch,
   ) {
-    const evicted = ({ hash }: ShadowEntry) => void this.keys.delete(hash)
+    const evicted = (slot: number) => void this.slots.delete(this.order.hashOf(slot))
     this.order = new WindowTinyLfu({ bytesMax, policy, sketch, evicted })
   }
 
   get size(): number {
-    return this.keys.size
+    return this.slots.size
   }
 
   /** Whether it was there; now it is, if the policy wants it. */
   hits(hash: number, bytes: number): boolean {
-    const known = this.keys.get(hash)
-    if (known) {
-      this.order.touch(known)
-      if (bytes !== known.bytes) this.order.resize(known, bytes)
-    } else if (bytes <= this.bytesMax) {
-      const entry = new ShadowEntry(hash, bytes)
-      this.keys.set(hash, entry)
-      this.order.insert(entry)
+    const slot = this.slots.get(hash)
+    if (slot === undefined) {
+      if (bytes > this.bytesMax) return false
+      this.slots.set(hash, this.order.insert(hash, bytes))
+      this.order.makeRoom()
+      return false
     }
-    return known !== undefined
+    this.order.touch(slot)
+    if (bytes !== this.order.bytesOf(slot)) {
+      this.order.resize(slot, bytes)
+      this.order.makeRoom()
+    }
+    return true
   }
 
   forget(hash: number): void {
-    const known = this.keys.get(hash)
-    if (!known) return
-    this.keys.delete(hash)
-    this.order.remove(known)
+    const slot = this.slots.get(hash)
+    if (slot === undefined) return
+    this.slots.delete(hash)
+    this.order.remove(slot)
   }
 
   keep(wanted: (hash: number) => boolean, bytesMax: number): void {
-    for (const hash of this.keys.keys()) if (!wanted(hash)) this.forget(hash)
+    for (const hash of this.slots.keys()) if (!wanted(hash)) this.forget(hash)
     this.bytesMax = bytesMax
     this.order.shrinkTo(bytesMax)
   }
-}
-
-class ShadowEntry implements Ordered<ShadowEntry> {
-  list: RecencyList<ShadowEntry> | undefined = undefined
-  newer: ShadowEntry | undefined = undefined
-  older: ShadowEntry | undefined = undefined
-
-  constructor(
-    readonly hash: number,
-    public bytes: number,
-  ) {}
 }

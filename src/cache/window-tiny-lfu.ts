@@ -1,22 +1,19 @@
+import { EntryRings, FREE } from './entry-rings.ts'
 import type { FrequencySketch } from './frequency-sketch.ts'
-import { type Listed, RecencyList } from './recency-list.ts'
 
 /** `recency` is LRU. `frequency` is W-TinyLFU: newcomers must have been asked for more often than whom they displace. */
 export type Policy = 'recency' | 'frequency'
 
-/** An entry in the order of its eviction. */
-export interface Ordered<Entry extends Ordered<Entry>> extends Listed<Entry> {
-  readonly hash: number
-}
-
-export interface WindowTinyLfuOptions<Entry> {
+export interface WindowTinyLfuOptions {
   readonly bytesMax: number
   readonly policy: Policy
   readonly sketch: FrequencySketch
-  /** Called once for each entry that had to go, when it is in no list any more. */
-  readonly evicted: (entry: Entry) => void
+  /** Called once for each entry that has to go, just before its slot is free. */
+  readonly evicted: (slot: number) => void
 }
 
+const [WINDOW, PROBATION, PROTECTED] = [1, 2, 3]
+const RINGS = 4
 /** Caffeine's proportions: a window of a hundredth for newcomers, four fifths of the rest for those asked for again. */
 const WINDOW_SHARE = 0.01
 const PROTECTED_SHARE = 0.8
@@ -30,89 +27,113 @@ const MOVES_MAX = 16
  * must be more popular than all of them together (aggregated victims: Einziger et al., "Lightweight Robust Size Aware
  * Cache Management", ACM Transactions on Storage 2022).
  */
-export class WindowTinyLfu<Entry extends Ordered<Entry>> {
+export class WindowTinyLfu {
   policy: Policy
   bytes = 0
   private bytesMax: number
-  private readonly window = new RecencyList<Entry>()
-  private readonly probation = new RecencyList<Entry>()
-  private readonly protected = new RecencyList<Entry>()
+  private readonly rings = new EntryRings(RINGS)
+  private readonly sketch: FrequencySketch
+  private readonly evicted: (slot: number) => void
+  /** Those whom a candidate may displace, if it wins; kept to spare an allocation for each. */
+  private readonly victims: number[] = []
 
-  constructor(private readonly options: WindowTinyLfuOptions<Entry>) {
-    this.policy = options.policy
-    this.bytesMax = options.bytesMax
+  constructor({ bytesMax, policy, sketch, evicted }: WindowTinyLfuOptions) {
+    this.policy = policy
+    this.bytesMax = bytesMax
+    this.sketch = sketch
+    this.evicted = evicted
   }
 
-  insert(entry: Entry): void {
-    this.window.push(entry)
-    this.bytes += entry.bytes
-    this.makeRoom()
+  /** Returns its slot. What is too much goes with `makeRoom`, perhaps the newcomer itself. */
+  insert(hash: number, bytes: number): number {
+    this.bytes += bytes
+    return this.rings.take(WINDOW, hash, bytes)
   }
 
   /** It was asked for. */
-  touch(entry: Entry): void {
-    if (entry.list === this.window || this.policy === 'recency') {
-      this.move(entry, this.window)
+  touch(slot: number): void {
+    const { rings } = this
+    if (this.policy === 'recency' || rings.ringOf(slot) === WINDOW) {
+      rings.move(slot, WINDOW)
       return
     }
-    this.move(entry, this.protected)
+    rings.move(slot, PROTECTED)
     const protectedMax = (this.bytesMax - this.windowMax()) * PROTECTED_SHARE
-    while (this.protected.bytes > protectedMax && this.protected.oldest) {
-      this.move(this.protected.oldest, this.probation)
+    while (rings.bytesIn(PROTECTED) > protectedMax) {
+      const demoted = rings.oldest(PROTECTED)
+      if (demoted === undefined) return
+      rings.move(demoted, PROBATION)
     }
   }
 
-  resize(entry: Entry, bytes: number): void {
-    const more = bytes - entry.bytes
-    entry.bytes = bytes
-    if (entry.list) entry.list.bytes += more
-    this.bytes += more
-    this.makeRoom()
+  /** What is too much then goes with `makeRoom`. */
+  resize(slot: number, bytes: number): void {
+    this.bytes += bytes - this.rings.bytesOf(slot)
+    this.rings.resize(slot, bytes)
   }
 
-  remove(entry: Entry): void {
-    entry.list?.remove(entry)
-    this.bytes -= entry.bytes
+  remove(slot: number): void {
+    this.bytes -= this.rings.bytesOf(slot)
+    this.rings.move(slot, FREE)
   }
 
-  /** Entries that no longer fit are evicted. */
+  has(slot: number): boolean {
+    return this.rings.ringOf(slot) !== FREE
+  }
+
+  hashOf(slot: number): number {
+    return this.rings.hashOf(slot)
+  }
+
+  bytesOf(slot: number): number {
+    return this.rings.bytesOf(slot)
+  }
+
   shrinkTo(bytesMax: number): void {
     this.bytesMax = bytesMax
     this.makeRoom()
   }
 
-  private makeRoom(): void {
+  makeRoom(): void {
+    const { rings } = this
     const windowMax = this.windowMax()
-    for (let moves = 0; this.window.bytes > windowMax && moves < MOVES_MAX; moves++) {
-      const candidate = this.window.oldest
-      if (!candidate) break
-      if (this.bytes <= this.bytesMax || this.wins(candidate)) this.move(candidate, this.probation)
+    for (let moves = 0; rings.bytesIn(WINDOW) > windowMax && moves < MOVES_MAX; moves++) {
+      const candidate = rings.oldest(WINDOW)
+      if (candidate === undefined) break
+      if (this.bytes <= this.bytesMax || this.wins(candidate)) rings.move(candidate, PROBATION)
       else this.evict(candidate)
     }
     while (this.bytes > this.bytesMax) {
-      const victim = this.probation.oldest ?? this.protected.oldest ?? this.window.oldest
-      if (!victim) break
+      const victim = this.firstVictim() ?? rings.oldest(WINDOW)
+      if (victim === undefined) break
       this.evict(victim)
     }
   }
 
-  /** Whether it may stay; if so, its victims are gone. Who was not asked for at all goes anyway, which bounds the search. */
-  private wins(candidate: Entry): boolean {
-    const frequency = this.options.sketch.estimate(candidate.hash)
-    const victims: Entry[] = []
-    let spareBytes = this.bytesMax - this.bytes
+  /**
+   * Whether a candidate may stay; if so, its victims are gone. Who was not asked for at all goes anyway, which bounds the
+   * search. Who is too popular to go is not asked again before the others: else one key that the sketch takes for a
+   * popular one would keep everybody out for good.
+   */
+  private wins(candidate: number): boolean {
+    const { rings, sketch, victims } = this
+    const frequency = sketch.estimate(rings.hashOf(candidate))
+    let missingBytes = this.bytes - this.bytesMax
     let popularity = 0
-    let victim = this.probation.oldest ?? this.protected.oldest
-    while (spareBytes < 0) {
-      if (!victim) return false
-      const asked = this.options.sketch.estimate(victim.hash)
+    let victim = this.firstVictim()
+    victims.length = 0
+    while (missingBytes > 0) {
+      if (victim === undefined) return false
+      const asked = sketch.estimate(rings.hashOf(victim))
       popularity += asked
       if (frequency <= popularity) {
-        this.move(victim, this.probation)
+        rings.move(victim, PROBATION)
         return false
       }
-      spareBytes += victim.bytes
-      const next = victim.newer ?? (victim.list === this.probation ? this.protected.oldest : undefined)
+      missingBytes -= rings.bytesOf(victim)
+      const next =
+        rings.newerThan(victim) ??
+        (rings.ringOf(victim) === PROBATION ? rings.oldest(PROTECTED) : undefined)
       if (asked > 0) victims.push(victim)
       else this.evict(victim)
       victim = next
@@ -121,17 +142,16 @@ export class WindowTinyLfu<Entry extends Ordered<Entry>> {
     return true
   }
 
+  private firstVictim(): number | undefined {
+    return this.rings.oldest(PROBATION) ?? this.rings.oldest(PROTECTED)
+  }
+
   private windowMax(): number {
     return this.policy === 'recency' ? this.bytesMax : this.bytesMax * WINDOW_SHARE
   }
 
-  private evict(entry: Entry): void {
-    this.remove(entry)
-    this.options.evicted(entry)
-  }
-
-  private move(entry: Entry, to: RecencyList<Entry>): void {
-    entry.list?.remove(entry)
-    to.push(entry)
+  private evict(slot: number): void {
+    this.evicted(slot)
+    this.remove(slot)
   }
 }

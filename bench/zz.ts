@@ -1,16 +1,19 @@
-import { traces } from '/tmp/proto/base.ts'
 import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import { AdaptiveCache, ENTRY_OVERHEAD_BYTES } from '/work/wt/evict/src/cache/adaptive-cache.ts'
-import { keysOf } from '/work/wt/evict/test/support/eviction-rivals.ts'
-for (const [n, pct] of [['zipf0.9', 10], ['zipf0.7', 20], ['conv', 10], ['zipf1.1', 20]] as const) {
-  const t = traces[n]!, u = keysOf(t), c = Math.round(u*pct/100)
+import { AdaptiveCache, ENTRY_OVERHEAD_BYTES } from '../src/cache/adaptive-cache.ts'
+import { keysOf } from '../test/support/eviction-rivals.ts'
+import { zipfTrace, mooncakeTrace } from '../test/support/cache-traces.ts'
+const med = (a: number[]) => [...a].sort((x, y) => x - y)[a.length >> 1]!
+const cells: any[] = [['zipf0.9', zipfTrace(.9, {keys: 100000, accesses: 400000, seed: 1}), 10], ['zipf1.1', zipfTrace(1.1, {keys: 100000, accesses: 400000, seed: 1}), 20], ['conv', mooncakeTrace('/work/shared/traces/mooncake/conversation_trace.jsonl'), 10]]
+for (const [n, t, pct] of cells) {
+  const u = keysOf(t), c = Math.round(u*pct/100)
   const names = Array.from({length: u}, (_, i) => hash('sha256', 'k' + i))
-  const ours = () => { const cache = new AdaptiveCache<number>({ bytesMax: 1024 * c }); const s = 1024 - ENTRY_OVERHEAD_BYTES
-    const a = process.hrtime.bigint(); for (const k of t) { const name = names[k]!; if (cache.get(name) === undefined) cache.set(name, 1, s) } return Number(process.hrtime.bigint() - a) / t.length }
-  const lru = () => { const cache = new LRUCache<string, number>({ maxSize: 1024 * c, max: c })
-    const a = process.hrtime.bigint(); for (const k of t) { const name = names[k]!; if (cache.get(name) === undefined) cache.set(name, 1, {size: 1024}) } return Number(process.hrtime.bigint() - a) / t.length }
-  const lru2 = () => { const cache = new LRUCache<string, number>({ max: c })
-    const a = process.hrtime.bigint(); for (const k of t) { const name = names[k]!; if (cache.get(name) === undefined) cache.set(name, 1) } return Number(process.hrtime.bigint() - a) / t.length }
-  for (let i = 0; i < 6; i++) { const o = ours(), l = lru(), l2 = lru2(); console.log(n, pct, o.toFixed(0), l.toFixed(0), l2.toFixed(0), (o/l).toFixed(2), (o/l2).toFixed(2)) }
+  const time = (f: () => void) => { const a = process.cpuUsage(); f(); const { user, system } = process.cpuUsage(a); return (user + system) * 1000 / t.length }
+  const ours = () => time(() => { const cache = new AdaptiveCache<number>({ bytesMax: 1024 * c }); const s = 1024 - ENTRY_OVERHEAD_BYTES
+    for (const k of t) { const name = names[k]!; if (cache.get(name) === undefined) cache.set(name, 1, s) } })
+  const lru = () => time(() => { const cache = new LRUCache<string, number>({ maxSize: 1024 * c, max: c })
+    for (const k of t) { const name = names[k]!; if (cache.get(name) === undefined) cache.set(name, 1, {size: 1024}) } })
+  const o: number[] = [], l: number[] = []
+  for (let i = 0; i < 15; i++) { o.push(ours()); l.push(lru()) }
+  console.log(n, 'ours', med(o).toFixed(0), Math.min(...o).toFixed(0), 'lru', med(l).toFixed(0), Math.min(...l).toFixed(0), 'ratio', (med(o)/med(l)).toFixed(2), (Math.min(...o)/Math.min(...l)).toFixed(2))
 }

@@ -1,6 +1,7 @@
-const BLOCK_BYTES = 64
+/** 64 bytes to a block, in four rows of 16 counters. */
+const BLOCK_BITS = 6
 const ROWS = 4
-const ROW_BYTES = BLOCK_BYTES / ROWS
+const ROW_BITS = 4
 const BYTES_PER_ENTRY = 16
 const ENTRIES_MIN = 512
 const FREQUENCY_MAX = 15
@@ -29,12 +30,14 @@ export class FrequencySketch {
   }
 
   add(hash: number): void {
+    const { counters } = this
     const frequency = this.estimate(hash)
     if (frequency < FREQUENCY_MAX) {
-      let at = this.blockOf(hash)
-      for (let mixed = mix(hash), row = 0; row < ROWS; row++, mixed >>>= 4, at += ROW_BYTES) {
-        const counter = at + (mixed & 15)
-        if (this.counters[counter] === frequency) this.counters[counter] = frequency + 1
+      const mixed = mix(hash)
+      const block = this.blockOf(hash)
+      for (let row = 0; row < ROWS; row++) {
+        const counter = inRow(block, mixed, row)
+        if (counters[counter] === frequency) counters[counter] = frequency + 1
       }
     }
     this.counted += 1
@@ -42,17 +45,19 @@ export class FrequencySketch {
   }
 
   estimate(hash: number): number {
-    let at = this.blockOf(hash)
+    const { counters } = this
+    const mixed = mix(hash)
+    const block = this.blockOf(hash)
     let lowest = FREQUENCY_MAX
-    for (let mixed = mix(hash), row = 0; row < ROWS; row++, mixed >>>= 4, at += ROW_BYTES) {
-      const count = this.counters[at + (mixed & 15)] ?? 0
+    for (let row = 0; row < ROWS; row++) {
+      const count = counters[inRow(block, mixed, row)] ?? 0
       if (count < lowest) lowest = count
     }
     return lowest
   }
 
   private blockOf(hash: number): number {
-    return (hash * BLOCK_BYTES) & (this.counters.length - 1) & -BLOCK_BYTES
+    return (hash << BLOCK_BITS) & (this.counters.length - 1)
   }
 
   private age(): void {
@@ -66,4 +71,9 @@ export class FrequencySketch {
 function mix(hash: number): number {
   const mixed = Math.imul(hash ^ (hash >>> 16), 0x45d9f3b)
   return (mixed ^ (mixed >>> 15)) >>> 0
+}
+
+/** The counter of a key in one row of its block. */
+function inRow(block: number, mixed: number, row: number): number {
+  return block + (row << ROW_BITS) + ((mixed >>> (row << 2)) & 15)
 }

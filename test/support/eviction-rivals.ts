@@ -6,45 +6,39 @@ export type CountHits = (trace: Uint32Array, capacity: number) => number
 
 /** Least recently used goes first. */
 export const countLruHits: CountHits = (trace, capacity) => {
-  const cached = new Map<number, true>()
+  const cached = new Queue(trace)
   let hits = 0
   for (const key of trace) {
     if (cached.delete(key)) hits += 1
-    else if (cached.size === capacity) cached.delete(oldest(cached))
-    cached.set(key, true)
+    else if (cached.size === capacity) cached.delete(cached.oldest)
+    cached.push(key)
   }
   return hits
 }
 
 /** Zhang et al., "SIEVE is Simpler than LRU" (NSDI 2024): a FIFO in which a moving hand spares what was asked for. */
 export const countSieveHits: CountHits = (trace, capacity) => {
-  const { newer, push, unlink, end } = ring(keysOf(trace))
-  const visited = new Uint8Array(end)
-  const cached = new Uint8Array(end)
-  let size = 0
-  let hand = end
+  const cached = new Queue(trace)
+  const visited = new Uint8Array(keysOf(trace))
+  let hand: number | undefined
   let hits = 0
   for (const key of trace) {
-    if (cached[key]) {
+    if (cached.has(key)) {
       visited[key] = 1
       hits += 1
       continue
     }
-    if (size === capacity) {
-      while (hand === end || visited[hand]) {
-        visited[hand] = 0
-        hand = newer(hand)
+    if (cached.size === capacity) {
+      let victim = hand ?? cached.oldest
+      while (visited[victim]) {
+        visited[victim] = 0
+        victim = cached.newerThan(victim) ?? cached.oldest
       }
-      const victim = hand
-      hand = newer(victim)
-      unlink(victim)
-      cached[victim] = 0
-      size -= 1
+      hand = cached.newerThan(victim)
+      cached.delete(victim)
     }
-    push(key)
-    cached[key] = 1
+    cached.push(key)
     visited[key] = 0
-    size += 1
   }
   return hits
 }
@@ -53,33 +47,29 @@ export const countSieveHits: CountHits = (trace, capacity) => {
 export const countS3FifoHits: CountHits = (trace, capacity) => {
   const smallMax = Math.max(1, Math.floor(capacity / 10))
   const ghostMax = Math.max(1, capacity - smallMax)
-  const small = new Map<number, true>()
-  const main = new Map<number, true>()
-  const ghosts = new Map<number, true>()
+  const [small, main, ghosts] = [new Queue(trace), new Queue(trace), new Queue(trace)]
   const frequency = new Uint8Array(keysOf(trace))
   let hits = 0
   const evictFromMain = () => {
     for (;;) {
-      const key = oldest(main)
+      const key = main.oldest
       main.delete(key)
       const left = frequency[key] ?? 0
       if (left === 0) return
       frequency[key] = left - 1
-      main.set(key, true)
+      main.push(key)
     }
   }
-  /** Returns whether it made room. */
-  const evictFromSmall = (): boolean => {
-    const key = oldest(small)
+  const evictFromSmall = () => {
+    const key = small.oldest
     small.delete(key)
     if ((frequency[key] ?? 0) > 1) {
-      main.set(key, true)
+      main.push(key)
       frequency[key] = 0
-      return false
+      return
     }
-    if (ghosts.size === ghostMax) ghosts.delete(oldest(ghosts))
-    ghosts.set(key, true)
-    return true
+    if (ghosts.size === ghostMax) ghosts.delete(ghosts.oldest)
+    ghosts.push(key)
   }
   for (const key of trace) {
     if (small.has(key) || main.has(key)) {
@@ -92,8 +82,8 @@ export const countS3FifoHits: CountHits = (trace, capacity) => {
       else evictFromMain()
     }
     frequency[key] = 0
-    if (ghosts.delete(key)) main.set(key, true)
-    else small.set(key, true)
+    if (ghosts.delete(key)) main.push(key)
+    else small.push(key)
   }
   return hits
 }
@@ -105,9 +95,7 @@ export const countS3FifoHits: CountHits = (trace, capacity) => {
 export const countTinyLfuHits: CountHits = (trace, capacity) => {
   const windowMax = Math.max(1, Math.floor(capacity / 100))
   const protectedMax = Math.floor((capacity - windowMax) * 0.8)
-  const window = new Map<number, true>()
-  const probation = new Map<number, true>()
-  const safe = new Map<number, true>()
+  const [window, probation, safe] = [new Queue(trace), new Queue(trace), new Queue(trace)]
   const frequency = new Uint8Array(keysOf(trace))
   let counted = 0
   let hits = 0
@@ -119,34 +107,34 @@ export const countTinyLfuHits: CountHits = (trace, capacity) => {
     for (let each = 0; each < frequency.length; each++) frequency[each] = (frequency[each] ?? 0) >>> 1
   }
   const protect = (key: number) => {
-    safe.set(key, true)
+    safe.push(key)
     if (safe.size <= protectedMax) return
-    const demoted = oldest(safe)
+    const demoted = safe.oldest
     safe.delete(demoted)
-    probation.set(demoted, true)
+    probation.push(demoted)
+  }
+  const leaveWindow = () => {
+    const candidate = window.oldest
+    window.delete(candidate)
+    if (window.size + probation.size + safe.size === capacity) {
+      const from = probation.size > 0 ? probation : safe
+      const victim = from.oldest
+      if ((frequency[candidate] ?? 0) <= (frequency[victim] ?? 0)) return
+      from.delete(victim)
+    }
+    probation.push(candidate)
   }
   for (const key of trace) {
     count(key)
     if (window.delete(key)) {
-      window.set(key, true)
+      window.push(key)
       hits += 1
     } else if (probation.delete(key) || safe.delete(key)) {
       protect(key)
       hits += 1
     } else {
-      window.set(key, true)
-      if (window.size <= windowMax) continue
-      const candidate = oldest(window)
-      window.delete(candidate)
-      if (window.size + probation.size + safe.size < capacity) {
-        probation.set(candidate, true)
-        continue
-      }
-      const from = probation.size > 0 ? probation : safe
-      const victim = oldest(from)
-      if ((frequency[candidate] ?? 0) <= (frequency[victim] ?? 0)) continue
-      from.delete(victim)
-      probation.set(candidate, true)
+      window.push(key)
+      if (window.size > windowMax) leaveWindow()
     }
   }
   return hits
@@ -187,26 +175,53 @@ export function keysOf(trace: Uint32Array): number {
   return highest + 1
 }
 
-function oldest(cached: ReadonlyMap<number, true>): number {
-  for (const key of cached.keys()) return key
-  throw new Error('nothing is cached')
-}
+/** Keys from the oldest to the newest; a ring that closes at `end`. */
+class Queue {
+  size = 0
+  private readonly end: number
+  private readonly newer: Uint32Array
+  private readonly older: Uint32Array
+  private readonly holds: Uint8Array
 
-/** A doubly linked list of keys; behind the newest comes `end`, and behind that the oldest. */
-function ring(end: number) {
-  const next = new Uint32Array(end + 1).fill(end)
-  const previous = new Uint32Array(end + 1).fill(end)
-  const newer = (key: number) => next[key] ?? end
-  const link = (older: number, newer: number) => {
-    previous[newer] = older
-    next[older] = newer
+  constructor(trace: Uint32Array) {
+    this.end = keysOf(trace)
+    this.newer = new Uint32Array(this.end + 1).fill(this.end)
+    this.older = new Uint32Array(this.end + 1).fill(this.end)
+    this.holds = new Uint8Array(this.end + 1)
   }
-  const push = (key: number) => {
-    link(previous[end] ?? end, key)
-    link(key, end)
+
+  get oldest(): number {
+    return this.newer[this.end] ?? this.end
   }
-  const unlink = (key: number) => link(previous[key] ?? end, newer(key))
-  return { newer, push, unlink, end }
+
+  has(key: number): boolean {
+    return this.holds[key] === 1
+  }
+
+  newerThan(key: number): number | undefined {
+    const newer = this.newer[key]
+    return newer === this.end ? undefined : newer
+  }
+
+  push(key: number): void {
+    this.link(this.older[this.end] ?? this.end, key)
+    this.link(key, this.end)
+    this.holds[key] = 1
+    this.size += 1
+  }
+
+  delete(key: number): boolean {
+    if (!this.has(key)) return false
+    this.link(this.older[key] ?? this.end, this.newer[key] ?? this.end)
+    this.holds[key] = 0
+    this.size -= 1
+    return true
+  }
+
+  private link(older: number, newer: number): void {
+    this.newer[older] = newer
+    this.older[newer] = older
+  }
 }
 
 /** For every access, when its key is accessed again; the length of the trace if never. */

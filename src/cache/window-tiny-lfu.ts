@@ -132,8 +132,7 @@ export class WindowTinyLfu {
       }
       missingBytes -= rings.bytesOf(victim)
       const next =
-        rings.newerThan(victim) ??
-        (rings.ringOf(victim) === PROBATION ? rings.oldest(PROTECTED) : undefined)
+        rings.newerThan(victim) ?? (rings.ringOf(victim) === PROBATION ? rings.oldest(PROTECTED) : undefined)
       if (asked > 0) victims.push(victim)
       else this.evict(victim)
       victim = next

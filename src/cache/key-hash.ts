@@ -1,4 +1,4 @@
-const CHARACTERS_MAX = 16
+const CHARACTERS_MAX = 12
 
 /**
  * 32 bits of a key (FNV-1a with the last mix of MurmurHash3, both in the public domain). Of a long key only its length and

@@ -34,8 +34,6 @@ export class WindowTinyLfu {
   private readonly rings = new EntryRings(RINGS)
   private readonly sketch: FrequencySketch
   private readonly evicted: (slot: number) => void
-  /** Those whom a candidate may displace, if it wins; kept to spare an allocation for each. */
-  private readonly victims: number[] = []
 
   constructor({ bytesMax, policy, sketch, evicted }: WindowTinyLfuOptions) {
     this.policy = policy
@@ -103,11 +101,7 @@ export class WindowTinyLfu {
       if (this.bytes <= this.bytesMax || this.wins(candidate)) rings.move(candidate, PROBATION)
       else this.evict(candidate)
     }
-    while (this.bytes > this.bytesMax) {
-      const victim = this.firstVictim() ?? rings.oldest(WINDOW)
-      if (victim === undefined) break
-      this.evict(victim)
-    }
+    this.evictOldest()
   }
 
   /**
@@ -116,12 +110,11 @@ export class WindowTinyLfu {
    * popular one would keep everybody out for good.
    */
   private wins(candidate: number): boolean {
-    const { rings, sketch, victims } = this
+    const { rings, sketch } = this
     const frequency = sketch.estimate(rings.hashOf(candidate))
     let missingBytes = this.bytes - this.bytesMax
     let popularity = 0
     let victim = this.firstVictim()
-    victims.length = 0
     while (missingBytes > 0) {
       if (victim === undefined) return false
       const asked = sketch.estimate(rings.hashOf(victim))
@@ -133,12 +126,19 @@ export class WindowTinyLfu {
       missingBytes -= rings.bytesOf(victim)
       const next =
         rings.newerThan(victim) ?? (rings.ringOf(victim) === PROBATION ? rings.oldest(PROTECTED) : undefined)
-      if (asked > 0) victims.push(victim)
-      else this.evict(victim)
+      if (asked === 0) this.evict(victim)
       victim = next
     }
-    for (const one of victims) this.evict(one)
+    this.evictOldest()
     return true
+  }
+
+  private evictOldest(): void {
+    while (this.bytes > this.bytesMax) {
+      const victim = this.firstVictim() ?? this.rings.oldest(WINDOW)
+      if (victim === undefined) return
+      this.evict(victim)
+    }
   }
 
   private firstVictim(): number | undefined {

@@ -7,7 +7,7 @@ import { type Policy, WindowTinyLfu } from './window-tiny-lfu.ts'
 /**
  * What an entry takes beside its value: columns, counters, its place in the map, and a key of 64 characters (what a longer
  * one takes belongs to the size that is given). On Node 20 it is 90 to 240 bytes, the most when a table has just been
- * doubled. The shadows, a quarter of a megabyte at most, are not in it.
+ * doubled. The shadows, half a megabyte at most, are not in it.
  */
 export const ENTRY_OVERHEAD_BYTES = 256
 
@@ -20,7 +20,7 @@ const FIRST_POLICY: Policy = 'frequency'
 export interface AdaptiveCacheOptions<Value> {
   /** All entries with their overhead never take more. */
   readonly bytesMax: number
-  /** Told of each entry that had to make room, and of nothing else. It must not call the cache. */
+  /** Told of each entry that had to make room, even if it has just been set, and of nothing else. It must not call the cache. */
   readonly onEvict?: (key: string, value: Value) => void
 }
 

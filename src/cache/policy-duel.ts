@@ -2,7 +2,7 @@ import type { FrequencySketch } from './frequency-sketch.ts'
 import { type Policy, WindowTinyLfu } from './window-tiny-lfu.ts'
 
 /** Neither shadow holds more keys. When one would, both go on with every second of their keys, in half the room. */
-const KEYS_MAX = 1_024
+const KEYS_MAX = 1_536
 /** After so many sampled accesses, what was seen counts for about a third. */
 const MEMORY_ACCESSES = 2_048
 /** By so many hits the other policy must lead; less is chance. */

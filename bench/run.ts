@@ -5,6 +5,7 @@ import { cache } from './cache.ts'
 import { gateway } from './gateway.ts'
 import { hits } from './hits.ts'
 import { keys } from './keys.ts'
+import { limits } from './limits.ts'
 import { pool } from './pool.ts'
 import { stopAll } from './process.ts'
 import { type Benchmark, goalLine, machineFacts, sourceFacts } from './report.ts'
@@ -12,7 +13,7 @@ import { tokens } from './tokens.ts'
 import { usage } from './usage.ts'
 
 /** Every benchmark, by the name it is run by. */
-const BENCHMARKS = { gateway, tokens, keys, pool, usage, cache, hits } as const satisfies Record<
+const BENCHMARKS = { gateway, tokens, keys, pool, usage, limits, cache, hits } as const satisfies Record<
   string,
   Benchmark
 >

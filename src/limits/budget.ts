@@ -16,9 +16,9 @@ export const budget: Counter<Spent> = {
   // Its period may end first, but that is another counter.
   waitMs: (terms, spent, cost) => ((spent.used ?? 0) + cost <= terms.limit ? 0 : Number.POSITIVE_INFINITY),
   resetMs: () => 0,
-  take: (_terms, spent, { cost }) => {
+  take: (_terms, spent, cost) => {
     spent.used = (spent.used ?? 0) + cost
-    return { atMs: 0, name: '' }
+    return 0
   },
   adjust: (_terms, spent, _entry, by) => {
     spent.used = (spent.used ?? 0) + by

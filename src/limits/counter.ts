@@ -13,9 +13,9 @@ export type CounterKind = 'token-bucket' | 'sliding-window' | 'fixed-window' | '
 
 /** Where in a counter a charge lies, so that it can be corrected later. */
 export interface Entry {
-  /** When it was made, as that counter reckons. */
+  /** When it was made, as that counter reckons: what `take` returned. */
   readonly atMs: number
-  /** What the log calls it; empty where there is no log. */
+  /** The name that it was taken under. */
   readonly name: string
 }
 
@@ -34,12 +34,8 @@ export interface Counter<State> {
   waitMs(terms: Terms, state: State, cost: number, nowMs: number): number
   /** Until all of it is there again, if nobody takes anything. */
   resetMs(terms: Terms, state: State, nowMs: number): number
-  take(
-    terms: Terms,
-    state: State,
-    charge: { readonly cost: number; readonly name: string },
-    nowMs: number,
-  ): Entry
+  /** Takes `cost` for `entry.name` at `entry.atMs`. Returns when it is held to have been taken. */
+  take(terms: Terms, state: State, cost: number, entry: Entry): number
   /** So much more, or less, was used than had been taken. */
   adjust(terms: Terms, state: State, entry: Entry, by: number): void
   /** Whether it is as good as new, and need not be kept. */

@@ -24,9 +24,9 @@ export const fixedWindow: Counter<Window> = {
     return window.used + cost <= terms.limit ? 0 : untilEnd(terms, window, nowMs)
   },
   resetMs: (terms, window, nowMs) => (window.used > 0 ? untilEnd(terms, window, nowMs) : 0),
-  take: (_terms, window, { cost }) => {
+  take: (_terms, window, cost) => {
     window.used += cost
-    return { atMs: window.startMs, name: '' }
+    return window.startMs
   },
   adjust: (_terms, window, entry, by) => {
     // What was charged to a window that is over stays with it.

@@ -17,9 +17,9 @@ export const gauge: Counter<Gauge> = {
     return state.used + cost <= terms.limit ? 0 : TRY_AGAIN_MS
   },
   resetMs: (_terms, state) => (state.used > 0 ? TRY_AGAIN_MS : 0),
-  take: (_terms, state, { cost }) => {
+  take: (_terms, state, cost) => {
     state.used += cost
-    return { atMs: 0, name: '' }
+    return 0
   },
   adjust: (_terms, state, _entry, by) => {
     state.used += by

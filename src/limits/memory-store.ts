@@ -1,5 +1,5 @@
 import type { Clock } from '../core/clock.ts'
-import type { Counter, Entry } from './counter.ts'
+import type { Counter } from './counter.ts'
 import { counterOf } from './counters.ts'
 import { isFull } from './sliding-window.ts'
 import {
@@ -18,9 +18,10 @@ interface Kept {
 }
 
 interface Open {
-  readonly reservation: Reservation
+  readonly charges: readonly Charge[]
   readonly kept: readonly Kept[]
-  readonly entries: readonly Entry[]
+  /** When each charge is held to have been taken. */
+  readonly takenMs: readonly number[]
   untilMs: number
 }
 
@@ -48,16 +49,13 @@ export class MemoryStore implements LimitStore {
   }
 
   reserve(reservation: Reservation): Verdict {
-    const { charges, tenant, held } = reservation
     const nowMs = this.now()
-    this.takeBackExpired(nowMs)
-    const kept = this.find(tenant, charges, nowMs)
-    const known = held && this.open.has(reservation.requestId)
-    const decision = known ? GRANTED : decide(kept, nowMs)
-    if (!known && decision.refused === undefined && decision.unseeded === NONE) {
-      this.take(reservation, kept, nowMs)
-    }
-    return { ...decision, standings: standingsOf(kept, nowMs) }
+    if (nowMs >= this.expiryMs) this.takeBackExpired(nowMs)
+    const kept = this.find(reservation.tenant, reservation.charges, nowMs)
+    if (reservation.held && this.open.has(reservation.requestId)) return verdictOf(kept, nowMs, GRANTED)
+    const decision = decide(kept, nowMs)
+    if (decision.refused === undefined && decision.unseeded === NONE) this.take(reservation, kept, nowMs)
+    return verdictOf(kept, nowMs, decision)
   }
 
   settle({ requestId }: Pick<Reservation, 'requestId'>, costs: readonly number[]): void {
@@ -65,12 +63,12 @@ export class MemoryStore implements LimitStore {
     if (!open) return
     this.open.delete(requestId)
     const nowMs = this.now()
-    open.reservation.charges.forEach((reserved, place) => {
-      const one = open.kept[place]
-      const entry = open.entries[place]
+    open.charges.forEach((reserved, place) => {
       const by = (costs[place] ?? 0) - reserved.cost
-      if (by === 0 || !entry || !one) return
+      const one = open.kept[place]
+      if (by === 0 || !one) return
       one.counter.advance(one.charge, one.state, nowMs)
+      const entry = { name: requestId, atMs: open.takenMs[place] ?? nowMs }
       one.counter.adjust(one.charge, one.state, entry, by)
     })
   }
@@ -103,7 +101,7 @@ export class MemoryStore implements LimitStore {
   /** Forgets counters that are as good as new. To be called now and then. */
   sweep(): void {
     const nowMs = this.now()
-    this.takeBackExpired(nowMs)
+    if (nowMs >= this.expiryMs) this.takeBackExpired(nowMs)
     const inUse = new Set([...this.open.values()].flatMap(({ kept }) => kept))
     for (const [tenant, counters] of this.tenants) {
       for (const [key, kept] of counters) {
@@ -115,15 +113,19 @@ export class MemoryStore implements LimitStore {
     }
   }
 
-  private take(reservation: Reservation, kept: readonly Kept[], nowMs: number): void {
-    const { charges, requestId: name, held } = reservation
-    const entries = kept.map(({ counter, charge, state }, place) =>
-      counter.take(charge, state, { cost: charges[place]?.cost ?? 0, name }, nowMs),
-    )
-    if (!held) return
+  private take({ charges, requestId, held }: Reservation, kept: readonly Kept[], nowMs: number): void {
+    const entry = { name: requestId, atMs: nowMs }
+    if (!held) {
+      for (let place = 0; place < kept.length; place++) {
+        const { counter, charge, state } = kept[place] as Kept
+        counter.take(charge, state, charge.cost, entry)
+      }
+      return
+    }
+    const takenMs = kept.map(({ counter, charge, state }) => counter.take(charge, state, charge.cost, entry))
     const untilMs = nowMs + RESERVATION_LIFE_MS
     if (this.open.size === 0) this.expiryMs = untilMs
-    this.open.set(name, { reservation, kept, entries, untilMs })
+    this.open.set(requestId, { charges, kept, takenMs, untilMs })
   }
 
   /** The counters of these charges, brought to this time. */
@@ -134,7 +136,8 @@ export class MemoryStore implements LimitStore {
       this.tenants.set(tenant, counters)
     }
     const found: Kept[] = []
-    for (const charge of charges) {
+    for (let place = 0; place < charges.length; place++) {
+      const charge = charges[place] as Charge
       let kept = counters.get(charge.key)
       if (kept?.charge.kind !== charge.kind) {
         const counter = counterOf(charge.kind)
@@ -150,15 +153,14 @@ export class MemoryStore implements LimitStore {
   }
 
   private takeBackExpired(nowMs: number): void {
-    if (nowMs < this.expiryMs) return
-    for (const { reservation, untilMs } of this.open.values()) {
+    for (const [requestId, { charges, untilMs }] of this.open) {
       if (untilMs > nowMs) {
         this.expiryMs = untilMs
         return
       }
       this.settle(
-        reservation,
-        reservation.charges.map(() => 0),
+        { requestId },
+        charges.map(() => 0),
       )
     }
     this.expiryMs = Number.POSITIVE_INFINITY
@@ -168,6 +170,11 @@ export class MemoryStore implements LimitStore {
     // As the machine's clock was at the start, and steady since: setting it changes no window.
     return Math.floor(this.startMs + this.clock.monotonic())
   }
+}
+
+function verdictOf(kept: readonly Kept[], nowMs: number, decision: Decision): Verdict {
+  const { refused, waitMs, unseeded, gathered } = decision
+  return { refused, waitMs, standings: standingsOf(kept, nowMs), unseeded, gathered }
 }
 
 type Decision = Omit<Verdict, 'standings'>
@@ -197,8 +204,11 @@ function decide(kept: readonly Kept[], nowMs: number): Decision {
 }
 
 function standingsOf(kept: readonly Kept[], nowMs: number): readonly Standing[] {
-  return kept.map(({ counter, charge, state }) => ({
-    remaining: Math.max(0, counter.remaining(charge, state)),
-    resetMs: counter.resetMs(charge, state, nowMs),
-  }))
+  const standings: Standing[] = []
+  for (let place = 0; place < kept.length; place++) {
+    const { counter, charge, state } = kept[place] as Kept
+    const remaining = Math.max(0, counter.remaining(charge, state))
+    standings.push({ remaining, resetMs: counter.resetMs(charge, state, nowMs) })
+  }
+  return standings
 }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { RedisClient } from '../redis/connection.ts'
+import { Cluster, type RedisClient } from '../redis/connection.ts'
+import { ScriptBatch } from './script-batch.ts'
 import {
   type Charge,
   type LimitStore,
@@ -21,13 +22,10 @@ export interface RedisStoreOptions {
 /** A budget outlives its period, so that what is settled late finds it; then it is of no use. */
 const BUDGET_LIFE_MS = 40 * 86_400_000
 
-type Script = (...parts: (string | number)[]) => Promise<(number | null)[]>
-type SmallScript = (...parts: (string | number)[]) => Promise<number>
-
 interface Scripts {
-  readonly helixflowReserve: Script
-  readonly helixflowSettle: SmallScript
-  readonly helixflowSeed: SmallScript
+  helixflowReserve(keys: 1, slot: string, nowMs: string | number, ...lines: string[]): Promise<string[]>
+  helixflowSettle(keys: 1, slot: string, nowMs: string | number, ...lines: string[]): Promise<number[]>
+  helixflowSeed(keys: 2, counter: string, open: string, spent: number, lifeMs: number): Promise<number>
 }
 
 /**
@@ -36,6 +34,8 @@ interface Scripts {
  */
 export class RedisStore implements LimitStore {
   private readonly scripts: Scripts
+  private readonly questions: ScriptBatch<string>
+  private readonly settlements: ScriptBatch<number>
 
   constructor(private readonly options: RedisStoreOptions) {
     const { client } = options
@@ -44,62 +44,67 @@ export class RedisStore implements LimitStore {
     client.defineCommand('helixflowSeed', { lua: scriptOf('seed') })
     // The client's types do not know what was just defined.
     this.scripts = client as unknown as Scripts
+    this.questions = new ScriptBatch((slot, lines) => this.scripts.helixflowReserve(1, slot, '', ...lines))
+    this.settlements = new ScriptBatch((slot, lines) => this.scripts.helixflowSettle(1, slot, '', ...lines))
   }
 
   async reserve(reservation: Reservation): Promise<Verdict> {
-    const [refused, waitMs, gathered, ...left] = await this.run('reserve', reservation)
-    const { charges } = reservation
-    return {
-      refused: refused === -1 ? undefined : (refused ?? 0),
-      waitMs: waitMs === -1 ? Number.POSITIVE_INFINITY : (waitMs ?? 0),
-      standings: standingsOf(charges, left),
-      unseeded: charges.flatMap((_, place) => (left[2 * place] === null ? [place] : [])),
-      gathered: gathered === 1,
-    }
+    return toVerdict(reservation.charges, await this.ask('reserve', reservation))
   }
 
-  async settle({ tenant, requestId }: Reservation, costs: readonly number[]): Promise<void> {
-    const keys = [this.recordKey(tenant, requestId), this.openKey(tenant)]
-    await this.scripts.helixflowSettle(keys.length, ...keys, this.options.nowMs?.() ?? '', ...costs)
+  async settle(reservation: Reservation, costs: readonly number[]): Promise<void> {
+    const { nowMs } = this.options
+    const line = this.line('settle', reservation, costs)
+    const slot = this.slot(reservation.tenant)
+    if (nowMs) await this.scripts.helixflowSettle(1, slot, nowMs(), line)
+    else await this.settlements.ask(slot, line)
   }
 
   async renew(reservations: readonly Reservation[]): Promise<void> {
-    await Promise.all(reservations.map((one) => this.run('renew', one)))
+    await Promise.all(reservations.map((one) => this.ask('renew', one)))
   }
 
-  async seed(tenant: string, charge: Charge, spent: number): Promise<void> {
-    const keys = [this.counterKey(tenant, charge), this.openKey(tenant)]
-    await this.scripts.helixflowSeed(keys.length, ...keys, spent, BUDGET_LIFE_MS)
+  async seed(tenant: string, { key }: Charge, spent: number): Promise<void> {
+    const base = this.base(tenant)
+    await this.scripts.helixflowSeed(2, `${base}c:${key}`, `${base}open`, spent, BUDGET_LIFE_MS)
   }
 
   async peek(tenant: string, charges: readonly Charge[]): Promise<readonly Standing[]> {
-    const answer = await this.run('peek', { tenant, requestId: '', charges, held: false })
-    return standingsOf(charges, answer.slice(3))
+    const question = { tenant, requestId: '-', charges, held: false }
+    return toVerdict(charges, await this.ask('peek', question)).standings
   }
 
-  private run(mode: string, { tenant, requestId, charges, held }: Reservation): Promise<(number | null)[]> {
-    const parts: (string | number)[] = [
-      charges.length + 2,
-      this.recordKey(tenant, requestId),
-      this.openKey(tenant),
-    ]
-    for (const charge of charges) parts.push(this.counterKey(tenant, charge))
-    parts.push(mode, requestId, this.options.nowMs?.() ?? '', held ? RESERVATION_LIFE_MS : 0)
-    for (const { kind, limit, windowMs, burst, cost } of charges)
-      parts.push(kind, limit, windowMs, burst, cost)
-    return this.scripts.helixflowReserve(...parts)
+  private async ask(mode: string, reservation: Reservation): Promise<string> {
+    const { nowMs } = this.options
+    const line = this.line(mode, reservation)
+    const slot = this.slot(reservation.tenant)
+    if (!nowMs) return this.questions.ask(slot, line)
+    const [answer = ''] = await this.scripts.helixflowReserve(1, slot, nowMs(), line)
+    return answer
   }
 
-  private counterKey(tenant: string, { key }: Charge): string {
-    return `${this.options.prefix}:{${tenant}}:c:${key}`
+  /** As the scripts read it. */
+  private line(
+    mode: string,
+    { tenant, requestId, charges, held }: Reservation,
+    costs?: readonly number[],
+  ): string {
+    const words: (string | number)[] = [mode, held ? RESERVATION_LIFE_MS : 0, this.base(tenant), requestId]
+    for (let place = 0; place < charges.length; place++) {
+      const { kind, key, limit, windowMs, burst, cost } = charges[place] as Charge
+      words.push(kind, key, limit, windowMs, burst, cost)
+      if (costs) words.push(costs[place] ?? 0)
+    }
+    return JSON.stringify(words)
   }
 
-  private recordKey(tenant: string, requestId: string): string {
-    return `${this.options.prefix}:{${tenant}}:r:${requestId}`
+  private base(tenant: string): string {
+    return `${this.options.prefix}:{${tenant}}:`
   }
 
-  private openKey(tenant: string): string {
-    return `${this.options.prefix}:{${tenant}}:open`
+  /** Outside of a cluster all keys are in one place, and tenants can share a call. */
+  private slot(tenant: string): string {
+    return this.options.client instanceof Cluster ? this.base(tenant) : this.options.prefix
   }
 }
 
@@ -108,9 +113,25 @@ function scriptOf(name: string): string {
   return `${read('counters')}\n${read(name)}`
 }
 
-function standingsOf(charges: readonly Charge[], left: readonly (number | null)[]): readonly Standing[] {
-  return charges.map((_, place) => ({
-    remaining: left[2 * place] ?? 0,
-    resetMs: left[2 * place + 1] ?? 0,
-  }))
+function toVerdict(charges: readonly Charge[], answer: string): Verdict {
+  const [refused, wait, gathered, ...left] = answer.split(' ')
+  const standings: Standing[] = []
+  let unseeded = NONE
+  for (let place = 0; place < charges.length; place++) {
+    const remaining = left[2 * place]
+    if (remaining === 'u') unseeded = [...unseeded, place]
+    standings.push({
+      remaining: remaining === 'u' ? 0 : Number(remaining ?? 0),
+      resetMs: Number(left[2 * place + 1] ?? 0),
+    })
+  }
+  return {
+    refused: refused === '-1' ? undefined : Number(refused),
+    waitMs: wait === '-1' ? Number.POSITIVE_INFINITY : Number(wait),
+    standings,
+    unseeded,
+    gathered: gathered === '1',
+  }
 }
+
+const NONE: readonly number[] = []

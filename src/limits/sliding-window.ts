@@ -54,27 +54,27 @@ export const slidingWindow: Counter<Log> = {
     const newest = log.entries.at(-1)
     return newest && log.entries.length > log.first ? newest.atMs + terms.windowMs - nowMs : 0
   },
-  take: (terms, log, { cost, name }, nowMs) => {
+  take: (terms, log, cost, { name, atMs: nowMs }) => {
     const newest = log.entries.length > log.first ? log.entries.at(-1) : undefined
     log.used += cost
     if (isFull(log)) {
       const pieceMs = pieceOf(terms)
       const endMs = Math.max(newest?.atMs ?? 0, Math.ceil(nowMs / pieceMs) * pieceMs)
-      const gathered = `~${endMs}`
-      if (newest?.name === gathered) newest.cost += cost
-      else log.entries.push({ name: gathered, atMs: endMs, cost })
-      return { atMs: endMs, name: gathered }
+      if (newest?.name === gathered(endMs)) newest.cost += cost
+      else log.entries.push({ name: gathered(endMs), atMs: endMs, cost })
+      return endMs
     }
     // A clock that was set back must not put an entry before an older one.
     const atMs = Math.max(newest?.atMs ?? nowMs, nowMs)
     log.entries.push({ name, atMs, cost })
-    return { atMs, name }
+    return atMs
   },
-  adjust: (_terms, log, { name }, by) => {
+  adjust: (_terms, log, { name, atMs }, by) => {
     // Mostly one of the newest; one that is over is no longer there.
     for (let at = log.entries.length - 1; at >= log.first; at--) {
       const entry = log.entries[at]
-      if (entry?.name !== name) continue
+      if (!entry || entry.atMs < atMs) return
+      if (entry.name !== name && entry.name !== gathered(atMs)) continue
       entry.cost += by
       log.used += by
       return
@@ -86,6 +86,11 @@ export const slidingWindow: Counter<Log> = {
 /** Whether new entries are gathered. */
 export function isFull(log: { readonly entries: readonly unknown[]; readonly first: number }): boolean {
   return log.entries.length - log.first >= LOG_ENTRIES_MAX
+}
+
+/** What is gathered until then; no request has such a name. */
+function gathered(endMs: number): string {
+  return `~${endMs}`
 }
 
 function pieceOf({ windowMs }: Terms): number {

@@ -25,9 +25,9 @@ export const tokenBucket: Counter<Bucket> = {
     return Math.max(0, Math.ceil((cost * terms.windowMs - bucket.level) / terms.limit))
   },
   resetMs: (terms, bucket) => Math.ceil((capacity(terms) - bucket.level) / terms.limit),
-  take: (terms, bucket, { cost }) => {
+  take: (terms, bucket, cost) => {
     bucket.level -= cost * terms.windowMs
-    return { atMs: bucket.atMs, name: '' }
+    return bucket.atMs
   },
   adjust: (terms, bucket, _entry, by) => {
     bucket.level = Math.min(capacity(terms), bucket.level - by * terms.windowMs)

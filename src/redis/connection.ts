@@ -2,6 +2,8 @@ import { Cluster, Redis } from 'ioredis'
 import type { Config } from '../config/schema.ts'
 import type { Logger } from '../core/log.ts'
 
+export { Cluster }
+
 /** One server, or all of a cluster behind one object. */
 export type RedisClient = Redis | Cluster
 

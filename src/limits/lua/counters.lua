@@ -24,8 +24,8 @@ end
 local function read_pair(key)
   local value = redis.call('GET', key)
   if not value then return nil end
-  local first, second = string.match(value, '^(-?%d+):(-?%d+)$')
-  return tonumber(first), tonumber(second)
+  local middle = string.find(value, ':', 1, true)
+  return tonumber(string.sub(value, 1, middle - 1)), tonumber(string.sub(value, middle + 1))
 end
 
 local function write_pair(key, first, second, life)
@@ -146,15 +146,19 @@ counters['sliding-window'] = {
     return at, name
   end,
   adjust = function(c, at, name, by)
-    -- Entries of one moment are few; which cost this one has by now is in its own name.
-    for _, member in ipairs(redis.call('ZRANGEBYSCORE', c.log, text(at), text(at))) do
-      if string.sub(member, 1, #name + 1) == name .. '|' then
-        redis.call('ZREM', c.log, member)
-        redis.call('ZADD', c.log, text(at), name .. '|' .. text(cost_of(member) + by))
-        c.used = c.used + by
-        return
-      end
+    -- Entries of one moment are few. One that was gathered lies at the end of its piece.
+    local piece = math.max(1, math.ceil(c.window / GATHERED_MAX))
+    local found
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', c.log, text(at), text(at + piece))) do
+      if string.sub(member, 1, #name + 1) == name .. '|' then found = member end
+      if not found and string.sub(member, 1, 1) == '~' then found = member end
     end
+    if not found then return end
+    local score = redis.call('ZSCORE', c.log, found)
+    local entry = string.match(found, '^(.*)|')
+    redis.call('ZREM', c.log, found)
+    redis.call('ZADD', c.log, score, entry .. '|' .. text(cost_of(found) + by))
+    c.used = c.used + by
   end,
   write = function(c)
     if keeps then
@@ -207,7 +211,7 @@ counters['budget'] = {
 -- What is kept of a reservation, so that anybody can take it back.
 local KIND, KEY, LIMIT, WINDOW, BURST, COST, AT, NAME = 1, 2, 3, 4, 5, 6, 7, 8
 
--- Puts `cost(place, reserved)` in the place of what a reservation took.
+-- Puts `cost(place)` in the place of what a reservation took.
 local function correct(record, now, cost)
   for place, kept in ipairs(record) do
     local by = cost(place) - kept[COST]
@@ -219,4 +223,35 @@ local function correct(record, now, cost)
       counter.write(c, now)
     end
   end
+end
+
+-- Several questions come in one call, each a list: what it is, life of a reservation or 0 where none is held, the tenant's
+-- beginning of every key, its name, and for each charge kind, key, limit, window, burst, cost and, when it is settled,
+-- what it really cost.
+local HEAD = 4
+
+local function read_line(line, words_each)
+  local words = cjson.decode(line)
+  local base = words[3]
+  local asked = {
+    mode = words[1],
+    life = words[2],
+    record = base .. 'r:' .. words[4],
+    open = base .. 'open',
+    name = words[4],
+  }
+  local charges = {}
+  for at = HEAD + 1, #words, words_each do
+    charges[#charges + 1] = {
+      kind = words[at],
+      key = base .. 'c:' .. words[at + 1],
+      limit = words[at + 2],
+      window = words[at + 3],
+      burst = words[at + 4],
+      cost = words[at + 5],
+      costs = words[at + 6],
+    }
+  end
+  asked.charges = charges
+  return asked
 end

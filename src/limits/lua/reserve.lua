@@ -1,86 +1,87 @@
--- KEYS: the reservation, the tenant's open reservations by their end, then a counter for each charge.
--- ARGV: mode (reserve, renew or peek), name, time or '', life of a reservation or 0 where none is held, then for each
--- charge: kind, limit, window, burst, cost.
--- Returns: place that refuses or -1, wait or -1 for ever, whether a log was full, then for each charge what remains
--- (nil: a budget of which nothing is known) and when it is reset.
+-- KEYS: one of the slot. ARGV: time or '', then a line for each question: mode is reserve, renew or peek.
+-- Returns for each in one string: place that refuses or -1, wait or -1 for ever, whether a log was full, then for each
+-- charge what remains (u: a budget of which nothing is known) and when it is reset.
 local SWEEP_MAX = 16
 local MARK_LIFE = '60000'
 
-local mode, name, life = ARGV[1], ARGV[2], tonumber(ARGV[4])
-local now = clock(ARGV[3])
-
 -- Reservations that nobody renewed are taken back whole.
-if life > 0 then
-  for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', text(now), 'LIMIT', 0, SWEEP_MAX)) do
+local function sweep(open, now)
+  for _, key in ipairs(redis.call('ZRANGEBYSCORE', open, '-inf', text(now), 'LIMIT', 0, SWEEP_MAX)) do
     local record = redis.call('GET', key)
     if record and record ~= '' then correct(cmsgpack.unpack(record), now, function() return 0 end) end
     redis.call('DEL', key)
-    redis.call('ZREM', KEYS[2], key)
+    redis.call('ZREM', open, key)
   end
 end
 
-local known = mode ~= 'peek' and redis.call('EXISTS', KEYS[1]) == 1
-if mode == 'renew' and known then
-  -- One that was settled is not renewed.
-  if life > 0 and redis.call('STRLEN', KEYS[1]) > 0 then
-    redis.call('PEXPIRE', KEYS[1], text(10 * life))
-    redis.call('ZADD', KEYS[2], text(now + life), KEYS[1])
-  end
-  return { -1, 0, 0 }
-end
-
-local charges = {}
-local refused, wait, gathered, unseeded = -1, 0, 0, false
-for place = 1, #KEYS - 2 do
-  local at = 5 * place
-  local c = {
-    key = KEYS[place + 2],
-    kind = ARGV[at],
-    limit = tonumber(ARGV[at + 1]),
-    window = tonumber(ARGV[at + 2]),
-    burst = tonumber(ARGV[at + 3]),
-    cost = tonumber(ARGV[at + 4]),
-  }
-  local counter = counters[c.kind]
-  counter.advance(c, now)
-  charges[place] = c
-  if c.unseeded then
-    unseeded = true
-  else
-    if c.full then gathered = 1 end
-    if counter.remaining(c) < c.cost then
-      local one = counter.wait(c, c.cost, now)
-      if refused == -1 or (wait ~= -1 and (one == -1 or one > wait)) then refused, wait = place - 1, one end
-    end
-  end
-end
-
-if known or mode == 'peek' then refused, wait = -1, 0 end
-local taken = mode == 'renew' or (mode == 'reserve' and not known and refused == -1 and not unseeded)
-if taken then
-  local record = {}
+local function decide(charges, now)
+  local refused, wait, gathered, unseeded = -1, 0, 0, false
   for place, c in ipairs(charges) do
     local counter = counters[c.kind]
-    local at, entry = counter.take(c, c.cost, now, name)
+    counter.advance(c, now)
+    if c.unseeded then
+      unseeded = true
+    else
+      if c.full then gathered = 1 end
+      if counter.remaining(c) < c.cost then
+        local one = counter.wait(c, c.cost, now)
+        if refused == -1 or (wait ~= -1 and (one == -1 or one > wait)) then refused, wait = place - 1, one end
+      end
+    end
+  end
+  return refused, wait, gathered, unseeded
+end
+
+local function take(asked, now)
+  local record = {}
+  for place, c in ipairs(asked.charges) do
+    local counter = counters[c.kind]
+    local at, entry = counter.take(c, c.cost, now, asked.name)
     counter.write(c, now)
-    record[place] = { c.kind, c.key, c.limit, c.window, c.burst, c.cost, at, entry }
+    if asked.life > 0 then record[place] = { c.kind, c.key, c.limit, c.window, c.burst, c.cost, at, entry } end
   end
-  -- Also where nothing is held: a reservation that comes twice, or whose answer was lost, is known by this.
-  redis.call('SET', KEYS[1], cmsgpack.pack(record), 'PX', life > 0 and text(10 * life) or MARK_LIFE)
-  if life > 0 then redis.call('ZADD', KEYS[2], text(now + life), KEYS[1]) end
+  if asked.life == 0 then return end
+  redis.call('SET', asked.record, cmsgpack.pack(record), 'PX', text(10 * asked.life))
+  redis.call('ZADD', asked.open, text(now + asked.life), asked.record)
 end
 
--- A time that was seen was seen, whatever was decided: a clock that is set back after it stands still.
-if mode == 'reserve' and not taken and not known then
+local function renewed(asked, now)
+  -- One that was settled, or that nobody holds, is not renewed.
+  if asked.life == 0 then return redis.call('EXISTS', asked.record) == 1 end
+  local length = redis.call('STRLEN', asked.record)
+  if length == 0 then return redis.call('EXISTS', asked.record) == 1 end
+  redis.call('PEXPIRE', asked.record, text(10 * asked.life))
+  redis.call('ZADD', asked.open, text(now + asked.life), asked.record)
+  return true
+end
+
+local function answer(line, now)
+  local asked = read_line(line, 6)
+  local mode, charges = asked.mode, asked.charges
+  if asked.life > 0 then sweep(asked.open, now) end
+  if mode == 'renew' and renewed(asked, now) then return '-1 0 0' end
+  local refused, wait, gathered, unseeded = decide(charges, now)
+  if mode == 'renew' or (mode == 'reserve' and refused == -1 and not unseeded) then
+    -- Also where nothing is held: one that comes twice, or whose answer was lost, is known by this.
+    local mark = redis.call('SET', asked.record, text(now), 'PX', MARK_LIFE, 'NX')
+    if mark then take(asked, now) end
+  elseif mode == 'reserve' then
+    -- A time that was seen was seen, whatever was decided: a clock that is set back after it stands still.
+    for _, c in ipairs(charges) do
+      if c.kind == 'token-bucket' or c.kind == 'fixed-window' then counters[c.kind].write(c, now) end
+    end
+  end
+  if mode == 'peek' then refused, wait = -1, 0 end
+  local words = { text(refused), text(wait), text(gathered) }
   for _, c in ipairs(charges) do
-    if c.kind == 'token-bucket' or c.kind == 'fixed-window' then counters[c.kind].write(c, now) end
+    local counter = counters[c.kind]
+    words[#words + 1] = c.unseeded and 'u' or text(math.max(0, counter.remaining(c)))
+    words[#words + 1] = text(counter.reset(c, now))
   end
+  return table.concat(words, ' ')
 end
 
-local answer = { refused, wait, gathered }
-for place, c in ipairs(charges) do
-  local counter = counters[c.kind]
-  answer[2 * place + 2] = not c.unseeded and math.max(0, counter.remaining(c))
-  answer[2 * place + 3] = counter.reset(c, now)
-end
-return answer
+local now = clock(ARGV[1])
+local answers = {}
+for at = 2, #ARGV do answers[at - 1] = answer(ARGV[at], now) end
+return answers

@@ -6,6 +6,8 @@ import { join } from 'node:path'
 export interface BenchOptions {
   /** Shorter rounds: enough to see that all is well, not to publish. */
   readonly quick: boolean
+  /** Where the recorded traces are that a benchmark with `takesTraces` may replay. */
+  readonly traces: string | undefined
   /** Tells the person who waits what is going on. */
   say(text: string): void
 }
@@ -37,6 +39,7 @@ export interface Goal {
 
 export interface Benchmark {
   readonly summary: string
+  readonly takesTraces?: boolean
   run(options: BenchOptions): Promise<BenchResult>
 }
 

@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { cache } from './cache.ts'
 import { gateway } from './gateway.ts'
 import { hits } from './hits.ts'
 import { keys } from './keys.ts'
@@ -11,7 +12,10 @@ import { tokens } from './tokens.ts'
 import { usage } from './usage.ts'
 
 /** Every benchmark, by the name it is run by. */
-const BENCHMARKS = { gateway, hits, tokens, keys, pool, usage } as const satisfies Record<string, Benchmark>
+const BENCHMARKS = { gateway, tokens, keys, pool, usage, cache, hits } as const satisfies Record<
+  string,
+  Benchmark
+>
 
 const HELP = `Usage: npm run bench -- NAME [--quick] [--json] [--publish]
 
@@ -19,9 +23,10 @@ ${Object.entries(BENCHMARKS)
   .map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`)
   .join('\n')}
 
-  --quick    shorter rounds
-  --json     the whole result on standard output
-  --publish  write bench/results/NAME.json, which documents quote, instead of NAME.local.json
+  --quick             shorter rounds
+  --json              the whole result on standard output
+  --publish           write bench/results/NAME.json, which documents quote, instead of NAME.local.json
+  --traces DIRECTORY  recorded traces for cache; see bench/README.md
 `
 
 async function main(): Promise<number> {
@@ -32,18 +37,20 @@ async function main(): Promise<number> {
       quick: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       publish: { type: 'boolean', default: false },
+      traces: { type: 'string' },
     },
   })
   const [name = ''] = positionals
   const benchmark = (BENCHMARKS as Readonly<Record<string, Benchmark>>)[name]
-  if (values.help || positionals.length !== 1 || !benchmark || (values.quick && values.publish)) {
+  const contradictory = (values.quick && values.publish) || (values.traces && !benchmark?.takesTraces)
+  if (values.help || positionals.length !== 1 || !benchmark || contradictory) {
     process.stdout.write(HELP)
     return values.help ? 0 : 1
   }
   const date = new Date().toISOString()
   const facts = { bench: name, date, source: sourceFacts(), machine: machineFacts() }
   const say = (text: string) => process.stderr.write(`${text}\n`)
-  const { table, ...result } = await benchmark.run({ quick: values.quick, say })
+  const { table, ...result } = await benchmark.run({ quick: values.quick, traces: values.traces, say })
   const text = `${JSON.stringify({ ...facts, ...result }, undefined, 1)}\n`
   const path = join(import.meta.dirname, 'results', `${name}${values.publish ? '' : '.local'}.json`)
   mkdirSync(join(path, '..'), { recursive: true })

@@ -1,4 +1,4 @@
-import { LRUCache } from 'lru-cache'
+import { AdaptiveCache } from './adaptive-cache.ts'
 import { answerBytes, type CachedAnswer } from './cached-answer.ts'
 
 /** A map within a bound of bytes. */
@@ -42,37 +42,5 @@ export class MemoryLayer {
 
 /** The one line that says what makes room for what. */
 export function boundedMap(bytesMax: number): BoundedMap<CachedAnswer> {
-  return new RecencyMap(bytesMax)
-}
-
-class RecencyMap implements BoundedMap<CachedAnswer> {
-  private readonly entries: LRUCache<string, CachedAnswer>
-
-  constructor(bytesMax: number) {
-    this.entries = new LRUCache({ maxSize: Math.max(1, bytesMax) })
-  }
-
-  get size(): number {
-    return this.entries.size
-  }
-
-  get bytes(): number {
-    return this.entries.calculatedSize
-  }
-
-  get(key: string): CachedAnswer | undefined {
-    return this.entries.get(key)
-  }
-
-  set(key: string, value: CachedAnswer, sizeBytes: number): void {
-    this.entries.set(key, value, { size: sizeBytes })
-  }
-
-  delete(key: string): void {
-    this.entries.delete(key)
-  }
-
-  clear(): void {
-    this.entries.clear()
-  }
+  return new AdaptiveCache<CachedAnswer>({ bytesMax })
 }

@@ -4,6 +4,7 @@ import type { Operation } from '../contracts/administration/operation.ts'
 import { OPERATIONS, type OperationName } from '../contracts/administration/operations.ts'
 import { HelixError } from '../core/errors.ts'
 import { type CommonOptions, command, runCommand } from './command.ts'
+import { explainLimitsCommand } from './limits.ts'
 import { table } from './output.ts'
 
 /** One command of the terminal: which operation, and which of its fields are written without a name. */
@@ -112,6 +113,8 @@ export function administrationCommands(): Command[] {
   return Object.entries(GROUPS).map(([group, entries]) => {
     const parent = new Command(group).description(SUMMARIES[group] ?? group)
     for (const [name, entry] of Object.entries(entries)) parent.addCommand(commandOf(name, entry))
+    // Asks the gateway, which counts; the others ask for what is written down.
+    if (group === 'limits') parent.addCommand(explainLimitsCommand())
     return parent
   })
 }

@@ -1,9 +1,10 @@
-import { type CacheMetrics, noCacheMetrics } from '../cache/cache-metrics.ts'
+import type { CacheMetrics } from '../cache/cache-metrics.ts'
 import { Invalidations } from '../cache/invalidations.ts'
 import { LayeredCache } from '../cache/layered-cache.ts'
 import { boundedMap, MemoryLayer } from '../cache/memory-layer.ts'
 import { RedisLayer } from '../cache/redis-layer.ts'
 import type { Config } from '../config/schema.ts'
+import type { Metrics } from '../core/metrics.ts'
 import type { RedisConnection } from '../redis/connection.ts'
 import { systemClock } from '../system.ts'
 
@@ -11,7 +12,7 @@ import { systemClock } from '../system.ts'
 export function openCache(
   config: Pick<Config, 'cache' | 'redis'>,
   redis: RedisConnection | undefined,
-  metrics: CacheMetrics = noCacheMetrics,
+  metrics: CacheMetrics,
 ): LayeredCache {
   const memory = new MemoryLayer(boundedMap(config.cache.memory))
   const invalidations = new Invalidations()
@@ -29,4 +30,15 @@ export function openCache(
         })
       : undefined
   return new LayeredCache({ memory, shared, invalidations, clock: systemClock, metrics })
+}
+
+/** What the cache tells of itself, as metrics. */
+export function countedCache(metrics: Metrics): CacheMetrics {
+  return {
+    request: (layer, outcome) => metrics.add('helixflow_cache_requests_total', { layer, outcome }),
+    holds: (entries, bytes) => {
+      metrics.set('helixflow_cache_entries', {}, entries)
+      metrics.set('helixflow_cache_bytes', {}, bytes)
+    },
+  }
 }

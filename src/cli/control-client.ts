@@ -12,8 +12,8 @@ export class ControlClient {
     return existsSync(this.socketPath)
   }
 
-  get<T>(path: string): Promise<T> {
-    return this.send('GET', path)
+  get<T>(path: string, organisation?: string): Promise<T> {
+    return this.send('GET', path, undefined, organisationHeader(organisation))
   }
 
   post<T>(path: string, body: object = {}, organisation?: string): Promise<T> {

@@ -3,6 +3,7 @@ import type { Settings } from '../config/load.ts'
 import { makePlaces, type Places, placesOf } from '../config/places.ts'
 import type { Config } from '../config/schema.ts'
 import type { AuthClient } from '../contracts/auth.ts'
+import type { SpendClient } from '../contracts/limits.ts'
 import { priceList } from '../contracts/prices.ts'
 import { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
@@ -14,10 +15,10 @@ import { MetricRegistry } from '../metrics/registry.ts'
 import { startNode } from '../node/start.ts'
 import type { PoolService } from '../pool/service.ts'
 import { startPool } from '../pool/start.ts'
-import { openRedis } from '../redis/connection.ts'
+import { openRedis, type RedisConnection } from '../redis/connection.ts'
 import { systemClock, systemRandom } from '../system.ts'
 import { openAuthClient } from './auth-service.ts'
-import { openCache } from './cache-store.ts'
+import { countedCache, openCache } from './cache-store.ts'
 import { openModelStore } from './model-store.ts'
 
 export interface Platform {
@@ -26,6 +27,8 @@ export interface Platform {
   readonly gateway: Gateway
   readonly store: ModelStore
   readonly places: Places
+  /** Where Prometheus reads; undefined where nothing is served. */
+  readonly metricsUrl: string | undefined
   /** Stops everything in the reverse order of its start; nothing is left running. */
   stop(): Promise<void>
 }
@@ -64,9 +67,9 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     const running = await startPool({ config, node, clock: systemClock, log })
     lifecycle.add('pool', () => running.stop())
     const metrics = await startMetrics(config, lifecycle)
-    const redis = config.redis.urls.length > 0 ? openRedis(config.redis, log) : undefined
-    if (redis) lifecycle.add('redis', () => redis.stop())
-    const cache = openCache(config, redis)
+    const redis = startRedis(config, lifecycle, log)
+    const cacheMetrics = countedCache(metrics.registry)
+    const cache = openCache(config, redis, cacheMetrics)
     lifecycle.add('cache', () => cache.stop())
     const gateway = await startGateway({
       config: config.gateway,
@@ -81,21 +84,16 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
         bytesMax: config.usage.spoolMax,
         price: priceList(config.prices),
       },
-      limits: {
-        redis: redis && {
-          connection: redis,
-          prefix: config.redis.prefix,
-          timeoutMs: config.redis.timeout,
-        },
-        gatewaysMin: config.database.gateways,
-        outputTokens: config.limits.outputTokens,
-        spend,
-      },
-      metrics,
+      limits: limitParts(config, redis, spend),
+      metrics: metrics.registry,
+      cacheMetrics,
       databaseProblem: () => auth.problem(),
       controlSocket: places.controlSocket,
       backups,
-      status: async () => ({ version, pid: process.pid, startedAtMs, url: gateway.url, home: places.home }),
+      status: async () => {
+        const { url } = gateway
+        return { version, pid: process.pid, startedAtMs, url, metricsUrl: metrics.url, home: places.home }
+      },
       instance: `${process.pid}`,
       version,
       clock: systemClock,
@@ -104,19 +102,48 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       accessLog,
     })
     lifecycle.add('gateway', () => gateway.stop())
-    return { auth, pool: running.pool, gateway, store, places, stop: () => lifecycle.stop() }
+    return {
+      auth,
+      pool: running.pool,
+      gateway,
+      store,
+      places,
+      metricsUrl: metrics.url,
+      stop: () => lifecycle.stop(),
+    }
   } catch (reason) {
     await lifecycle.stop()
     throw reason
   }
 }
 
+/** Undefined: this gateway is the only one. */
+function startRedis({ redis }: Config, lifecycle: Lifecycle, log: Logger): RedisConnection | undefined {
+  if (redis.urls.length === 0) return undefined
+  const connection = openRedis(redis, log)
+  lifecycle.add('redis', () => connection.stop())
+  return connection
+}
+
+function limitParts(
+  { redis, database, limits }: Config,
+  connection: RedisConnection | undefined,
+  spend: SpendClient,
+) {
+  const shared = connection && { connection, prefix: redis.prefix, timeoutMs: redis.timeout }
+  return { redis: shared, gatewaysMin: database.gateways, outputTokens: limits.outputTokens, spend }
+}
+
 /** @throws HelixError `address_in_use` */
-async function startMetrics({ metrics }: Config, lifecycle: Lifecycle): Promise<MetricRegistry> {
+async function startMetrics({ metrics }: Config, lifecycle: Lifecycle): Promise<StartedMetrics> {
   const registry = new MetricRegistry()
-  if (metrics.enabled) {
-    const listener = await listenForMetrics(registry, metrics)
-    lifecycle.add('metrics', () => listener.stop())
-  }
-  return registry
+  if (!metrics.enabled) return { registry, url: undefined }
+  const listener = await listenForMetrics(registry, metrics)
+  lifecycle.add('metrics', () => listener.stop())
+  return { registry, url: listener.url }
+}
+
+interface StartedMetrics {
+  readonly registry: MetricRegistry
+  readonly url: string | undefined
 }

@@ -91,5 +91,7 @@ async function announce(context: CommandContext, platform: Platform, first: Firs
   }
   const model = first.kind === 'ready' ? first.model : undefined
   const firstTokenMs = first.kind === 'ready' ? first.firstTokenMs : undefined
-  context.output.result({ url: facts.url, apiKey: facts.apiKey, model, firstTokenMs }, () => welcome(facts))
+  const { metricsUrl } = platform
+  const ready = { url: facts.url, apiKey: facts.apiKey, model, firstTokenMs, metricsUrl }
+  context.output.result(ready, () => welcome(facts))
 }

@@ -28,6 +28,7 @@ import { invalidateCache } from './routes/cache.ts'
 import { openApiDocument, readableDocument } from './routes/documents.ts'
 import { generate } from './routes/generate.ts'
 import { livez, type ReadinessChecks, readyz } from './routes/health.ts'
+import { ownLimits } from './routes/limits.ts'
 import { listModels, showModel } from './routes/models.ts'
 import { registerTokens } from './routes/tokens.ts'
 import { refuseUnknown } from './routes/unknown.ts'
@@ -109,6 +110,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
     v1.addHook('onRequest', authenticate(credentials))
     v1.get('/v1/models', seesModels, listModels(pool))
     v1.get('/v1/models/*', seesModels, showModel(pool))
+    v1.get('/v1/limits', seesModels, ownLimits(parts.limits, callerOf))
     const generates = { config: { access: 'inference' } } as const
     const running = { dispatch: parts.dispatch, meter: parts.meter, credentials, limits: parts.limits }
     v1.post('/v1/chat/completions', generates, generate(running, ChatRequest, chatExchange))

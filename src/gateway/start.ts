@@ -1,5 +1,6 @@
 import { chmodSync, rmSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
 import { type CacheMetrics, noCacheMetrics } from '../cache/cache-metrics.ts'
 import type { LayeredCache } from '../cache/layered-cache.ts'
 import { ExactIndex } from '../cache/semantic/exact-index.ts'
@@ -18,10 +19,9 @@ import { ModelRevisions } from './caching/model-revisions.ts'
 import { SemanticLookup } from './caching/semantic-lookup.ts'
 import { type BackupControl, buildControlApp } from './control/app.ts'
 import { CredentialCache } from './credential-cache.ts'
-import { Dispatch } from './dispatch/dispatch.ts'
-import { EngineClients } from './dispatch/engine-client.ts'
+import type { Dispatch } from './dispatch/dispatch.ts'
 import { EventStream } from './dispatch/event-stream.ts'
-import { Router } from './dispatch/router.ts'
+import { startDispatch } from './dispatch/start-dispatch.ts'
 import { Drain } from './drain.ts'
 import { type LimitParts, startLimits } from './limits/start-limits.ts'
 import { type MeterOptions, UsageMeter } from './usage/meter.ts'
@@ -72,16 +72,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     ttlMs: config.keyCacheTtl,
     graceMs: config.keyGrace,
   })
-  const clients = new EngineClients()
-  const unwatch = pool.watchReplicas((replicas) => clients.keepOnly(replicas))
-  const router = new Router({
-    pool,
-    clock,
-    queueMax: config.queueMax,
-    queueTimeoutMs: config.queueTimeout,
-    loadWaitMs: config.loadWait,
-  })
-  const dispatch = makeDispatch(parts, router, clients)
+  const { dispatch, stop: stopDispatch } = startDispatch(parts)
   const revisions = new ModelRevisions(pool, clock)
   const caching = makeCaching(parts, dispatch, revisions)
   const meter = new UsageMeter({ ...parts.usage, instance: parts.instance, clock, log })
@@ -109,17 +100,14 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     trustedProxies: config.trustedProxies,
     bodyLimitBytes: config.bodyLimit,
   })
-  const control = buildControlApp(parts)
+  const control = buildControlApp({ ...parts, limits: limits.gate })
   try {
-    await listen(() => app.listen({ host: config.host, port: config.port }), `${config.host}:${config.port}`)
-    rmSync(parts.controlSocket, { force: true })
-    await listen(() => control.listen({ path: parts.controlSocket }), parts.controlSocket)
+    await openDoors(parts, app, control)
   } catch (reason) {
     await meter.stop()
     await limits.stop()
     throw reason
   }
-  chmodSync(parts.controlSocket, 0o600)
   const stopKeepAlive = EventStream.keepAlive(KEEP_ALIVE_BEAT_MS)
 
   const stop = async () => {
@@ -131,34 +119,27 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     rmSync(parts.controlSocket, { force: true })
     await app.close()
     stopKeepAlive()
-    unwatch()
     revisions.stop()
-    router.stop()
     credentials.stop()
-    await clients.stop()
+    await stopDispatch()
   }
   return { url: urlOf(app.server.address() as AddressInfo), stop }
 }
 
-function urlOf({ address, port, family }: AddressInfo): string {
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+/** @throws HelixError `address_in_use` */
+async function openDoors(
+  { config, controlSocket }: GatewayParts,
+  app: FastifyInstance,
+  control: FastifyInstance,
+): Promise<void> {
+  await listen(() => app.listen({ host: config.host, port: config.port }), `${config.host}:${config.port}`)
+  rmSync(controlSocket, { force: true })
+  await listen(() => control.listen({ path: controlSocket }), controlSocket)
+  chmodSync(controlSocket, 0o600)
 }
 
-function makeDispatch(
-  { config, pool, clock }: GatewayParts,
-  router: Router,
-  clients: EngineClients,
-): Dispatch {
-  return new Dispatch({
-    router,
-    clients,
-    clock,
-    firstByteTimeoutMs: config.firstByteTimeout,
-    stallTimeoutMs: config.stallTimeout,
-    requestDeadlineMs: config.requestDeadline,
-    waitNoticeMs: config.waitNotice,
-    explainWait: async (model) => (await pool.explainWait(model)).reason,
-  })
+function urlOf({ address, port, family }: AddressInfo): string {
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }
 
 /** Questions that are compared with a new one, and the memory that all of them may take. */

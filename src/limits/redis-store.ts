@@ -1,8 +1,14 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { RedisClient } from '../redis/connection.ts'
-import type { SharedStore } from './resilient-store.ts'
-import { type Charge, RESERVATION_LIFE_MS, type Reservation, type Standing, type Verdict } from './store.ts'
+import {
+  type Charge,
+  type LimitStore,
+  RESERVATION_LIFE_MS,
+  type Reservation,
+  type Standing,
+  type Verdict,
+} from './store.ts'
 
 export interface RedisStoreOptions {
   readonly client: RedisClient
@@ -14,8 +20,6 @@ export interface RedisStoreOptions {
 
 /** A budget outlives its period, so that what is settled late finds it; then it is of no use. */
 const BUDGET_LIFE_MS = 40 * 86_400_000
-/** Longer than any command can lie in a connection that broke. */
-const TOMBSTONE_LIFE_MS = 120_000
 
 type Script = (...parts: (string | number)[]) => Promise<(number | null)[]>
 type SmallScript = (...parts: (string | number)[]) => Promise<number>
@@ -30,7 +34,7 @@ interface Scripts {
  * Counters that several gateways share: one script, and so one round trip, decides about all rules of a request at the
  * server's own time. Keys of one tenant share a slot of a cluster.
  */
-export class RedisStore implements SharedStore {
+export class RedisStore implements LimitStore {
   private readonly scripts: Scripts
 
   constructor(private readonly options: RedisStoreOptions) {
@@ -54,19 +58,9 @@ export class RedisStore implements SharedStore {
     }
   }
 
-  async settle(reservation: Reservation, costs: readonly number[]): Promise<void> {
-    await this.finish(reservation, costs, 0)
-  }
-
-  /** Settles one that may still be on its way a second time: it will find its name taken. */
-  async settleForGood(reservation: Reservation, costs: readonly number[]): Promise<void> {
-    await this.finish(reservation, costs, TOMBSTONE_LIFE_MS)
-  }
-
-  /** Takes a reservation back whole, also one that is still on its way: of which it was never heard what became. */
-  async void(reservation: Reservation): Promise<void> {
-    const costs = reservation.charges.map(() => 0)
-    await this.finish(reservation, costs, TOMBSTONE_LIFE_MS)
+  async settle({ tenant, requestId }: Reservation, costs: readonly number[]): Promise<void> {
+    const keys = [this.recordKey(tenant, requestId), this.openKey(tenant)]
+    await this.scripts.helixflowSettle(keys.length, ...keys, this.options.nowMs?.() ?? '', ...costs)
   }
 
   async renew(reservations: readonly Reservation[]): Promise<void> {
@@ -94,12 +88,6 @@ export class RedisStore implements SharedStore {
     for (const { kind, limit, windowMs, burst, cost } of charges)
       parts.push(kind, limit, windowMs, burst, cost)
     return this.scripts.helixflowReserve(...parts)
-  }
-
-  private finish({ tenant, requestId }: Reservation, costs: readonly number[], tombstoneMs: number) {
-    const keys = [this.recordKey(tenant, requestId), this.openKey(tenant)]
-    const nowMs = this.options.nowMs?.() ?? ''
-    return this.scripts.helixflowSettle(keys.length, ...keys, nowMs, tombstoneMs, ...costs)
   }
 
   private counterKey(tenant: string, { key }: Charge): string {

@@ -8,16 +8,8 @@ import { type Arrear, Outage, type Used } from './outage.ts'
 import { costsInShare, inShare, reservationInShare, type Share } from './share.ts'
 import type { Charge, LimitStore, Reservation, Standing, Verdict } from './store.ts'
 
-/** A store that several gateways share, and that can be away. */
-export interface SharedStore extends LimitStore {
-  /** Takes a reservation back, also one that is still on its way. */
-  void(reservation: Reservation): Promise<void>
-  /** Settles one that may still be on its way a second time. */
-  settleForGood(reservation: Reservation, costs: readonly number[]): Promise<void>
-}
-
 export interface ResilientStoreOptions {
-  readonly shared: SharedStore
+  readonly shared: LimitStore
   /** Whether the shared store answers. */
   readonly probe: () => Promise<unknown>
   readonly share: () => Share
@@ -291,14 +283,15 @@ export class ResilientStore implements LimitStore {
     await this.options.shared.renew([{ tenant, requestId: id, charges, held: false }])
   }
 
-  private async makeGood({ reservation, uncertain, costs }: Arrear): Promise<void> {
+  private async makeGood({ reservation, costs }: Arrear): Promise<void> {
     const { shared } = this.options
-    if (costs === 'refused') return shared.void(reservation)
+    if (costs === 'refused') {
+      const nothing = reservation.charges.map(() => 0)
+      return shared.settle(reservation, nothing)
+    }
     // Also one that it had: it may have been taken back while nobody could renew it.
     await shared.renew([reservation])
-    if (costs === 'running') return
-    if (uncertain) await shared.settleForGood(reservation, costs)
-    else await shared.settle(reservation, costs)
+    if (costs !== 'running') await shared.settle(reservation, costs)
   }
 
   private async inBatches<One>(all: readonly One[], work: (one: One) => void | Promise<void>): Promise<void> {

@@ -53,7 +53,7 @@ export interface LimitStore {
   reserve(reservation: Reservation): Verdict | Promise<Verdict>
   /**
    * Puts what it really cost, for each charge, in the place of what was taken. One that is not there was taken back
-   * before and stays so.
+   * before and stays so. Once it is settled, the same reservation charges nothing any more, whenever it comes.
    */
   settle(reservation: Reservation, costs: readonly number[]): void | Promise<void>
   /** Keeps reservations alive, and charges again those that the store has lost. */

@@ -20,12 +20,16 @@ export class GatewayBench {
   ) {}
 
   /** @param gateway settings of the gateway; a whole request gets 6 s, silence 1 s, unless they say otherwise */
-  static async start(gateway: object = {}, environment: Record<string, string> = {}): Promise<GatewayBench> {
+  static async start(
+    gateway: object = {},
+    environment: Record<string, string> = {},
+    sections: Readonly<Record<string, object>> = {},
+  ): Promise<GatewayBench> {
     const upstream = await ScriptedUpstream.start((call) => sendWhole(call, chatAnswer('hi')))
     const deadlines = { firstByteTimeout: '1s', stallTimeout: '1s', requestDeadline: '6s' }
     const far = { name: 'far', url: upstream.url, apiKey: UPSTREAM_KEY, models: ['far'], slots: 32 }
     const gone = { name: 'gone', url: await unusedUrl(), models: ['gone'] }
-    const config = { gateway: { ...deadlines, ...gateway }, upstreams: [far, gone] }
+    const config = { ...sections, gateway: { ...deadlines, ...gateway }, upstreams: [far, gone] }
     const server = await startServer({ models: {}, model: null, config, environment })
     return new GatewayBench(server, upstream)
   }

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -28,29 +28,57 @@ export function redisPrograms(): Promise<FoundPrograms> {
 
 /** A Redis server on a free port of the loopback interface, with nothing on disk. */
 export class RedisServer {
+  private child: ChildProcess
+
   private constructor(
     readonly port: number,
     private readonly found: FoundPrograms,
     private readonly directory: string,
-    private readonly settings: readonly string[],
-    private child: ChildProcess,
-  ) {}
+    private readonly launch: () => ChildProcess,
+  ) {
+    this.child = launch()
+  }
 
   /** @param settings more of them, as `--name value` */
   static async start(settings: readonly string[] = [], port?: number): Promise<RedisServer> {
     const found = await redisPrograms()
     const chosen = port ?? (await freePort())
     const directory = mkdtempSync(join(tmpdir(), 'hf-redis-'))
-    const server = new RedisServer(chosen, found, directory, settings, launch())
-    await server.answering()
-    return server
-
-    function launch(): ChildProcess {
-      return spawn(join(found.binaries, 'redis-server'), parametersOf(chosen, directory, settings), {
+    const launch = () =>
+      spawn(join(found.binaries, 'redis-server'), parametersOf(chosen, directory, settings), {
         stdio: 'ignore',
         env: { ...found.environment },
       })
-    }
+    const server = new RedisServer(chosen, found, directory, launch)
+    await server.answering()
+    return server
+  }
+
+  /** A sentinel that watches one master and needs no other to agree. */
+  static async startSentinel(
+    { name, masterPort }: { readonly name: string; readonly masterPort: number },
+    port: number,
+  ): Promise<RedisServer> {
+    const found = await redisPrograms()
+    const directory = mkdtempSync(join(tmpdir(), 'hf-redis-'))
+    const file = join(directory, 'sentinel.conf')
+    const lines = [
+      `port ${port}`,
+      'bind 127.0.0.1',
+      `dir ${directory}`,
+      `sentinel monitor ${name} 127.0.0.1 ${masterPort} 1`,
+      `sentinel down-after-milliseconds ${name} 1000`,
+      `sentinel failover-timeout ${name} 5000`,
+    ]
+    writeFileSync(file, `${lines.join('\n')}\n`)
+    const launch = () =>
+      spawn(join(found.binaries, 'redis-server'), [file, '--sentinel'], {
+        stdio: 'ignore',
+        env: { ...found.environment },
+      })
+    const server = new RedisServer(port, found, directory, launch)
+    await server.answering()
+    return server
   }
 
   get url(): string {
@@ -80,12 +108,7 @@ export class RedisServer {
   /** On the same port, empty. */
   async startAgain(): Promise<void> {
     await this.kill()
-    const { binaries, environment } = this.found
-    this.child = spawn(
-      join(binaries, 'redis-server'),
-      parametersOf(this.port, this.directory, this.settings),
-      { stdio: 'ignore', env: { ...environment } },
-    )
+    this.child = this.launch()
     await this.answering()
   }
 

@@ -31,6 +31,8 @@ export interface Server {
   /** Without /v1. */
   readonly origin: string
   readonly apiKey: string
+  /** Where Prometheus would read. */
+  readonly metricsUrl: string
   readonly home: string
   readonly process: ChildProcess
   readonly pid: number
@@ -67,6 +69,7 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
     url: ready.url,
     origin: ready.url.replace(/\/v1$/, ''),
     apiKey: ready.apiKey ?? '',
+    metricsUrl: ready.metricsUrl ?? '',
     home,
     process: child,
     pid: child.pid ?? -1,
@@ -115,6 +118,7 @@ function place(from: string, to: string): void {
 interface Ready {
   readonly url: string
   readonly apiKey?: string
+  readonly metricsUrl?: string
 }
 
 async function firstLine(

@@ -15,13 +15,16 @@ import type { Logger } from '../../core/log.ts'
 import type { Random } from '../../core/random.ts'
 import { errorReply } from '../hooks/error-reply.ts'
 import { makeRequestId } from '../hooks/request-id.ts'
+import type { LimitGate } from '../limits/limit-gate.ts'
 import { registerAdministration } from '../routes/administration.ts'
 import { invalidate } from '../routes/cache.ts'
+import { explainLimits } from '../routes/limits.ts'
 import { refuseUnknown } from '../routes/unknown.ts'
 
 export interface ControlParts {
   readonly auth: AuthClient
   readonly pool: PoolClient
+  readonly limits: LimitGate
   /** Undefined where the database is behind an auth service elsewhere. */
   readonly database: DatabaseAdministration | undefined
   /** What `helixflow doctor` and `models list` show of the running server. */
@@ -54,6 +57,7 @@ const CreateBackup = z.strictObject({ secrets: z.boolean().optional() })
 export function buildControlApp({
   auth,
   pool,
+  limits,
   database,
   status,
   backups,
@@ -73,6 +77,7 @@ export function buildControlApp({
   app.setNotFoundHandler(refuseUnknown(app))
 
   app.get('/admin/v1/status', status)
+  app.get('/admin/v1/limits/explain', explainLimits(auth, limits, operatorOf))
   registerAdministration(app, auth, operatorOf)
   app.get('/admin/v1/backups', () => present(backups).status())
   app.post('/admin/v1/backups', async (request, reply) => {

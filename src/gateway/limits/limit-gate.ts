@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import type { Identity } from '../../contracts/auth.ts'
-import type { SpendClient } from '../../contracts/limits.ts'
+import type { EffectiveLimit, SpendClient } from '../../contracts/limits.ts'
 import type { Price } from '../../contracts/prices.ts'
 import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
@@ -17,6 +17,7 @@ import type { Exchange } from '../dispatch/exchange.ts'
 import type { Settlement } from '../dispatch/settlement.ts'
 import { type Binding, bindingsOf } from './bindings.ts'
 import { limitError } from './denial.ts'
+import { bindingsToExplain, type ExplainedLimit, explained } from './explain.ts'
 import { rateHeaders } from './rate-headers.ts'
 import { actualCost, costFor, worstCase } from './worst-case.ts'
 
@@ -71,6 +72,22 @@ export class LimitGate {
     const bindings = bindingsOf(identity, exchange.model, this.options.clock.now())
     if (bindings.length === 0) return unlimited(exchange)
     return this.limit(request, bindings)
+  }
+
+  /** What is left of rules, for a model or for all. @throws HelixError `storage_unavailable` */
+  async explain(
+    organisationId: string,
+    limits: readonly EffectiveLimit[],
+    model: string | undefined,
+  ): Promise<readonly ExplainedLimit[]> {
+    const { store, clock } = this.options
+    const nowMs = clock.now()
+    const bindings = bindingsToExplain(limits, model, nowMs)
+    const charges = bindings.map((one) => chargeOf(one, 0))
+    const budgets = charges.flatMap(({ kind }, place) => (kind === 'budget' ? [place] : []))
+    const whole = { tenant: organisationId, requestId: '', charges, held: false }
+    if (budgets.length > 0) await this.seed(whole, budgets)
+    return explained(bindings, await store.peek(organisationId, charges), nowMs)
   }
 
   /** Reservations that are open at the moment. */

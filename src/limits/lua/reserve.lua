@@ -21,7 +21,8 @@ end
 
 local known = mode ~= 'peek' and redis.call('EXISTS', KEYS[1]) == 1
 if mode == 'renew' and known then
-  if life > 0 then
+  -- One that was settled is not renewed.
+  if life > 0 and redis.call('STRLEN', KEYS[1]) > 0 then
     redis.call('PEXPIRE', KEYS[1], text(10 * life))
     redis.call('ZADD', KEYS[2], text(now + life), KEYS[1])
   end

@@ -187,11 +187,22 @@ describe('a reservation of which it was never heard what became', () => {
     const store = new RedisStore(options)
     const one = reservation(charge({ cost: 3 }), charge({ kind: 'sliding-window', key: 'w', cost: 3 }))
     const lost = { ...one, held: false }
-    if (order === 'before it arrives') await store.void(lost)
+    if (order === 'before it arrives') await store.settle(lost, [0, 0])
     await store.reserve(lost)
-    if (order === 'after it arrived') await store.void(lost)
+    if (order === 'after it arrived') await store.settle(lost, [0, 0])
     for (const { key, kind } of one.charges)
       expect((await store.peek('org_a', [charge({ key, kind })]))[0]?.remaining).toBe(10)
+  })
+
+  test('is settled once, however often that is said', async () => {
+    const store = new RedisStore({ client: redis.client, prefix: `test${++places}`, nowMs: () => START_MS })
+    const one = reservation(charge({ cost: 3 }))
+    await store.reserve(one)
+    for (let again = 0; again < 3; again++) {
+      await store.settle(one, [2])
+      await store.renew([one])
+      expect((await store.peek('org_a', [charge()]))[0]?.remaining).toBe(8)
+    }
   })
 
   test('counts once when it is charged for certain', async () => {

@@ -1,0 +1,44 @@
+import type { Config } from '../../config/schema.ts'
+import type { PoolClient } from '../../contracts/pool.ts'
+import type { Clock } from '../../core/clock.ts'
+import { Dispatch } from './dispatch.ts'
+import { EngineClients } from './engine-client.ts'
+import { Router } from './router.ts'
+
+export interface DispatchParts {
+  readonly config: Config['gateway']
+  readonly pool: PoolClient
+  readonly clock: Clock
+}
+
+/** Dispatch with its router and its connections to engines, which follow the pool's table of replicas. */
+export function startDispatch({ config, pool, clock }: DispatchParts): {
+  readonly dispatch: Dispatch
+  stop(): Promise<void>
+} {
+  const clients = new EngineClients()
+  const unwatch = pool.watchReplicas((replicas) => clients.keepOnly(replicas))
+  const router = new Router({
+    pool,
+    clock,
+    queueMax: config.queueMax,
+    queueTimeoutMs: config.queueTimeout,
+    loadWaitMs: config.loadWait,
+  })
+  const dispatch = new Dispatch({
+    router,
+    clients,
+    clock,
+    firstByteTimeoutMs: config.firstByteTimeout,
+    stallTimeoutMs: config.stallTimeout,
+    requestDeadlineMs: config.requestDeadline,
+    waitNoticeMs: config.waitNotice,
+    explainWait: async (model) => (await pool.explainWait(model)).reason,
+  })
+  const stop = async () => {
+    unwatch()
+    router.stop()
+    await clients.stop()
+  }
+  return { dispatch, stop }
+}

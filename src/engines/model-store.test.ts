@@ -26,6 +26,7 @@ describe('a pulled model', () => {
     const model = await store.pull(bench.url('Tiny.Q8_0.gguf'), { onProgress: (step) => steps.push(step) })
     expect(model).toEqual({
       name: 'tiny.q8_0',
+      revision: expect.stringContaining(model.sha256 ?? 'no hash'),
       path: join(bench.directory, 'tiny.q8_0.gguf'),
       sizeBytes: bench.tiny.length,
       sha256: sha256Of(bench.tiny),

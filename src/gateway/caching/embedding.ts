@@ -1,5 +1,5 @@
 import type { Clock } from '../../core/clock.ts'
-import type { Dispatch } from '../dispatch/dispatch.ts'
+import type { Asker, Dispatch } from '../dispatch/dispatch.ts'
 import { embeddingExchange } from '../dispatch/embedding-exchange.ts'
 import type { Exchange } from '../dispatch/exchange.ts'
 import type { Recipient } from '../dispatch/recipient.ts'
@@ -24,7 +24,7 @@ export async function embed(
   const behind = charge(exchange)
   if (!behind) return undefined
   const keeper = new BodyKeeper()
-  const asker = { begun: () => {}, settled: behind.settled }
+  const asker: Asker = { begun: () => {}, settled: (settlement) => behind.settled(settlement) }
   try {
     await dispatch.send(exchange, keeper, asker, EMBEDDING_DEADLINE_MS)
     return vectorOf(keeper.body)

@@ -124,7 +124,11 @@ export class Subscriber implements Follower {
     if (this.over) return
     const { recipient } = this.parts
     const begun = recipient.committed
-    this.settleFailure(error)
+    try {
+      this.settleFailure(error)
+    } catch {
+      // Whoever keeps records has told the log; the others of this flight must not suffer from it.
+    }
     // An answer in one piece that had begun was complete when it did.
     if (begun && !recipient.gone) recipient.fail(error)
     this.close()

@@ -17,11 +17,6 @@ export class EventStream {
     private readonly headers: () => Readonly<Record<string, string>>,
   ) {}
 
-  /** Once true, the status is 200 for good. */
-  get committed(): boolean {
-    return this.response.headersSent
-  }
-
   /** @returns false when the client reads more slowly than we write, until `drain` */
   write(bytes: Buffer | string): boolean {
     this.commit()

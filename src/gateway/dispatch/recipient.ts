@@ -30,21 +30,20 @@ const UNREAD_TIMEOUT_MS = 30_000
 
 /** A client's connection. The headers are asked for once, when the answer begins. */
 export class ClientRecipient implements Recipient {
-  private readonly stream: EventStream
+  private opened: EventStream | undefined
 
   constructor(
     private readonly response: ServerResponse,
     private readonly headers: () => Readonly<Record<string, string>>,
-  ) {
-    this.stream = new EventStream(response, headers)
-  }
+  ) {}
 
   get gone(): boolean {
     return this.response.destroyed
   }
 
+  /** Once true, the status is 200 for good. */
   get committed(): boolean {
-    return this.stream.committed
+    return this.response.headersSent
   }
 
   whenGone(tell: () => void): () => void {
@@ -98,6 +97,11 @@ export class ClientRecipient implements Recipient {
   }
 
   leave(): void {
-    this.stream.leave()
+    this.opened?.leave()
+  }
+
+  private get stream(): EventStream {
+    this.opened ??= new EventStream(this.response, this.headers)
+    return this.opened
   }
 }

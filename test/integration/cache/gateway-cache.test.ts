@@ -1,8 +1,9 @@
 import OpenAI from 'openai'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { GatewayBench } from '../../support/gateway-bench.ts'
 import { helixflow } from '../../support/helixflow.ts'
 import { post } from '../../support/raw-client.ts'
+import { RedisServer } from '../../support/redis.ts'
 import {
   chatAnswer,
   type ScriptedUpstream,
@@ -13,11 +14,16 @@ import {
 
 let bench: GatewayBench
 let upstream: ScriptedUpstream
+let redis: RedisServer
 beforeAll(async () => {
-  bench = await GatewayBench.start()
+  redis = await RedisServer.start()
+  bench = await GatewayBench.start({}, { HELIXFLOW_REDIS_URLS: JSON.stringify([redis.url]) })
   upstream = bench.upstream
 })
-afterAll(() => bench?.stop())
+afterAll(async () => {
+  await bench?.stop()
+  await redis?.stop()
+})
 beforeEach(() => {
   upstream.play((call) => {
     if (JSON.parse(call.body).stream) void sendStream(call, wholeStream(3))
@@ -111,4 +117,22 @@ test('what is not generated, and what fails, is as it was', async () => {
   expect([unknown.status, JSON.parse(unknown.text).error.code]).toEqual([404, 'model_not_found'])
   const gone = await bench.ask({ model: 'gone', ...fresh() })
   expect(bench.failureOf(gone)).toEqual({ status: 502, code: 'upstream_unavailable' })
+})
+
+test('answers lie in Redis for other gateways too, and without it nothing fails but an invalidation', async () => {
+  await redis.command('FLUSHALL')
+  const request = fresh()
+  await bench.ask(request)
+  await vi.waitFor(async () => {
+    const keys = await redis.command('KEYS', 'helixflow:cache:{org_default}:answer:*')
+    expect(keys.trim().split('\n')).toHaveLength(1)
+  })
+  await redis.kill()
+  await vi.waitFor(async () => expect((await bench.ask(request)).status).toBe(200))
+  await bench.ask(request)
+  expect((await bench.ask(request)).headers['x-helixflow-cache']).toBe('hit')
+  const refused = await helixflow(bench.server, 'cache', 'invalidate', '--all')
+  expect(refused.code).not.toBe(0)
+  expect(refused.err).toContain('Other gateways may not have heard')
+  expect((await bench.ask(request)).headers['x-helixflow-cache']).toBe('miss')
 })

@@ -348,6 +348,16 @@ describe('what is kept', () => {
   })
 })
 
+test('an answer that another file made than its key says is given and not kept', async () => {
+  numbered()
+  bench.replaceModelUnnoticed('r2')
+  expect((await bench.ask()).status).toBe(200)
+  expect(bench.memory.entries).toBe(0)
+  bench.replaceModel('r2')
+  await bench.ask()
+  expect(bench.memory.entries).toBe(1)
+})
+
 describe('time', () => {
   test('makes an answer old: exactly at its time to live', async () => {
     const clock = new ManualClock(1_000)

@@ -55,12 +55,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   lifecycle.add('sockets', async () => rmSync(places.runtime, { recursive: true, force: true }))
   const startedAtMs = systemClock.now()
   try {
-    const { auth, usage, spend, database, backups } = await openAuthClient({
-      settings,
-      places,
-      log,
-      lifecycle,
-    })
+    const asked = { settings, places, log, lifecycle }
+    const { auth, usage, spend, database, backups } = await openAuthClient(asked)
     const store = await openModelStore(settings, places, log)
     const parts = { store, socketDirectory: places.runtime, clock: systemClock, log }
     const node = startNode({ config: config.engines, engine: () => engine(places), ...parts })

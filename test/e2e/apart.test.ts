@@ -9,6 +9,7 @@ import type { TlsFiles } from '../../src/contracts/rpc-transport.ts'
 import { makeCertificates } from '../support/certificates.ts'
 import { helixflow } from '../support/helixflow.ts'
 import { rotateUnderLoad } from '../support/key-rotation.ts'
+import { RedisServer } from '../support/redis.ts'
 import { chatAnswer, ScriptedUpstream, sendWhole } from '../support/scripted-upstream.ts'
 import { type Server, startServer } from '../support/server.ts'
 
@@ -22,6 +23,7 @@ let authUrl: string
 let first: Server
 let second: Server
 let upstream: ScriptedUpstream
+let redis: RedisServer
 beforeAll(async () => {
   tls = await makeCertificates()
   home = mkdtempSync(join(tmpdir(), 'helixflow-test-'))
@@ -29,12 +31,20 @@ beforeAll(async () => {
   authUrl = await startAuth(0)
   upstream = await ScriptedUpstream.start((call) => sendWhole(call, chatAnswer('hi')))
   const far = { name: 'far', url: upstream.url, models: ['far'], slots: 32 }
-  const config = { rpc: { tls, authUrl }, gateway: { keyCacheTtl: '1s' }, upstreams: [far] }
+  redis = await RedisServer.start()
+  const config = {
+    rpc: { tls, authUrl },
+    gateway: { keyCacheTtl: '1s' },
+    upstreams: [far],
+    redis: { urls: [redis.url] },
+    prices: { far: { input: 1_000, output: 1_000 } },
+  }
   first = await startServer({ config })
   second = await startServer({ config })
 })
 afterAll(async () => {
   await Promise.all([first?.stop(), second?.stop(), upstream?.stop()])
+  await redis?.stop()
   const ended = new Promise((resolve) => auth?.once('exit', resolve))
   auth?.kill('SIGTERM')
   await ended
@@ -82,6 +92,66 @@ test('requests are answered by the engine beside the gateway, and accounted in t
     return (JSON.parse(out) as { data: { requests: number }[] }).data[0]?.requests
   }
   await expect.poll(requests, { timeout: 15_000 }).toBe(2)
+})
+
+/** A key with a rule of its own. */
+async function limitedKey(...rule: readonly string[]): Promise<string> {
+  const key = JSON.parse((await helixflow(first, 'keys', 'create', 'limited', '--json')).out)
+  const { code, err } = await helixflow(first, 'limits', 'set', ...rule, '--key-id', key.id)
+  expect(code, err).toBe(0)
+  return key.plaintext
+}
+
+async function ask(server: Server, key: string, change: object = {}): Promise<Response> {
+  return fetch(`${server.url}/chat/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'far', messages: [{ role: 'user', content: 'Hi' }], ...change }),
+  })
+}
+
+/** Both in turn, so many times; how many were granted. */
+async function granted(key: string, times: number): Promise<number> {
+  const statuses: number[] = []
+  for (let sent = 0; sent < times; sent++) {
+    const server = sent % 2 === 0 ? first : second
+    statuses.push((await ask(server, key)).status)
+  }
+  expect(statuses.filter((status) => status !== 200 && status !== 429)).toEqual([])
+  return statuses.filter((status) => status === 200).length
+}
+
+test('a limit is one limit, whichever gateway is asked, also while Redis is away', async () => {
+  const key = await limitedKey('requests', '5', '--window', '1h', '--algorithm', 'sliding-window')
+  expect(await granted(key, 8)).toBe(5)
+  const other = await limitedKey('requests', '6', '--window', '1h', '--algorithm', 'sliding-window')
+  expect(await granted(other, 2)).toBe(2)
+  await redis.kill()
+  // What the others took is not known: their shares are what was left.
+  expect(await granted(other, 10)).toBeLessThanOrEqual(4)
+  await redis.startAgain()
+  await expect.poll(() => ask(first, key).then(({ status }) => status)).toBe(429)
+})
+
+test('a budget goes on in the database while Redis is away, and is not overdrawn', async () => {
+  // An answer costs 0.008, and may cost 0.1 and more.
+  const key = await limitedKey('money', '1.5', '--period', 'month')
+  const costly = () => Promise.all([first, second].map((server) => ask(server, key, { max_tokens: 300 })))
+  expect((await costly()).map(({ status }) => status)).toEqual([200, 200])
+  await redis.kill()
+  const statuses: number[] = []
+  for (let round = 0; round < 5; round++) statuses.push(...(await costly()).map(({ status }) => status))
+  expect(statuses).toContain(200)
+  expect(statuses.filter((status) => status !== 200 && status !== 429)).toEqual([])
+  await redis.startAgain()
+})
+
+test('an answer that one gateway made is a hit at the other', async () => {
+  const same = { temperature: 0, messages: [{ role: 'user', content: 'the same for both' }] }
+  const states = []
+  for (const server of [first, second])
+    states.push((await ask(server, first.apiKey, same)).headers.get('x-helixflow-cache'))
+  expect(states).toEqual(['miss', 'hit'])
 })
 
 test('a key that is rotated at one gateway fails at neither, and dies at both at its stated second', () =>

@@ -4,8 +4,11 @@ local LOG_ENTRIES_MAX = 4096
 local GATHERED_MAX = 600
 local WALK = 64
 
+local format = string.format
+local call = redis.call
+
 local function text(number)
-  return string.format('%.0f', number)
+  return format('%d', number)
 end
 
 -- Where the time is given, lives by the server's own clock would end what is not over.
@@ -16,21 +19,21 @@ local function clock(given)
     keeps = true
     return tonumber(given)
   end
-  local time = redis.call('TIME')
+  local time = call('TIME')
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
 -- Two whole numbers in one string: a read and a write cost one command each.
 local function read_pair(key)
-  local value = redis.call('GET', key)
+  local value = call('GET', key)
   if not value then return nil end
   local middle = string.find(value, ':', 1, true)
   return tonumber(string.sub(value, 1, middle - 1)), tonumber(string.sub(value, middle + 1))
 end
 
 local function write_pair(key, first, second, life)
-  local value = text(first) .. ':' .. text(second)
-  if keeps then redis.call('SET', key, value) else redis.call('SET', key, value, 'PX', text(math.max(1, life))) end
+  local value = format('%d:%d', first, second)
+  if keeps then call('SET', key, value) else call('SET', key, value, 'PX', math.max(1, life)) end
 end
 
 local counters = {}
@@ -95,15 +98,15 @@ end
 counters['sliding-window'] = {
   advance = function(c, now)
     c.log = c.key .. ':log'
-    c.used = tonumber(redis.call('GET', c.key) or '0')
-    local over = redis.call('ZRANGEBYSCORE', c.log, '-inf', text(now - c.window))
+    c.used = tonumber(call('GET', c.key) or '0')
+    local over = call('ZRANGEBYSCORE', c.log, '-inf', text(now - c.window))
     if #over > 0 then
       for _, member in ipairs(over) do c.used = c.used - cost_of(member) end
-      redis.call('ZREMRANGEBYSCORE', c.log, '-inf', text(now - c.window))
+      call('ZREMRANGEBYSCORE', c.log, '-inf', text(now - c.window))
       -- At once, whatever is decided: the entries are gone.
-      redis.call('SET', c.key, text(c.used), 'KEEPTTL')
+      call('SET', c.key, text(c.used), 'KEEPTTL')
     end
-    c.full = redis.call('ZCARD', c.log) >= LOG_ENTRIES_MAX
+    c.full = call('ZCARD', c.log) >= LOG_ENTRIES_MAX
   end,
   remaining = function(c) return c.limit - c.used end,
   wait = function(c, cost, now)
@@ -112,7 +115,7 @@ counters['sliding-window'] = {
     if missing <= 0 then return 0 end
     local from = 0
     while true do
-      local part = redis.call('ZRANGE', c.log, from, from + WALK - 1, 'WITHSCORES')
+      local part = call('ZRANGE', c.log, from, from + WALK - 1, 'WITHSCORES')
       if #part == 0 then return c.window end
       for at = 1, #part, 2 do
         missing = missing - cost_of(part[at])
@@ -122,11 +125,11 @@ counters['sliding-window'] = {
     end
   end,
   reset = function(c, now)
-    local newest = redis.call('ZRANGE', c.log, -1, -1, 'WITHSCORES')
+    local newest = call('ZRANGE', c.log, -1, -1, 'WITHSCORES')
     return newest[2] and tonumber(newest[2]) + c.window - now or 0
   end,
   take = function(c, cost, now, name)
-    local newest = redis.call('ZRANGE', c.log, -1, -1, 'WITHSCORES')
+    local newest = call('ZRANGE', c.log, -1, -1, 'WITHSCORES')
     local newest_at = newest[2] and tonumber(newest[2])
     c.used = c.used + cost
     if c.full then
@@ -134,45 +137,45 @@ counters['sliding-window'] = {
       local at = math.max(newest_at or 0, math.ceil(now / piece) * piece)
       name = '~' .. text(at)
       if string.sub(newest[1], 1, #name + 1) == name .. '|' then
-        redis.call('ZREM', c.log, newest[1])
-        redis.call('ZADD', c.log, text(at), name .. '|' .. text(cost_of(newest[1]) + cost))
+        call('ZREM', c.log, newest[1])
+        call('ZADD', c.log, text(at), name .. '|' .. text(cost_of(newest[1]) + cost))
       else
-        redis.call('ZADD', c.log, text(at), name .. '|' .. text(cost))
+        call('ZADD', c.log, text(at), name .. '|' .. text(cost))
       end
       return at, name
     end
     local at = math.max(newest_at or now, now)
-    redis.call('ZADD', c.log, text(at), name .. '|' .. text(cost))
+    call('ZADD', c.log, text(at), name .. '|' .. text(cost))
     return at, name
   end,
   adjust = function(c, at, name, by)
     -- Entries of one moment are few. One that was gathered lies at the end of its piece.
     local piece = math.max(1, math.ceil(c.window / GATHERED_MAX))
     local found
-    for _, member in ipairs(redis.call('ZRANGEBYSCORE', c.log, text(at), text(at + piece))) do
+    for _, member in ipairs(call('ZRANGEBYSCORE', c.log, text(at), text(at + piece))) do
       if string.sub(member, 1, #name + 1) == name .. '|' then found = member end
       if not found and string.sub(member, 1, 1) == '~' then found = member end
     end
     if not found then return end
-    local score = redis.call('ZSCORE', c.log, found)
+    local score = call('ZSCORE', c.log, found)
     local entry = string.match(found, '^(.*)|')
-    redis.call('ZREM', c.log, found)
-    redis.call('ZADD', c.log, score, entry .. '|' .. text(cost_of(found) + by))
+    call('ZREM', c.log, found)
+    call('ZADD', c.log, score, entry .. '|' .. text(cost_of(found) + by))
     c.used = c.used + by
   end,
   write = function(c)
     if keeps then
-      redis.call('SET', c.key, text(c.used))
+      call('SET', c.key, text(c.used))
     else
       local life = text(2 * c.window + 1000)
-      redis.call('SET', c.key, text(c.used), 'PX', life)
-      redis.call('PEXPIRE', c.log, life)
+      call('SET', c.key, text(c.used), 'PX', life)
+      call('PEXPIRE', c.log, life)
     end
   end,
 }
 
 counters['gauge'] = {
-  advance = function(c) c.used = tonumber(redis.call('GET', c.key) or '0') end,
+  advance = function(c) c.used = tonumber(call('GET', c.key) or '0') end,
   remaining = function(c) return c.limit - c.used end,
   wait = function(c, cost)
     if cost > c.limit then return -1 end
@@ -185,13 +188,13 @@ counters['gauge'] = {
   end,
   adjust = function(c, _, _, by) c.used = c.used + by end,
   write = function(c)
-    if c.used == 0 then redis.call('DEL', c.key) else redis.call('SET', c.key, text(c.used)) end
+    if c.used == 0 then call('DEL', c.key) else call('SET', c.key, text(c.used)) end
   end,
 }
 
 counters['budget'] = {
   advance = function(c)
-    local used = redis.call('GET', c.key)
+    local used = call('GET', c.key)
     c.used, c.unseeded = tonumber(used or '0'), not used
   end,
   remaining = function(c) return c.limit - c.used end,
@@ -204,7 +207,7 @@ counters['budget'] = {
   adjust = function(c, _, _, by) c.used = c.used + by end,
   -- Its life was set when it was seeded. One that is not there stays so: what is charged now is in what it is seeded with.
   write = function(c)
-    if not c.unseeded then redis.call('SET', c.key, text(c.used), 'KEEPTTL') end
+    if not c.unseeded then call('SET', c.key, text(c.used), 'KEEPTTL') end
   end,
 }
 

@@ -6,11 +6,11 @@ local MARK_LIFE = '60000'
 
 -- Reservations that nobody renewed are taken back whole.
 local function sweep(open, now)
-  for _, key in ipairs(redis.call('ZRANGEBYSCORE', open, '-inf', text(now), 'LIMIT', 0, SWEEP_MAX)) do
-    local record = redis.call('GET', key)
+  for _, key in ipairs(call('ZRANGEBYSCORE', open, '-inf', text(now), 'LIMIT', 0, SWEEP_MAX)) do
+    local record = call('GET', key)
     if record and record ~= '' then correct(cmsgpack.unpack(record), now, function() return 0 end) end
-    redis.call('DEL', key)
-    redis.call('ZREM', open, key)
+    call('DEL', key)
+    call('ZREM', open, key)
   end
 end
 
@@ -41,17 +41,17 @@ local function take(asked, now)
     if asked.life > 0 then record[place] = { c.kind, c.key, c.limit, c.window, c.burst, c.cost, at, entry } end
   end
   if asked.life == 0 then return end
-  redis.call('SET', asked.record, cmsgpack.pack(record), 'PX', text(10 * asked.life))
-  redis.call('ZADD', asked.open, text(now + asked.life), asked.record)
+  call('SET', asked.record, cmsgpack.pack(record), 'PX', text(10 * asked.life))
+  call('ZADD', asked.open, text(now + asked.life), asked.record)
 end
 
 local function renewed(asked, now)
   -- One that was settled, or that nobody holds, is not renewed.
-  if asked.life == 0 then return redis.call('EXISTS', asked.record) == 1 end
-  local length = redis.call('STRLEN', asked.record)
-  if length == 0 then return redis.call('EXISTS', asked.record) == 1 end
-  redis.call('PEXPIRE', asked.record, text(10 * asked.life))
-  redis.call('ZADD', asked.open, text(now + asked.life), asked.record)
+  if asked.life == 0 then return call('EXISTS', asked.record) == 1 end
+  local length = call('STRLEN', asked.record)
+  if length == 0 then return call('EXISTS', asked.record) == 1 end
+  call('PEXPIRE', asked.record, text(10 * asked.life))
+  call('ZADD', asked.open, text(now + asked.life), asked.record)
   return true
 end
 
@@ -63,7 +63,7 @@ local function answer(line, now)
   local refused, wait, gathered, unseeded = decide(charges, now)
   if mode == 'renew' or (mode == 'reserve' and refused == -1 and not unseeded) then
     -- Also where nothing is held: one that comes twice, or whose answer was lost, is known by this.
-    local mark = redis.call('SET', asked.record, text(now), 'PX', MARK_LIFE, 'NX')
+    local mark = call('SET', asked.record, now, 'PX', MARK_LIFE, 'NX')
     if mark then take(asked, now) end
   elseif mode == 'reserve' then
     -- A time that was seen was seen, whatever was decided: a clock that is set back after it stands still.
@@ -72,13 +72,17 @@ local function answer(line, now)
     end
   end
   if mode == 'peek' then refused, wait = -1, 0 end
-  local words = { text(refused), text(wait), text(gathered) }
+  local answer = format('%d %d %d', refused, wait, gathered)
   for _, c in ipairs(charges) do
     local counter = counters[c.kind]
-    words[#words + 1] = c.unseeded and 'u' or text(math.max(0, counter.remaining(c)))
-    words[#words + 1] = text(counter.reset(c, now))
+    local reset = counter.reset(c, now)
+    if c.unseeded then
+      answer = answer .. ' u 0'
+    else
+      answer = answer .. format(' %d %d', math.max(0, counter.remaining(c)), reset)
+    end
   end
-  return table.concat(words, ' ')
+  return answer
 end
 
 local now = clock(ARGV[1])

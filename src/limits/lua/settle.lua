@@ -5,9 +5,9 @@ local TAKEN_LIFE = '120000'
 
 local function settle(line, now)
   local asked = read_line(line, 7)
-  local record = redis.call('GET', asked.record)
-  if asked.life > 0 then redis.call('ZREM', asked.open, asked.record) end
-  redis.call('SET', asked.record, '', 'PX', TAKEN_LIFE)
+  local record = call('GET', asked.record)
+  if asked.life > 0 then call('ZREM', asked.open, asked.record) end
+  call('SET', asked.record, '', 'PX', TAKEN_LIFE)
   if not record or record == '' then return 0 end
   local at = tonumber(record)
   local kept

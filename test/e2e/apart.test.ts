@@ -127,7 +127,7 @@ test('an answer that one gateway made is a hit at the other', async () => {
     (await ask(server, first.apiKey, same)).headers.get('x-helixflow-cache')
   expect(await state(first)).toBe('miss')
   // It is kept behind the answer.
-  await expect.poll(() => redis.command('KEYS', '*:cache:{*}:*')).not.toBe('')
+  await expect.poll(() => redis.command('KEYS', '*:answer:*')).not.toBe('')
   expect(await state(second)).toBe('hit')
 })
 

@@ -106,9 +106,9 @@ export class CachingDispatch {
     }
     const revision = revisions.of(model)
     if (typeof revision === 'string')
-      return this.answer(this.query(exchange, cacheable, { caller, decision, wishes, revision }))
+      return this.answer(this.queryOf(exchange, cacheable, { caller, decision, wishes, revision }))
     return revision.then(
-      (found) => this.answer(this.query(exchange, cacheable, { caller, decision, wishes, revision: found })),
+      (found) => this.answer(this.queryOf(exchange, cacheable, { caller, decision, wishes, revision: found })),
       // Who asks for a model that is not there is told so as without a cache.
       () => this.bypass(exchange, caller),
     )
@@ -134,7 +134,7 @@ export class CachingDispatch {
     })
   }
 
-  private query(
+  private queryOf(
     exchange: Exchange,
     cacheable: Cacheable,
     asked: {

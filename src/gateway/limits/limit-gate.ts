@@ -137,10 +137,9 @@ export class LimitGate {
   ): Promise<Verdict & { readonly waited?: boolean }> {
     const { shaper, clock, metrics } = this.options
     const shaped = bindings.filter(({ rule }) => rule.shapeMaxWaitMs > 0)
-    const inLine = shaped.find(({ key }) => shaper.refusalOf(lineOf(reservation, key)))
-    const refusal = inLine && shaper.refusalOf(lineOf(reservation, inLine.key))
-    const first = refusal ?? (await this.reserve(reservation))
-    const refusing = inLine ?? (first.refused === undefined ? undefined : bindings[first.refused])
+    const inLine = shaped.find(({ key }) => shaper.waitOf(lineOf(reservation, key)) !== undefined)
+    const first = inLine ? this.behindOthers(reservation, bindings, inLine) : await this.reserve(reservation)
+    const refusing = first.refused === undefined ? undefined : bindings[first.refused]
     if (!refusing || refusing.rule.shapeMaxWaitMs === 0) return first
     if (!inLine && first.waitMs > refusing.rule.shapeMaxWaitMs) return first
     const startMs = clock.monotonic()
@@ -162,7 +161,15 @@ export class LimitGate {
     )
     const outcome = verdict.refused === undefined ? 'granted' : 'refused'
     metrics.observe('helixflow_ratelimit_shaped_seconds', { outcome }, (clock.monotonic() - startMs) / 1_000)
-    return { ...verdict, waited: true }
+    if (outcome === 'granted' || verdict.standings.length > 0) return { ...verdict, waited: true }
+    const { tenant, charges } = reservation
+    return { ...verdict, standings: await this.options.store.peek(tenant, charges), waited: true }
+  }
+
+  /** Not asked yet: it would overtake those who wait. What is left of its rules nobody has said. */
+  private behindOthers(reservation: Reservation, bindings: readonly Binding[], inLine: Binding): Verdict {
+    const waitMs = this.options.shaper.waitOf(lineOf(reservation, inLine.key)) ?? 0
+    return { refused: bindings.indexOf(inLine), waitMs, standings: [], unseeded: [], gathered: false }
   }
 
   private async reserve(reservation: Reservation): Promise<Verdict> {

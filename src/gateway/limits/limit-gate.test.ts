@@ -1,0 +1,104 @@
+import { IncomingMessage, ServerResponse } from 'node:http'
+import { Socket } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import type { Identity } from '../../contracts/auth.ts'
+import type { EffectiveLimit } from '../../contracts/limits.ts'
+import { ChatRequest } from '../../contracts/openai/chat.ts'
+import { NO_RIGHTS } from '../../contracts/permissions.ts'
+import { ManualClock } from '../../core/clock.ts'
+import { noMetrics } from '../../core/metrics.ts'
+import { MemoryStore } from '../../limits/memory-store.ts'
+import { Shaper } from '../../limits/shaper.ts'
+import { chatExchange } from '../dispatch/chat-exchange.ts'
+import { LimitGate } from './limit-gate.ts'
+
+const EXCHANGE = chatExchange(
+  ChatRequest.parse({ model: 'm', messages: [{ role: 'user', content: 'Hello' }], max_tokens: 10 }),
+)
+
+function rule(change: Partial<EffectiveLimit> = {}): EffectiveLimit {
+  return {
+    ruleId: 'rule_1',
+    subject: { kind: 'organisation', id: 'org_a' },
+    measure: 'requests',
+    model: undefined,
+    amount: 1,
+    algorithm: 'fixed-window',
+    windowMs: 60_000,
+    burst: undefined,
+    period: undefined,
+    shapeMaxWaitMs: 0,
+    ...change,
+  }
+}
+
+function caller(...limits: readonly EffectiveLimit[]): Identity {
+  return {
+    actor: 'key:key_1',
+    organisationId: 'org_a',
+    projectId: 'proj_1',
+    keyId: 'key_1',
+    userId: undefined,
+    rights: NO_RIGHTS,
+    models: undefined,
+    ipRules: undefined,
+    limits,
+    expiresAtMs: undefined,
+    subjects: [],
+  }
+}
+
+let requests = 0
+
+function gateOf() {
+  const clock = new ManualClock(1_700_000_040_000)
+  const store = new MemoryStore(clock)
+  const gate = new LimitGate({
+    store,
+    storeName: () => 'memory',
+    shaper: new Shaper(clock),
+    spend: { spent: async () => [0], reserveSpend: async () => undefined, releaseSpend: async () => {} },
+    price: () => undefined,
+    contextLength: () => undefined,
+    outputTokens: 100,
+    clock,
+    metrics: noMetrics,
+  })
+  const admit = (identity: Identity) =>
+    Promise.resolve(
+      gate.admit({
+        requestId: `r${++requests}`,
+        identity,
+        exchange: EXCHANGE,
+        response: new ServerResponse(new IncomingMessage(new Socket())),
+      }),
+    )
+  return { clock, store, gate, admit }
+}
+
+test('a request that waits behind others whose rules are not its own is refused by its own', async () => {
+  const { clock, admit } = gateOf()
+  const shared = rule({ shapeMaxWaitMs: 5_000, windowMs: 4_000 })
+  const other = caller(rule({ ruleId: 'rule_2', amount: 100 }), shared)
+  const own = caller(shared)
+  await admit(other)
+  // Takes the next window before those who wait for it.
+  clock.schedule(4_000, () => void admit(caller(rule({ windowMs: 4_000 }))))
+  const ahead = admit(other)
+  await turn()
+  const behind = [admit(own), admit(own)]
+  const outcomes = Promise.allSettled([ahead, ...behind])
+  for (let step = 0; step < 60; step++) {
+    clock.advance(100)
+    await turn()
+  }
+  const reason = expect.objectContaining({
+    code: 'rate_limit_exceeded',
+    headers: expect.objectContaining({
+      'x-ratelimit-limit-requests': '1',
+      'x-ratelimit-remaining-requests': '0',
+    }),
+  })
+  expect(await outcomes).toEqual([1, 2, 3].map(() => ({ status: 'rejected', reason })))
+})

@@ -11,6 +11,7 @@ import { noMetrics } from '../../core/metrics.ts'
 import { MemoryStore } from '../../limits/memory-store.ts'
 import { Shaper } from '../../limits/shaper.ts'
 import { chatExchange } from '../dispatch/chat-exchange.ts'
+import { bindingsOf } from './bindings.ts'
 import { LimitGate } from './limit-gate.ts'
 
 const EXCHANGE = chatExchange(
@@ -101,4 +102,13 @@ test('a request that waits behind others whose rules are not its own is refused 
     }),
   })
   expect(await outcomes).toEqual([1, 2, 3].map(() => ({ status: 'rejected', reason })))
+})
+
+test('models that no rule names, which callers make up, are kept as one', () => {
+  const identity = caller(rule(), rule({ ruleId: 'rule_2', model: 'm' }))
+  const nowMs = 1_700_000_040_000
+  const unnamed = bindingsOf(identity, 'x', nowMs)
+  expect(bindingsOf(identity, 'y', nowMs)).toBe(unnamed)
+  expect(unnamed.map(({ key }) => key)).toEqual(['rule_1/org_a#fixed-window'])
+  expect(bindingsOf(identity, 'm', nowMs)).toHaveLength(2)
 })

@@ -198,4 +198,24 @@ describe('memory', () => {
     store.sweep()
     expect(store.size).toBe(1)
   })
+
+  test('a budget whose period is long over is forgotten, one in use is not', () => {
+    const { clock, store } = storeAt()
+    const budgets = ['over', 'open'].map((key) => charge({ key, kind: 'budget', limit: 100 }))
+    const [over, open] = budgets.map((budget) => {
+      store.seed('org_a', budget, 0)
+      const one = reservation(budget)
+      expect(store.reserve(one)).toMatchObject({ refused: undefined, unseeded: [] })
+      return one
+    })
+    store.settle(over as Reservation, [1])
+    clock.nowMs += 86_400_000
+    store.renew([open as Reservation])
+    store.sweep()
+    expect(store.size).toBe(2)
+    clock.nowMs += 86_400_001
+    store.renew([open as Reservation])
+    store.sweep()
+    expect(store.size).toBe(1)
+  })
 })

@@ -209,6 +209,13 @@ describe('requests at the same time', () => {
     expect((await ask(key)).status).toBe(200)
   })
 
+  test('a request that is refused for its headers leaves its place', async () => {
+    const { key } = await keyWith({ measure: 'concurrency', limit: 1 })
+    const headers = { authorization: `Bearer ${key}`, 'x-helixflow-cache': 'nonsense' }
+    expect((await bench.ask({}, { headers })).status).toBe(400)
+    expect((await ask(key)).status).toBe(200)
+  })
+
   test('a client that leaves leaves its place', async () => {
     const { key } = await keyWith({ measure: 'concurrency', limit: 1 })
     bench.upstream.play(() => {})

@@ -105,3 +105,10 @@ test('who waits is told of its own rules and not of those of whoever is asked fo
   await pass(200)
   expect(await waiting).toMatchObject({ refused: 0, waitMs: 700, standings: [{ remaining: 0 }] })
 })
+
+test('who has left before the wait takes no place in the line', async () => {
+  const { shaper, wait, take } = line(10)
+  take(10)
+  await expect(wait(1, { signal: AbortSignal.abort(new Error('left')) })).rejects.toThrow('left')
+  expect(shaper.waitOf('k')).toBeUndefined()
+})

@@ -52,6 +52,7 @@ export class Shaper {
    * @throws what `attempt` throws, and the signal's reason
    */
   async wait(shaped: Shaped, refusal: Verdict): Promise<Verdict> {
+    shaped.signal.throwIfAborted()
     let line = this.lines.get(shaped.key)
     if (!line) {
       line = new Line(this.clock, refusal.waitMs, () => this.lines.delete(shaped.key))

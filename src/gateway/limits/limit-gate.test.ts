@@ -112,3 +112,14 @@ test('models that no rule names, which callers make up, are kept as one', () => 
   expect(unnamed.map(({ key }) => key)).toEqual(['rule_1/org_a#fixed-window'])
   expect(bindingsOf(identity, 'm', nowMs)).toHaveLength(2)
 })
+
+test('a gateway that stops tells those who wait for their turn to go elsewhere, and keeps nobody waiting', async () => {
+  const { gate, admit } = gateOf()
+  const waits = caller(rule({ shapeMaxWaitMs: 600_000 }))
+  await admit(waits)
+  const waiting = admit(waits)
+  await turn()
+  gate.stop()
+  await expect(waiting).rejects.toMatchObject({ code: 'server_draining' })
+  await expect(admit(waits)).rejects.toMatchObject({ code: 'rate_limit_exceeded' })
+})

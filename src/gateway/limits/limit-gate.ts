@@ -56,6 +56,9 @@ export interface Admission {
 /** Holds requests to the rules that bind their callers. */
 export class LimitGate {
   private readonly running = new Map<string, Reservation>()
+  /** Ends the waits of those who are in a line. */
+  private readonly waiting = new Set<(reason: HelixError) => void>()
+  private stopped = false
   private cancel = () => {}
 
   constructor(private readonly options: LimitGateOptions) {
@@ -95,8 +98,12 @@ export class LimitGate {
     return [...this.running.values()]
   }
 
+  /** Renews no more, and ends all waits: whoever waits is told to ask elsewhere. */
   stop(): void {
+    this.stopped = true
     this.cancel()
+    const text = 'The server was shut down before the request had its turn.'
+    for (const end of this.waiting) end(new HelixError('server_draining', text))
   }
 
   private async limit(request: LimitedRequest, bindings: readonly Binding[]): Promise<Admission> {
@@ -135,35 +142,59 @@ export class LimitGate {
     reservation: Reservation,
     bindings: readonly Binding[],
   ): Promise<Verdict & { readonly waited?: boolean }> {
-    const { shaper, clock, metrics } = this.options
+    const { shaper } = this.options
     const shaped = bindings.filter(({ rule }) => rule.shapeMaxWaitMs > 0)
     const inLine = shaped.find(({ key }) => shaper.waitOf(lineOf(reservation, key)) !== undefined)
     const first = inLine ? this.behindOthers(reservation, bindings, inLine) : await this.reserve(reservation)
     const refusing = first.refused === undefined ? undefined : bindings[first.refused]
-    if (!refusing || refusing.rule.shapeMaxWaitMs === 0) return first
+    if (!refusing || refusing.rule.shapeMaxWaitMs === 0 || this.stopped) return first
     if (!inLine && first.waitMs > refusing.rule.shapeMaxWaitMs) return first
-    const startMs = clock.monotonic()
-    const verdict = await shaper.wait(
-      {
-        key: lineOf(reservation, refusing.key),
-        project: request.identity.projectId,
-        maxWaitMs: refusing.rule.shapeMaxWaitMs,
-        attempt: () => this.reserve(reservation),
-        concerns: ({ refused }) => refused !== undefined && bindings[refused] === refusing,
-        undo: () =>
-          void this.options.store.settle(
-            reservation,
-            reservation.charges.map(() => 0),
-          ),
-        signal: untilClosed(request.response),
-      },
-      first,
-    )
-    const outcome = verdict.refused === undefined ? 'granted' : 'refused'
-    metrics.observe('helixflow_ratelimit_shaped_seconds', { outcome }, (clock.monotonic() - startMs) / 1_000)
-    if (outcome === 'granted' || verdict.standings.length > 0) return { ...verdict, waited: true }
+    const verdict = await this.waitInLine(request, { reservation, bindings, refusing, first })
+    if (verdict.refused === undefined || verdict.standings.length > 0) return { ...verdict, waited: true }
     const { tenant, charges } = reservation
     return { ...verdict, standings: await this.options.store.peek(tenant, charges), waited: true }
+  }
+
+  private async waitInLine(
+    { identity, response }: LimitedRequest,
+    asked: {
+      readonly reservation: Reservation
+      readonly bindings: readonly Binding[]
+      readonly refusing: Binding
+      readonly first: Verdict
+    },
+  ): Promise<Verdict> {
+    const { reservation, bindings, refusing, first } = asked
+    const { shaper, store, clock, metrics } = this.options
+    const nothing = reservation.charges.map(() => 0)
+    const left = new AbortController()
+    const end = (reason: HelixError) => left.abort(reason)
+    const onClose = () => end(new HelixError('client_closed_request', 'The client left.'))
+    if (response.destroyed) onClose()
+    response.once('close', onClose)
+    this.waiting.add(end)
+    const startMs = clock.monotonic()
+    try {
+      const verdict = await shaper.wait(
+        {
+          key: lineOf(reservation, refusing.key),
+          project: identity.projectId,
+          maxWaitMs: refusing.rule.shapeMaxWaitMs,
+          attempt: () => this.reserve(reservation),
+          concerns: ({ refused }) => refused !== undefined && bindings[refused] === refusing,
+          undo: () => void store.settle(reservation, nothing),
+          signal: left.signal,
+        },
+        first,
+      )
+      const outcome = verdict.refused === undefined ? 'granted' : 'refused'
+      const waitedSeconds = (clock.monotonic() - startMs) / 1_000
+      metrics.observe('helixflow_ratelimit_shaped_seconds', { outcome }, waitedSeconds)
+      return verdict
+    } finally {
+      this.waiting.delete(end)
+      response.off('close', onClose)
+    }
   }
 
   /** Not asked yet: it would overtake those who wait. What is left of its rules nobody has said. */
@@ -246,14 +277,6 @@ function bounded(exchange: Exchange, outputTokensMax: number): Exchange {
 function chargeOf({ key, terms, rule, period }: Binding, cost: number): Charge {
   const spend = period && { subject: rule.subject, model: rule.model, sinceMs: period.startMs }
   return { key, ...terms, cost, spend }
-}
-
-function untilClosed(response: ServerResponse): AbortSignal {
-  const left = new AbortController()
-  const abort = () => left.abort(new HelixError('client_closed_request', 'The client left.'))
-  if (response.destroyed) abort()
-  else response.once('close', abort)
-  return left.signal
 }
 
 function lineOf({ tenant }: Reservation, key: string): string {

@@ -155,6 +155,22 @@ describe('reservations', () => {
     store.settle(one, [10])
     expect(store.reserve(reservation(budget)).refused).toBeUndefined()
   })
+
+  test.each(['before', 'after'])(
+    'a budget charged again before it is known what was spent, and settled %s that, is no new one',
+    (when) => {
+      const { store } = storeAt()
+      const budget = charge({ kind: 'budget', limit: 100, cost: 60 })
+      const one = reservation(budget)
+      store.renew([one])
+      expect(store.reserve(reservation(budget)).unseeded).toEqual([0])
+      if (when === 'before') store.settle(one, [10])
+      store.seed('org_a', budget, 20)
+      if (when === 'after') store.settle(one, [10])
+      // What was settled before is in what the database says.
+      expect(store.peek('org_a', [budget])).toMatchObject([{ remaining: when === 'before' ? 80 : 70 }])
+    },
+  )
 })
 
 describe('a log that is full', () => {

@@ -94,7 +94,7 @@ export class MemoryStore implements LimitStore {
   seed(tenant: string, charge: Charge, spent: number): void {
     const [kept] = this.find(tenant, [charge], this.now())
     const state = kept?.state as { used: number | undefined }
-    state.used ??= spent
+    state.used ??= spent + this.reservedOf(kept)
   }
 
   peek(tenant: string, charges: readonly Charge[]): readonly Standing[] {
@@ -116,6 +116,16 @@ export class MemoryStore implements LimitStore {
       }
       if (counters.size === 0) this.tenants.delete(tenant)
     }
+  }
+
+  /** What is reserved at the moment is not in the database yet. */
+  private reservedOf(counter: Kept | undefined): number {
+    let reserved = 0
+    for (const { kept, charges } of this.open.values()) {
+      const place = counter ? kept.indexOf(counter) : -1
+      reserved += charges[place]?.cost ?? 0
+    }
+    return reserved
   }
 
   private take({ charges, requestId, held }: Reservation, kept: readonly Kept[], nowMs: number): void {

@@ -123,3 +123,23 @@ test('a gateway that stops tells those who wait for their turn to go elsewhere, 
   await expect(waiting).rejects.toMatchObject({ code: 'server_draining' })
   await expect(admit(waits)).rejects.toMatchObject({ code: 'rate_limit_exceeded' })
 })
+
+test('each attempt of a request that waits has a name of its own: a name that was settled is charged no more', async () => {
+  const { clock, store, admit } = gateOf()
+  const waits = caller(rule({ amount: 1, windowMs: 4_000, shapeMaxWaitMs: 5_000 }))
+  const names: string[] = []
+  const reserve = store.reserve.bind(store)
+  store.reserve = (reservation) => {
+    names.push(reservation.requestId)
+    return reserve(reservation)
+  }
+  await admit(waits)
+  const waiting = admit(waits)
+  for (let step = 0; step < 50; step++) {
+    clock.advance(100)
+    await turn()
+  }
+  await waiting
+  expect(names.length).toBeGreaterThan(2)
+  expect(new Set(names).size).toBe(names.length)
+})

@@ -53,6 +53,12 @@ export interface Admission {
   settle(settlement: Settlement | undefined): void
 }
 
+/** How a request was decided, and under which reservation. */
+interface Decided extends Verdict {
+  readonly reservation: Reservation
+  readonly waited?: boolean
+}
+
 /** Holds requests to the rules that bind their callers. */
 export class LimitGate {
   private readonly running = new Map<string, Reservation>()
@@ -113,19 +119,19 @@ export class LimitGate {
     const facts = { price, contextLength: this.options.contextLength(exchange.model) }
     const sized = bindings.some(({ rule }) => rule.measure !== 'requests' && rule.measure !== 'concurrency')
     const worst = sized ? worstCase(exchange, bindings, facts, outputTokens) : NOTHING
-    const reservation: Reservation = {
+    const wanted: Reservation = {
       tenant: identity.organisationId,
       requestId,
       held: bindings.some(({ rule }) => rule.measure !== 'requests'),
       charges: bindings.map((one) => chargeOf(one, costFor(one, worst, price))),
     }
     const startMs = clock.monotonic()
-    const verdict = await this.decide(request, reservation, bindings)
+    const { reservation, ...verdict } = await this.decide(request, wanted, bindings)
     const shapedMs = clock.monotonic() - startMs
     this.count(bindings, verdict)
     const refusing = verdict.refused === undefined ? undefined : bindings[verdict.refused]
     if (refusing) throw limitError(refusing, verdict, bindings, clock.now())
-    if (reservation.held) this.running.set(requestId, reservation)
+    if (reservation.held) this.running.set(reservation.requestId, reservation)
     const headers = rateHeaders(bindings, verdict.standings)
     if (verdict.waited) headers['x-helixflow-shaped-ms'] = String(Math.round(shapedMs))
     const { outputTokensPerChoice } = worst
@@ -141,18 +147,18 @@ export class LimitGate {
     request: LimitedRequest,
     reservation: Reservation,
     bindings: readonly Binding[],
-  ): Promise<Verdict & { readonly waited?: boolean }> {
+  ): Promise<Decided> {
     const { shaper } = this.options
     const shaped = bindings.filter(({ rule }) => rule.shapeMaxWaitMs > 0)
     const inLine = shaped.find(({ key }) => shaper.waitOf(lineOf(reservation, key)) !== undefined)
     const first = inLine ? this.behindOthers(reservation, bindings, inLine) : await this.reserve(reservation)
     const refusing = first.refused === undefined ? undefined : bindings[first.refused]
-    if (!refusing || refusing.rule.shapeMaxWaitMs === 0 || this.stopped) return first
-    if (!inLine && first.waitMs > refusing.rule.shapeMaxWaitMs) return first
-    const verdict = await this.waitInLine(request, { reservation, bindings, refusing, first })
-    if (verdict.refused === undefined || verdict.standings.length > 0) return { ...verdict, waited: true }
+    if (!refusing || refusing.rule.shapeMaxWaitMs === 0 || this.stopped) return { ...first, reservation }
+    if (!inLine && first.waitMs > refusing.rule.shapeMaxWaitMs) return { ...first, reservation }
+    const decided = await this.waitInLine(request, { reservation, bindings, refusing, first })
+    if (decided.refused === undefined || decided.standings.length > 0) return decided
     const { tenant, charges } = reservation
-    return { ...verdict, standings: await this.options.store.peek(tenant, charges), waited: true }
+    return { ...decided, standings: await this.options.store.peek(tenant, charges) }
   }
 
   private async waitInLine(
@@ -163,8 +169,11 @@ export class LimitGate {
       readonly refusing: Binding
       readonly first: Verdict
     },
-  ): Promise<Verdict> {
-    const { reservation, bindings, refusing, first } = asked
+  ): Promise<Decided> {
+    const { bindings, refusing, first } = asked
+    let { reservation } = asked
+    const { requestId } = reservation
+    let attempts = 0
     const { shaper, store, clock, metrics } = this.options
     const nothing = reservation.charges.map(() => 0)
     const left = new AbortController()
@@ -180,7 +189,11 @@ export class LimitGate {
           key: lineOf(reservation, refusing.key),
           project: identity.projectId,
           maxWaitMs: refusing.rule.shapeMaxWaitMs,
-          attempt: () => this.reserve(reservation),
+          // Each under a name of its own: a store that was told of a refusal charges that name nothing any more.
+          attempt: () => {
+            reservation = { ...reservation, requestId: `${requestId}.${++attempts}` }
+            return this.reserve(reservation)
+          },
           concerns: ({ refused }) => refused !== undefined && bindings[refused] === refusing,
           undo: () => void store.settle(reservation, nothing),
           signal: left.signal,
@@ -190,7 +203,7 @@ export class LimitGate {
       const outcome = verdict.refused === undefined ? 'granted' : 'refused'
       const waitedSeconds = (clock.monotonic() - startMs) / 1_000
       metrics.observe('helixflow_ratelimit_shaped_seconds', { outcome }, waitedSeconds)
-      return verdict
+      return { ...verdict, reservation, waited: true }
     } finally {
       this.waiting.delete(end)
       response.off('close', onClose)

@@ -143,3 +143,12 @@ test('each attempt of a request that waits has a name of its own: a name that wa
   expect(names.length).toBeGreaterThan(2)
   expect(new Set(names).size).toBe(names.length)
 })
+
+test('a store that keeps nothing of what it is told makes a request with a budget fail, not ask for ever', async () => {
+  const { store, admit } = gateOf()
+  let asked = 0
+  store.seed = () => void asked++
+  const spends = caller(rule({ measure: 'money', period: 'day', windowMs: 0 }))
+  await expect(admit(spends)).rejects.toMatchObject({ code: 'storage_unavailable' })
+  expect(asked).toBeLessThan(10)
+})

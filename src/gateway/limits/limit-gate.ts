@@ -216,13 +216,16 @@ export class LimitGate {
     return { refused: bindings.indexOf(inLine), waitMs, standings: [], unseeded: [], gathered: false }
   }
 
+  /** @throws HelixError `storage_unavailable` when a budget stays unknown, however often it is told */
   private async reserve(reservation: Reservation): Promise<Verdict> {
     const { store } = this.options
-    for (;;) {
+    for (let asked = 0; asked <= SEEDS_MAX; asked++) {
       const verdict = await store.reserve(reservation)
       if (verdict.unseeded.length === 0) return verdict
       await this.seed(reservation, verdict.unseeded)
     }
+    const text = 'What is left of a budget is not known. Try again shortly.'
+    throw new HelixError('storage_unavailable', text, { internal: 'the store does not keep what it is told' })
   }
 
   /** A budget begins with what was spent before this store knew of it. @throws HelixError `storage_unavailable` */
@@ -268,6 +271,8 @@ export class LimitGate {
   }
 }
 
+/** Once is enough, unless the store loses it at once: a Redis that has no room left. */
+const SEEDS_MAX = 3
 const NOTHING = { promptTokens: 0, outputTokens: 0, outputTokensPerChoice: undefined }
 
 function unlimited(exchange: Exchange): Admission {

@@ -38,7 +38,7 @@ export const METRICS = {
   },
   helixflow_budget_drift: {
     type: 'gauge',
-    help: 'Money by which the counters of idle budgets differ from the records in the database; to be 0.',
+    help: 'Money by which counters of budgets that are idle here differ from the records in the database; to be 0.',
     labels: [],
   },
   helixflow_cache_requests_total: {

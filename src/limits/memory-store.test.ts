@@ -92,6 +92,19 @@ describe.each(['token-bucket', 'sliding-window', 'fixed-window'] satisfies Windo
   })
 })
 
+test('a clock that is set forward or back changes nothing', () => {
+  const clock = { wallMs: 1_700_000_000_000, steadyMs: 0 }
+  const store = new MemoryStore({ now: () => clock.wallMs, monotonic: () => clock.steadyMs })
+  const kinds = ['token-bucket', 'sliding-window', 'fixed-window'] as const
+  const all = kinds.map((kind) => charge({ kind, key: kind, limit: 1, burst: 1, windowMs: 60_000 }))
+  store.reserve(reservation(...all))
+  for (const by of [3_600_000, -7_200_000]) {
+    clock.wallMs += by
+    clock.steadyMs += 1
+    for (const one of all) expect(store.reserve(reservation(one)).refused).toBe(0)
+  }
+})
+
 describe('several rules', () => {
   test('none is charged when one of them refuses', () => {
     const { store } = storeAt()

@@ -145,27 +145,33 @@ export class MemoryStore implements LimitStore {
 
   /** The counters of these charges, brought to this time. */
   private find(tenant: string, charges: readonly Charge[], nowMs: number): readonly Kept[] {
+    const counters = this.countersOf(tenant)
+    const [only] = charges
+    if (only && charges.length === 1) return [this.keptOf(counters, only, nowMs)]
+    return charges.map((charge) => this.keptOf(counters, charge, nowMs))
+  }
+
+  private keptOf(counters: Map<string, Kept>, charge: Charge, nowMs: number): Kept {
+    let kept = counters.get(charge.key)
+    if (kept?.charge.kind !== charge.kind) {
+      const counter = counterOf(charge.kind)
+      kept = { charge, seenMs: nowMs, counter, state: counter.start(charge) }
+      counters.set(charge.key, kept)
+    }
+    // The rule may have been changed since: what was used stays used.
+    kept.charge = charge
+    kept.seenMs = nowMs
+    kept.counter.advance(charge, kept.state, nowMs)
+    return kept
+  }
+
+  private countersOf(tenant: string): Map<string, Kept> {
     let counters = this.tenants.get(tenant)
     if (!counters) {
       counters = new Map()
       this.tenants.set(tenant, counters)
     }
-    const found: Kept[] = []
-    for (let place = 0; place < charges.length; place++) {
-      const charge = charges[place] as Charge
-      let kept = counters.get(charge.key)
-      if (kept?.charge.kind !== charge.kind) {
-        const counter = counterOf(charge.kind)
-        kept = { charge, seenMs: nowMs, counter, state: counter.start(charge) }
-        counters.set(charge.key, kept)
-      }
-      // The rule may have been changed since: what was used stays used.
-      kept.charge = charge
-      kept.seenMs = nowMs
-      kept.counter.advance(charge, kept.state, nowMs)
-      found.push(kept)
-    }
-    return found
+    return counters
   }
 
   private takeBackExpired(nowMs: number): void {

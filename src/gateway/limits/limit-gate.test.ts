@@ -7,6 +7,7 @@ import type { EffectiveLimit } from '../../contracts/limits.ts'
 import { ChatRequest } from '../../contracts/openai/chat.ts'
 import { NO_RIGHTS } from '../../contracts/permissions.ts'
 import { ManualClock } from '../../core/clock.ts'
+import { silentLog } from '../../core/log.ts'
 import { noMetrics } from '../../core/metrics.ts'
 import { MemoryStore } from '../../limits/memory-store.ts'
 import { Shaper } from '../../limits/shaper.ts'
@@ -63,6 +64,7 @@ function gateOf() {
     price: () => undefined,
     contextLength: () => undefined,
     outputTokens: 100,
+    log: silentLog,
     clock,
     metrics: noMetrics,
   })

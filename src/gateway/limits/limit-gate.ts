@@ -4,6 +4,7 @@ import type { EffectiveLimit, SpendClient } from '../../contracts/limits.ts'
 import type { Price } from '../../contracts/prices.ts'
 import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
+import type { Logger } from '../../core/log.ts'
 import type { Metrics } from '../../core/metrics.ts'
 import type { Shaper } from '../../limits/shaper.ts'
 import {
@@ -16,6 +17,7 @@ import {
 import type { Exchange } from '../dispatch/exchange.ts'
 import type { Settlement } from '../dispatch/settlement.ts'
 import { type Binding, bindingsOf } from './bindings.ts'
+import { BudgetDrift } from './budget-drift.ts'
 import { limitError } from './denial.ts'
 import { bindingsToExplain, type ExplainedLimit, explained } from './explain.ts'
 import { rateHeaders } from './rate-headers.ts'
@@ -33,6 +35,7 @@ export interface LimitGateOptions {
   /** What an answer may have where nothing else says so. */
   readonly outputTokens: number
   readonly clock: Clock
+  readonly log: Logger
   readonly metrics: Metrics
 }
 
@@ -62,12 +65,14 @@ interface Decided extends Verdict {
 /** Holds requests to the rules that bind their callers. */
 export class LimitGate {
   private readonly running = new Map<string, Reservation>()
+  private readonly drift: BudgetDrift
   /** Ends the waits of those who are in a line. */
   private readonly waiting = new Set<(reason: HelixError) => void>()
   private stopped = false
   private cancel = () => {}
 
   constructor(private readonly options: LimitGateOptions) {
+    this.drift = new BudgetDrift(options)
     this.renewLater()
   }
 
@@ -108,6 +113,7 @@ export class LimitGate {
   stop(): void {
     this.stopped = true
     this.cancel()
+    this.drift.stop()
     const text = 'The server was shut down before the request had its turn.'
     for (const end of this.waiting) end(new HelixError('server_draining', text))
   }
@@ -132,6 +138,7 @@ export class LimitGate {
     const refusing = verdict.refused === undefined ? undefined : bindings[verdict.refused]
     if (refusing) throw limitError(refusing, verdict, bindings, clock.now())
     if (reservation.held) this.running.set(reservation.requestId, reservation)
+    for (const charge of budgetsOf(reservation)) this.drift.began(reservation.tenant, charge)
     const headers = rateHeaders(bindings, verdict.standings)
     if (verdict.waited) headers['x-helixflow-shaped-ms'] = String(Math.round(shapedMs))
     const { outputTokensPerChoice } = worst
@@ -247,6 +254,7 @@ export class LimitGate {
     const usage = settlement?.usage ?? { promptTokens: 0, completionTokens: 0, cachedTokens: 0 }
     const costs = bindings.map((one) => actualCost(one, usage, price))
     void this.options.store.settle(reservation, costs)
+    for (const charge of budgetsOf(reservation)) this.drift.ended(reservation.tenant, charge)
   }
 
   private count(bindings: readonly Binding[], { refused, gathered }: Verdict): void {
@@ -290,6 +298,10 @@ function bounded(exchange: Exchange, outputTokensMax: number): Exchange {
       request: { ...exchange.cacheable.request, outputTokensMax },
     },
   }
+}
+
+function budgetsOf({ charges }: Reservation): readonly Charge[] {
+  return charges.filter(({ kind }) => kind === 'budget')
 }
 
 function chargeOf({ key, terms, rule, period }: Binding, cost: number): Charge {

@@ -80,6 +80,17 @@ describe('four processes on one limit', () => {
   })
 })
 
+describe('eight gateways on one budget', () => {
+  test('it is spent to the last unit, and not beyond', async () => {
+    const all = await limiters(8)
+    const budget = charge({ kind: 'budget', key: 'budget', limit: 100, windowMs: 0 })
+    await all[0]?.store.seed('org_a', budget, 0)
+    await Promise.all(all.flatMap((one) => Array.from({ length: 40 }, () => one.ask([budget], true))))
+    expect(all.reduce((sum, { granted }) => sum + granted, 0)).toBe(100)
+    expect(all.flatMap(({ failures }) => failures)).toEqual([])
+  })
+})
+
 describe('a shared store that is away', () => {
   test('what is charged is what was granted, however often it stands still', async () => {
     const [a, b] = await limiters(2)

@@ -1,0 +1,74 @@
+import { expect, test } from 'vitest'
+import { ManualClock } from '../../core/clock.ts'
+import { silentLog } from '../../core/log.ts'
+import { noMetrics } from '../../core/metrics.ts'
+import { MemoryStore } from '../../limits/memory-store.ts'
+import type { Charge } from '../../limits/store.ts'
+import { BudgetDrift } from './budget-drift.ts'
+
+const budget: Charge = {
+  key: 'b',
+  kind: 'budget',
+  limit: 100e9,
+  windowMs: 0,
+  burst: 100e9,
+  cost: 10e9,
+  spend: { subject: { kind: 'key', id: 'k' }, model: undefined, sinceMs: 0 },
+}
+
+function setUp() {
+  const clock = new ManualClock(1_000_000)
+  const store = new MemoryStore(clock)
+  store.seed('org', budget, 0)
+  let spent = 0
+  let drift: number | undefined
+  const watch = new BudgetDrift({
+    store,
+    spend: { spent: async () => [spent], reserveSpend: async () => undefined, releaseSpend: async () => {} },
+    clock,
+    log: silentLog,
+    metrics: { ...noMetrics, set: (_name, _labels, value) => (drift = value) },
+  })
+  const reservation = { tenant: 'org', requestId: 'r', charges: [budget], held: true }
+  const request = (cost: number) => {
+    watch.began('org', budget)
+    store.reserve(reservation)
+    store.settle(reservation, [cost])
+    watch.ended('org', budget)
+    clock.advance(20_000)
+  }
+  return {
+    watch,
+    request,
+    records: (cost: number) => (spent = cost),
+    drift: () => drift,
+  }
+}
+
+test('counters and records that agree drift by nothing', async () => {
+  const { watch, request, records, drift } = setUp()
+  request(3e9)
+  records(3e9)
+  await watch.check()
+  expect(drift()).toBe(0)
+  watch.stop()
+})
+
+test('a record that is missing is seen, until it comes', async () => {
+  const { watch, request, records, drift } = setUp()
+  request(3e9)
+  await watch.check()
+  expect(drift()).toBe(3)
+  records(3e9)
+  await watch.check()
+  expect(drift()).toBe(0)
+  watch.stop()
+})
+
+test('a budget in use is not judged', async () => {
+  const { watch, drift } = setUp()
+  watch.began('org', budget)
+  await watch.check()
+  expect(drift()).toBe(0)
+  watch.stop()
+})

@@ -112,6 +112,8 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
 
   const stop = async () => {
     await drain.begin(clock, config.drainGrace)
+    // First: who had its turn now would begin what is ended here.
+    limits.gate.stop()
     await caching.stop()
     await limits.stop()
     await meter.stop()

@@ -11,13 +11,13 @@ export interface BudgetFallback {
    * @throws HelixError `storage_unavailable`: then nothing is granted
    */
   reserve(reservation: Reservation): Promise<number | undefined>
-  /** What it really cost is on its way to the database by itself. */
+  /** To be called whenever a reservation ends. What it really cost is on its way to the database by itself. */
   release(reservation: Reservation): void
 }
 
 export interface DatabaseBudgetsOptions {
   readonly spend: SpendClient
-  /** Reservations of this gateway that the shared store has, and the database does not know. */
+  /** Reservations of this gateway that are open; the database knows only those that were made in it. */
   readonly running: () => readonly Reservation[]
   /** Longest life of a request. */
   readonly requestDeadlineMs: number
@@ -30,12 +30,15 @@ const RELEASE_AFTER_MS = 5_000
 
 /** Budgets in the database itself: slower, and what the other gateways have under way is not seen in it. */
 export class DatabaseBudgets implements BudgetFallback {
+  /** Requests whose reservations the database has. */
+  private readonly reserved = new Set<string>()
+
   constructor(private readonly options: DatabaseBudgetsOptions) {}
 
   async reserve({ tenant, requestId, charges }: Reservation): Promise<number | undefined> {
     const { spend, running, requestDeadlineMs, clock } = this.options
     const places = charges.flatMap(({ kind }, place) => (kind === 'budget' ? [place] : []))
-    const open = running().filter((one) => one.tenant === tenant && one.requestId !== requestId)
+    const open = running().filter((one) => one.tenant === tenant && !this.reserved.has(one.requestId))
     const claims = places.flatMap((place) => {
       const charge = charges[place]
       if (!charge?.spend) return []
@@ -46,12 +49,14 @@ export class DatabaseBudgets implements BudgetFallback {
     })
     const expiresAtMs = clock.now() + requestDeadlineMs
     const refused = await spend.reserveSpend({ organisationId: tenant, requestId, expiresAtMs, claims })
-    return refused === undefined ? undefined : places[refused]
+    if (refused !== undefined) return places[refused]
+    this.reserved.add(requestId)
+    return undefined
   }
 
-  release({ tenant, requestId, charges }: Reservation): void {
+  release({ tenant, requestId }: Reservation): void {
     const { clock, spend, log } = this.options
-    if (!charges.some(({ kind }) => kind === 'budget')) return
+    if (!this.reserved.delete(requestId)) return
     clock.schedule(RELEASE_AFTER_MS, () => {
       spend.releaseSpend(tenant, [requestId]).catch((cause: unknown) => {
         log.warn('a budget reservation is left to expire', { request: requestId, cause: String(cause) })

@@ -16,12 +16,13 @@ export const budget: Counter<Spent> = {
   // Its period may end first, but that is another counter.
   waitMs: (terms, spent, cost) => ((spent.used ?? 0) + cost <= terms.limit ? 0 : Number.POSITIVE_INFINITY),
   resetMs: () => 0,
+  // What is charged before that is in what it is seeded with.
   take: (_terms, spent, cost) => {
-    spent.used = (spent.used ?? 0) + cost
+    if (spent.used !== undefined) spent.used += cost
     return 0
   },
   adjust: (_terms, spent, _entry, by) => {
-    spent.used = (spent.used ?? 0) + by
+    if (spent.used !== undefined) spent.used += by
   },
   isFresh: () => false,
 }

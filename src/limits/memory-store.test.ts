@@ -168,6 +168,22 @@ describe('reservations', () => {
     store.settle(one, [10])
     expect(store.reserve(reservation(budget)).refused).toBeUndefined()
   })
+
+  test.each(['before', 'after'])(
+    'a budget charged again before it is known what was spent, and settled %s that, is no new one',
+    (when) => {
+      const { store } = storeAt()
+      const budget = charge({ kind: 'budget', limit: 100, cost: 60 })
+      const one = reservation(budget)
+      store.renew([one])
+      expect(store.reserve(reservation(budget)).unseeded).toEqual([0])
+      if (when === 'before') store.settle(one, [10])
+      store.seed('org_a', budget, 20)
+      if (when === 'after') store.settle(one, [10])
+      // What was settled before is in what the database says.
+      expect(store.peek('org_a', [budget])).toMatchObject([{ remaining: when === 'before' ? 80 : 70 }])
+    },
+  )
 })
 
 describe('a log that is full', () => {
@@ -208,6 +224,26 @@ describe('memory', () => {
     expect(store.size).toBe(101)
     clock.nowMs += 10_000
     store.renew([open])
+    store.sweep()
+    expect(store.size).toBe(1)
+  })
+
+  test('a budget whose period is long over is forgotten, one in use is not', () => {
+    const { clock, store } = storeAt()
+    const budgets = ['over', 'open'].map((key) => charge({ key, kind: 'budget', limit: 100 }))
+    const [over, open] = budgets.map((budget) => {
+      store.seed('org_a', budget, 0)
+      const one = reservation(budget)
+      expect(store.reserve(one)).toMatchObject({ refused: undefined, unseeded: [] })
+      return one
+    })
+    store.settle(over as Reservation, [1])
+    clock.nowMs += 86_400_000
+    store.renew([open as Reservation])
+    store.sweep()
+    expect(store.size).toBe(2)
+    clock.nowMs += 86_400_001
+    store.renew([open as Reservation])
     store.sweep()
     expect(store.size).toBe(1)
   })

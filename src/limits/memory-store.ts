@@ -13,6 +13,8 @@ import {
 
 interface Kept {
   charge: Charge
+  /** When it was last looked at. */
+  seenMs: number
   readonly counter: Counter<unknown>
   readonly state: unknown
 }
@@ -26,6 +28,8 @@ interface Open {
 }
 
 const NONE: readonly number[] = []
+/** A budget is never as good as new; one that nobody asks for is read from the database when somebody does again. */
+const BUDGET_IDLE_MS = 2 * 86_400_000
 
 /** Counters in this process: exact for one gateway, and what the scripts of Redis are compared with. */
 export class MemoryStore implements LimitStore {
@@ -90,7 +94,7 @@ export class MemoryStore implements LimitStore {
   seed(tenant: string, charge: Charge, spent: number): void {
     const [kept] = this.find(tenant, [charge], this.now())
     const state = kept?.state as { used: number | undefined }
-    state.used ??= spent
+    state.used ??= spent + this.reservedOf(kept)
   }
 
   peek(tenant: string, charges: readonly Charge[]): readonly Standing[] {
@@ -98,7 +102,7 @@ export class MemoryStore implements LimitStore {
     return standingsOf(this.find(tenant, charges, nowMs), nowMs)
   }
 
-  /** Forgets counters that are as good as new. To be called now and then. */
+  /** Forgets counters that are as good as new, and budgets of periods that are over. To be called now and then. */
   sweep(): void {
     const nowMs = this.now()
     if (nowMs >= this.expiryMs) this.takeBackExpired(nowMs)
@@ -107,10 +111,21 @@ export class MemoryStore implements LimitStore {
       for (const [key, kept] of counters) {
         const { counter, charge, state } = kept
         counter.advance(charge, state, nowMs)
-        if (counter.isFresh(charge, state) && !inUse.has(kept)) counters.delete(key)
+        const isIdle = charge.kind === 'budget' && kept.seenMs < nowMs - BUDGET_IDLE_MS
+        if ((isIdle || counter.isFresh(charge, state)) && !inUse.has(kept)) counters.delete(key)
       }
       if (counters.size === 0) this.tenants.delete(tenant)
     }
+  }
+
+  /** What is reserved at the moment is not in the database yet. */
+  private reservedOf(counter: Kept | undefined): number {
+    let reserved = 0
+    for (const { kept, charges } of this.open.values()) {
+      const place = counter ? kept.indexOf(counter) : -1
+      reserved += charges[place]?.cost ?? 0
+    }
+    return reserved
   }
 
   private take({ charges, requestId, held }: Reservation, kept: readonly Kept[], nowMs: number): void {
@@ -140,11 +155,12 @@ export class MemoryStore implements LimitStore {
     let kept = counters.get(charge.key)
     if (kept?.charge.kind !== charge.kind) {
       const counter = counterOf(charge.kind)
-      kept = { charge, counter, state: counter.start(charge) }
+      kept = { charge, seenMs: nowMs, counter, state: counter.start(charge) }
       counters.set(charge.key, kept)
     }
     // The rule may have been changed since: what was used stays used.
     kept.charge = charge
+    kept.seenMs = nowMs
     kept.counter.advance(charge, kept.state, nowMs)
     return kept
   }

@@ -77,12 +77,9 @@ export class ResilientStore implements LimitStore {
 
   async settle(reservation: Reservation, costs: readonly number[]): Promise<void> {
     this.shares.settle(reservation, costsInShare(reservation, costs))
-    const { requestId } = reservation
-    if (this.outage?.has(requestId)) {
-      this.options.budgets.release(reservation)
-      this.outage.ended(requestId, costs)
-      return
-    }
+    // Also where the store was told of it meanwhile.
+    this.options.budgets.release(reservation)
+    if (this.outage?.has(reservation.requestId)) return this.outage.ended(reservation.requestId, costs)
     if (this.outage) return this.outage.settled(reservation, costs)
     try {
       const { clock, timeoutMs, shared } = this.options
@@ -106,8 +103,9 @@ export class ResilientStore implements LimitStore {
 
   async seed(tenant: string, charge: Charge, spent: number): Promise<void> {
     if (this.outage) return
+    const { clock, timeoutMs, shared } = this.options
     try {
-      await this.options.shared.seed(tenant, charge, spent)
+      await withinDeadline(clock, timeoutMs, Promise.resolve(shared.seed(tenant, charge, spent)))
     } catch (cause) {
       this.leave(cause)
     }
@@ -162,14 +160,32 @@ export class ResilientStore implements LimitStore {
         if (refused !== undefined) verdict = { ...verdict, refused, waitMs: Number.POSITIVE_INFINITY }
       } catch (reason) {
         this.takeBack(own)
-        if (uncertain) outage.refused(reservation)
+        if (uncertain) await this.keep(reservation, 'refused', uncertain)
         throw reason
       }
       if (verdict.refused !== undefined) this.takeBack(own)
     }
-    if (verdict.refused === undefined) outage.granted(reservation, uncertain)
-    else if (uncertain) outage.refused(reservation)
+    if (verdict.refused === undefined) await this.keep(reservation, 'running', uncertain)
+    else if (uncertain) await this.keep(reservation, 'refused', uncertain)
     return verdict
+  }
+
+  /** For when the store is back; which, while the database was asked, it may be already. */
+  private async keep(
+    reservation: Reservation,
+    costs: 'running' | 'refused',
+    uncertain: boolean,
+  ): Promise<void> {
+    const note = (outage: Outage, isUncertain: boolean) => {
+      if (costs === 'refused') outage.refused(reservation)
+      else outage.granted(reservation, isUncertain)
+    }
+    if (this.outage) return note(this.outage, uncertain)
+    try {
+      await this.inBatches([{ reservation, costs, uncertain }], (one) => this.makeGood(one))
+    } catch (cause) {
+      note(this.leave(cause), true)
+    }
   }
 
   private takeBack(own: Reservation): void {

@@ -22,11 +22,15 @@ interface Waiter extends Shaped {
   readonly fail: (reason: unknown) => void
   /** Ends what would take it out of the line. */
   readonly cancel: () => void
+  /** What it is told when time is up: its own, because another's speaks of other rules. */
+  refusal: Verdict
 }
 
 /** Beyond it a request is refused at once: it would wait in vain. */
 const WAITING_MAX = 1_000
 const PAUSE_MIN_MS = 1
+/** What was reserved and not used comes back at any time, long before a window is over. */
+const PAUSE_MAX_MS = 1_000
 
 /**
  * Delays requests that a limit refuses until it grants them. One at a time asks for each counter, so that those who wait
@@ -37,9 +41,9 @@ export class Shaper {
 
   constructor(private readonly clock: Clock) {}
 
-  /** Of others that wait for the same already, what they were told last: then it is not one's turn. */
-  refusalOf(key: string): Verdict | undefined {
-    return this.lines.get(key)?.refusal
+  /** How long others that wait for the same already were told to: then it is not one's turn. */
+  waitOf(key: string): number | undefined {
+    return this.lines.get(key)?.waitMs
   }
 
   /**
@@ -48,12 +52,13 @@ export class Shaper {
    * @throws what `attempt` throws, and the signal's reason
    */
   async wait(shaped: Shaped, refusal: Verdict): Promise<Verdict> {
+    shaped.signal.throwIfAborted()
     let line = this.lines.get(shaped.key)
     if (!line) {
-      line = new Line(this.clock, refusal, () => this.lines.delete(shaped.key))
+      line = new Line(this.clock, refusal.waitMs, () => this.lines.delete(shaped.key))
       this.lines.set(shaped.key, line)
     }
-    return line.isFull ? refusal : line.add(shaped)
+    return line.isFull ? refusal : line.add(shaped, refusal)
   }
 }
 
@@ -63,10 +68,12 @@ class Line {
   private readonly projects = new Map<string, Waiter[]>()
   private waiting = 0
   private running = false
+  /** For whom the line stands still, and what ends that. */
+  private pause: { readonly waiter: Waiter; readonly end: () => void } | undefined
 
   constructor(
     private readonly clock: Clock,
-    public refusal: Verdict,
+    public waitMs: number,
     private readonly onEmpty: () => void,
   ) {}
 
@@ -74,13 +81,14 @@ class Line {
     return this.waiting >= WAITING_MAX
   }
 
-  add(shaped: Shaped): Promise<Verdict> {
+  add(shaped: Shaped, refusal: Verdict): Promise<Verdict> {
     return new Promise((resolve, reject) => {
       const { signal } = shaped
       const leave = () => this.leave(waiter)
       const timeUp = this.clock.schedule(shaped.maxWaitMs, leave)
       const waiter: Waiter = {
         ...shaped,
+        refusal,
         settle: resolve,
         fail: reject,
         cancel: () => {
@@ -102,10 +110,25 @@ class Line {
     for (let waiter = this.first(); waiter; waiter = this.first()) {
       const waitMs = await this.attempt(waiter)
       if (waitMs === undefined) continue
-      await new Promise<void>((resolve) => this.clock.schedule(Math.max(PAUSE_MIN_MS, waitMs), resolve))
+      await this.pauseFor(waiter, Math.min(PAUSE_MAX_MS, Math.max(PAUSE_MIN_MS, waitMs)))
     }
     this.running = false
     this.onEmpty()
+  }
+
+  /** Until it may be granted, or has left: who comes after it may need less. */
+  private async pauseFor(waiter: Waiter, pauseMs: number): Promise<void> {
+    await new Promise<void>((end) => {
+      const cancel = this.clock.schedule(pauseMs, end)
+      this.pause = {
+        waiter,
+        end: () => {
+          cancel()
+          end()
+        },
+      }
+    })
+    this.pause = undefined
   }
 
   /** Whose turn it is. */
@@ -119,34 +142,47 @@ class Line {
     try {
       const verdict = await waiter.attempt()
       const waits = verdict.refused !== undefined && waiter.concerns(verdict)
-      if (waits) this.refusal = verdict
       const isHere = this.projects.get(waiter.project)?.includes(waiter) ?? false
-      if (waits && verdict.waitMs !== Number.POSITIVE_INFINITY && isHere) return verdict.waitMs
-      this.remove(waiter)
+      if (waits && verdict.waitMs !== Number.POSITIVE_INFINITY) {
+        waiter.refusal = verdict
+        this.waitMs = verdict.waitMs
+        if (isHere) return verdict.waitMs
+      }
+      if (this.remove(waiter)) this.nextProject(waiter.project)
       if (isHere) waiter.settle(verdict)
       else if (verdict.refused === undefined) waiter.undo()
     } catch (reason) {
-      this.remove(waiter)
+      if (this.remove(waiter)) this.nextProject(waiter.project)
       waiter.fail(reason)
     }
     return undefined
   }
 
+  /** Who gives up has not had its turn: its project keeps its place. */
   private leave(waiter: Waiter): void {
     this.remove(waiter)
     if (waiter.signal.aborted) waiter.fail(waiter.signal.reason)
-    else waiter.settle(this.refusal)
+    else waiter.settle({ ...waiter.refusal, waitMs: this.waitMs })
+    if (this.pause?.waiter === waiter) this.pause.end()
   }
 
-  /** Its project goes to the end of the line. */
-  private remove(waiter: Waiter): void {
+  /** Whether it was still there. */
+  private remove(waiter: Waiter): boolean {
     waiter.cancel()
     const waiters = this.projects.get(waiter.project)
     const place = waiters?.indexOf(waiter) ?? -1
-    if (!waiters || place < 0) return
+    if (!waiters || place < 0) return false
     waiters.splice(place, 1)
     this.waiting--
-    this.projects.delete(waiter.project)
-    if (waiters.length > 0) this.projects.set(waiter.project, waiters)
+    if (waiters.length === 0) this.projects.delete(waiter.project)
+    return true
+  }
+
+  /** This one has had its turn: it goes to the end of the line. */
+  private nextProject(project: string): void {
+    const waiters = this.projects.get(project)
+    if (!waiters) return
+    this.projects.delete(project)
+    this.projects.set(project, waiters)
   }
 }

@@ -24,7 +24,9 @@ export const tokenBucket: Counter<Bucket> = {
     if (cost > terms.burst) return Number.POSITIVE_INFINITY
     return Math.max(0, Math.ceil((cost * terms.windowMs - bucket.level) / terms.limit))
   },
-  resetMs: (terms, bucket) => Math.ceil((capacity(terms) - bucket.level) / terms.limit),
+  // A gateway's share of a small limit may be nothing, which nothing refills: that does not change with time.
+  resetMs: (terms, bucket) =>
+    terms.limit === 0 ? terms.windowMs : Math.ceil((capacity(terms) - bucket.level) / terms.limit),
   take: (terms, bucket, cost) => {
     bucket.level -= cost * terms.windowMs
     return bucket.atMs

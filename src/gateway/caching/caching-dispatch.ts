@@ -87,8 +87,11 @@ export class CachingDispatch {
 
   constructor(private readonly parts: CachingDispatchParts) {}
 
-  /** @throws HelixError as `Dispatch.run`; `invalid_value` for headers that are none */
-  run(exchange: Exchange, caller: CachingCaller): Promise<void> {
+  /**
+   * Whatever fails, fails in the promise: by that alone its caller gives back what it holds.
+   * @throws HelixError as `Dispatch.run`; `invalid_value` for headers that are none
+   */
+  async run(exchange: Exchange, caller: CachingCaller): Promise<void> {
     const { dispatch, policy, revisions, metrics } = this.parts
     const { cacheable, model } = exchange
     if (!cacheable) return dispatch.run(exchange, caller)

@@ -20,24 +20,26 @@ interface Bound {
 }
 
 /** One per identity, which is a new object whenever anything about it may have changed. */
-const known = new WeakMap<Identity, Map<string, Bound>>()
+const known = new WeakMap<Identity, Map<string | undefined, Bound>>()
 
-/** The rules that bind somebody for a model. Worked out once for each. */
+/** The rules that bind somebody for a model. Worked out once for each model that a rule names. */
 export function bindingsOf(identity: Identity, model: string, nowMs: number): readonly Binding[] {
   let models = known.get(identity)
   if (!models) {
     models = new Map()
     known.set(identity, models)
   }
-  let bound = models.get(model)
+  // Callers may name any model: those that no rule names are one.
+  const named = identity.limits.some((rule) => rule.model === model) ? model : undefined
+  let bound = models.get(named)
   if (!bound || bound.untilMs <= nowMs) {
-    bound = bind(identity.limits, model, nowMs)
-    models.set(model, bound)
+    bound = bind(identity.limits, named, nowMs)
+    models.set(named, bound)
   }
   return bound.bindings
 }
 
-function bind(limits: readonly EffectiveLimit[], model: string, nowMs: number): Bound {
+function bind(limits: readonly EffectiveLimit[], model: string | undefined, nowMs: number): Bound {
   const bindings = limits
     .filter((rule) => rule.model === undefined || rule.model === model)
     .map((rule) => bindingOf(rule, nowMs))

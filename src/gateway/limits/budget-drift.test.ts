@@ -72,3 +72,28 @@ test('a budget in use is not judged', async () => {
   expect(drift()).toBe(0)
   watch.stop()
 })
+
+test('nothing is compared after the end, also where it came in the middle of a comparison', async () => {
+  const clock = new ManualClock(1_000_000)
+  let answer = (_: readonly number[]) => {}
+  let asked = 0
+  const spent = () => {
+    asked++
+    return new Promise<readonly number[]>((resolve) => {
+      answer = resolve
+    })
+  }
+  const spend = { spent, reserveSpend: async () => undefined, releaseSpend: async () => {} }
+  const store = new MemoryStore(clock)
+  const watch = new BudgetDrift({ store, spend, clock, log: silentLog, metrics: noMetrics })
+  watch.began('org', budget)
+  watch.ended('org', budget)
+  clock.advance(30_000)
+  expect(asked).toBe(1)
+  watch.stop()
+  // They differ: it would be asked again.
+  answer([5e9])
+  for (let turn = 0; turn < 10; turn++) await Promise.resolve()
+  clock.advance(60_000)
+  expect(asked).toBe(1)
+})

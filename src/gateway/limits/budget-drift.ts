@@ -33,6 +33,7 @@ const WATCHED_MAX = 10_000
 export class BudgetDrift {
   private readonly used = new Map<string, Used>()
   private cancel = () => {}
+  private stopped = false
 
   constructor(private readonly options: BudgetDriftOptions) {
     this.checkLater()
@@ -54,6 +55,7 @@ export class BudgetDrift {
   }
 
   stop(): void {
+    this.stopped = true
     this.cancel()
   }
 
@@ -88,7 +90,7 @@ export class BudgetDrift {
       } catch (reason) {
         this.options.log.debug('budgets could not be compared', { cause: HelixError.from(reason).message })
       }
-      this.checkLater()
+      if (!this.stopped) this.checkLater()
     })
   }
 }

@@ -56,10 +56,19 @@ export interface Admission {
   settle(settlement: Settlement | undefined): void
 }
 
+/** How a request was decided, and under which reservation. */
+interface Decided extends Verdict {
+  readonly reservation: Reservation
+  readonly waited?: boolean
+}
+
 /** Holds requests to the rules that bind their callers. */
 export class LimitGate {
   private readonly running = new Map<string, Reservation>()
   private readonly drift: BudgetDrift
+  /** Ends the waits of those who are in a line. */
+  private readonly waiting = new Set<(reason: HelixError) => void>()
+  private stopped = false
   private cancel = () => {}
 
   constructor(private readonly options: LimitGateOptions) {
@@ -100,9 +109,13 @@ export class LimitGate {
     return [...this.running.values()]
   }
 
+  /** Renews no more, and ends all waits: whoever waits is told to ask elsewhere. */
   stop(): void {
+    this.stopped = true
     this.cancel()
     this.drift.stop()
+    const text = 'The server was shut down before the request had its turn.'
+    for (const end of this.waiting) end(new HelixError('server_draining', text))
   }
 
   private async limit(request: LimitedRequest, bindings: readonly Binding[]): Promise<Admission> {
@@ -112,19 +125,19 @@ export class LimitGate {
     const facts = { price, contextLength: this.options.contextLength(exchange.model) }
     const sized = bindings.some(({ rule }) => rule.measure !== 'requests' && rule.measure !== 'concurrency')
     const worst = sized ? worstCase(exchange, bindings, facts, outputTokens) : NOTHING
-    const reservation: Reservation = {
+    const wanted: Reservation = {
       tenant: identity.organisationId,
       requestId,
       held: bindings.some(({ rule }) => rule.measure !== 'requests'),
       charges: bindings.map((one) => chargeOf(one, costFor(one, worst, price))),
     }
     const startMs = clock.monotonic()
-    const verdict = await this.decide(request, reservation, bindings)
+    const { reservation, ...verdict } = await this.decide(request, wanted, bindings)
     const shapedMs = clock.monotonic() - startMs
     this.count(bindings, verdict)
     const refusing = verdict.refused === undefined ? undefined : bindings[verdict.refused]
     if (refusing) throw limitError(refusing, verdict, bindings, clock.now())
-    if (reservation.held) this.running.set(requestId, reservation)
+    if (reservation.held) this.running.set(reservation.requestId, reservation)
     for (const charge of budgetsOf(reservation)) this.drift.began(reservation.tenant, charge)
     const headers = rateHeaders(bindings, verdict.standings)
     if (verdict.waited) headers['x-helixflow-shaped-ms'] = String(Math.round(shapedMs))
@@ -141,44 +154,85 @@ export class LimitGate {
     request: LimitedRequest,
     reservation: Reservation,
     bindings: readonly Binding[],
-  ): Promise<Verdict & { readonly waited?: boolean }> {
-    const { shaper, clock, metrics } = this.options
+  ): Promise<Decided> {
+    const { shaper } = this.options
     const shaped = bindings.filter(({ rule }) => rule.shapeMaxWaitMs > 0)
-    const inLine = shaped.find(({ key }) => shaper.refusalOf(lineOf(reservation, key)))
-    const refusal = inLine && shaper.refusalOf(lineOf(reservation, inLine.key))
-    const first = refusal ?? (await this.reserve(reservation))
-    const refusing = inLine ?? (first.refused === undefined ? undefined : bindings[first.refused])
-    if (!refusing || refusing.rule.shapeMaxWaitMs === 0) return first
-    if (!inLine && first.waitMs > refusing.rule.shapeMaxWaitMs) return first
-    const startMs = clock.monotonic()
-    const verdict = await shaper.wait(
-      {
-        key: lineOf(reservation, refusing.key),
-        project: request.identity.projectId,
-        maxWaitMs: refusing.rule.shapeMaxWaitMs,
-        attempt: () => this.reserve(reservation),
-        concerns: ({ refused }) => refused !== undefined && bindings[refused] === refusing,
-        undo: () =>
-          void this.options.store.settle(
-            reservation,
-            reservation.charges.map(() => 0),
-          ),
-        signal: untilClosed(request.response),
-      },
-      first,
-    )
-    const outcome = verdict.refused === undefined ? 'granted' : 'refused'
-    metrics.observe('helixflow_ratelimit_shaped_seconds', { outcome }, (clock.monotonic() - startMs) / 1_000)
-    return { ...verdict, waited: true }
+    const inLine = shaped.find(({ key }) => shaper.waitOf(lineOf(reservation, key)) !== undefined)
+    const first = inLine ? this.behindOthers(reservation, bindings, inLine) : await this.reserve(reservation)
+    const refusing = first.refused === undefined ? undefined : bindings[first.refused]
+    if (!refusing || refusing.rule.shapeMaxWaitMs === 0 || this.stopped) return { ...first, reservation }
+    if (!inLine && first.waitMs > refusing.rule.shapeMaxWaitMs) return { ...first, reservation }
+    const decided = await this.waitInLine(request, { reservation, bindings, refusing, first })
+    if (decided.refused === undefined || decided.standings.length > 0) return decided
+    const { tenant, charges } = reservation
+    return { ...decided, standings: await this.options.store.peek(tenant, charges) }
   }
 
+  private async waitInLine(
+    { identity, response }: LimitedRequest,
+    asked: {
+      readonly reservation: Reservation
+      readonly bindings: readonly Binding[]
+      readonly refusing: Binding
+      readonly first: Verdict
+    },
+  ): Promise<Decided> {
+    const { bindings, refusing, first } = asked
+    let { reservation } = asked
+    const { requestId } = reservation
+    let attempts = 0
+    const { shaper, store, clock, metrics } = this.options
+    const nothing = reservation.charges.map(() => 0)
+    const left = new AbortController()
+    const end = (reason: HelixError) => left.abort(reason)
+    const onClose = () => end(new HelixError('client_closed_request', 'The client left.'))
+    if (response.destroyed) onClose()
+    response.once('close', onClose)
+    this.waiting.add(end)
+    const startMs = clock.monotonic()
+    try {
+      const verdict = await shaper.wait(
+        {
+          key: lineOf(reservation, refusing.key),
+          project: identity.projectId,
+          maxWaitMs: refusing.rule.shapeMaxWaitMs,
+          // Each under a name of its own: a store that was told of a refusal charges that name nothing any more.
+          attempt: () => {
+            reservation = { ...reservation, requestId: `${requestId}.${++attempts}` }
+            return this.reserve(reservation)
+          },
+          concerns: ({ refused }) => refused !== undefined && bindings[refused] === refusing,
+          undo: () => void store.settle(reservation, nothing),
+          signal: left.signal,
+        },
+        first,
+      )
+      const outcome = verdict.refused === undefined ? 'granted' : 'refused'
+      const waitedSeconds = (clock.monotonic() - startMs) / 1_000
+      metrics.observe('helixflow_ratelimit_shaped_seconds', { outcome }, waitedSeconds)
+      return { ...verdict, reservation, waited: true }
+    } finally {
+      this.waiting.delete(end)
+      response.off('close', onClose)
+    }
+  }
+
+  /** Not asked yet: it would overtake those who wait. What is left of its rules nobody has said. */
+  private behindOthers(reservation: Reservation, bindings: readonly Binding[], inLine: Binding): Verdict {
+    const waitMs = this.options.shaper.waitOf(lineOf(reservation, inLine.key)) ?? 0
+    return { refused: bindings.indexOf(inLine), waitMs, standings: [], unseeded: [], gathered: false }
+  }
+
+  /** @throws HelixError `storage_unavailable` when a budget stays unknown, however often it is told */
   private async reserve(reservation: Reservation): Promise<Verdict> {
     const { store } = this.options
-    for (;;) {
+    for (let asked = 0; asked <= SEEDS_MAX; asked++) {
       const verdict = await store.reserve(reservation)
       if (verdict.unseeded.length === 0) return verdict
       await this.seed(reservation, verdict.unseeded)
     }
+    const text = 'What is left of a budget is not known. Try again shortly.'
+    throw new HelixError('storage_unavailable', text, { internal: 'the store does not keep what it is told' })
   }
 
   /** A budget begins with what was spent before this store knew of it. @throws HelixError `storage_unavailable` */
@@ -225,6 +279,8 @@ export class LimitGate {
   }
 }
 
+/** Once is enough, unless the store loses it at once: a Redis that has no room left. */
+const SEEDS_MAX = 3
 const NOTHING = { promptTokens: 0, outputTokens: 0, outputTokensPerChoice: undefined }
 
 function unlimited(exchange: Exchange): Admission {
@@ -251,14 +307,6 @@ function budgetsOf({ charges }: Reservation): readonly Charge[] {
 function chargeOf({ key, terms, rule, period }: Binding, cost: number): Charge {
   const spend = period && { subject: rule.subject, model: rule.model, sinceMs: period.startMs }
   return { key, ...terms, cost, spend }
-}
-
-function untilClosed(response: ServerResponse): AbortSignal {
-  const left = new AbortController()
-  const abort = () => left.abort(new HelixError('client_closed_request', 'The client left.'))
-  if (response.destroyed) abort()
-  else response.once('close', abort)
-  return left.signal
 }
 
 function lineOf({ tenant }: Reservation, key: string): string {

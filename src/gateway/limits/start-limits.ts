@@ -7,6 +7,7 @@ import type { Metrics } from '../../core/metrics.ts'
 import { type LimitStoreOptions, openLimitStore } from '../../limits/limit-stores.ts'
 import { Shaper } from '../../limits/shaper.ts'
 import type { MeterOptions } from '../usage/meter.ts'
+import { ContextLengths } from './context-lengths.ts'
 import { LimitGate } from './limit-gate.ts'
 
 export interface LimitParts {
@@ -27,11 +28,8 @@ export interface LimitParts {
 /** The limits of one gateway, with the store that they are counted in. */
 export async function startLimits(parts: LimitParts): Promise<{ gate: LimitGate; stop(): Promise<void> }> {
   const { pool, clock } = parts
-  const contexts = new Map<string, number>()
-  const unwatch = pool.watchReplicas((replicas) => {
-    for (const { model, contextLength } of replicas)
-      if (contextLength !== undefined) contexts.set(model, contextLength)
-  })
+  const contexts = new ContextLengths()
+  const unwatch = pool.watchReplicas((replicas) => contexts.replace(replicas))
   let open = (): ReturnType<LimitGate['open']> => []
   const stores = await openLimitStore({
     ...parts,
@@ -43,7 +41,7 @@ export async function startLimits(parts: LimitParts): Promise<{ gate: LimitGate;
     store: stores.store,
     storeName: () => stores.name(),
     shaper: new Shaper(clock),
-    contextLength: (model) => contexts.get(model),
+    contextLength: (model) => contexts.of(model),
   })
   open = () => gate.open()
   const stop = async () => {

@@ -11,6 +11,7 @@ import type { Exchange } from '../dispatch/exchange.ts'
 import { presentedCredential } from '../hooks/authenticate.ts'
 import { makeRequestId } from '../hooks/request-id.ts'
 import type { Admission, LimitGate } from '../limits/limit-gate.ts'
+import { Payment } from '../limits/payment.ts'
 import type { Meter, Ticket } from '../usage/meter.ts'
 
 export interface Running {
@@ -44,12 +45,16 @@ export function generate<T extends object>(
     })
     const { exchange } = admission
     const ticket = admitted(() => admit(meter, request, exchange), admission)
+    const payment = new Payment(admission)
     let release = () => {}
     const work = dispatch.run(exchange, {
       identity,
       route: request.routeOptions.url ?? '',
       requestHeaders: request.headers,
-      behind: (made) => behind(meter, request, made),
+      behind: (made) => {
+        const found = behind(meter, request, made)
+        return found && made === exchange ? payment.lend(found) : found
+      },
       begun: (end) => {
         release()
         release = credentials.hold(presentedCredential(request), identity, end)
@@ -62,7 +67,7 @@ export function generate<T extends object>(
       },
       settled: (settlement) => {
         ticket.settle(settlement)
-        admission.settle(settlement)
+        payment.settle(settlement)
         request.settlement = settlement
       },
     })
@@ -71,7 +76,7 @@ export function generate<T extends object>(
       .finally(() => {
         release()
         ticket.close()
-        admission.settle(undefined)
+        payment.settle(undefined)
       })
     try {
       await work

@@ -3,6 +3,9 @@
 local LOG_ENTRIES_MAX = 4096
 local GATHERED_MAX = 600
 local WALK = 64
+-- What is held is kept until it is given back or taken back, which is when its tenant asks again: 40 days from the last
+-- time, after which nobody can be in it.
+local HELD_LIFE = '3456000000'
 
 local format = string.format
 local call = redis.call
@@ -188,7 +191,13 @@ counters['gauge'] = {
   end,
   adjust = function(c, _, _, by) c.used = c.used + by end,
   write = function(c)
-    if c.used == 0 then call('DEL', c.key) else call('SET', c.key, text(c.used)) end
+    if c.used == 0 then
+      call('DEL', c.key)
+    elseif keeps then
+      call('SET', c.key, text(c.used))
+    else
+      call('SET', c.key, text(c.used), 'PX', HELD_LIFE)
+    end
   end,
 }
 

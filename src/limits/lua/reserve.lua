@@ -41,7 +41,7 @@ local function take(asked, now)
     if asked.life > 0 then record[place] = { c.kind, c.key, c.limit, c.window, c.burst, c.cost, at, entry } end
   end
   if asked.life == 0 then return end
-  call('SET', asked.record, cmsgpack.pack(record), 'PX', text(10 * asked.life))
+  call('SET', asked.record, cmsgpack.pack(record), 'PX', HELD_LIFE)
   call('ZADD', asked.open, text(now + asked.life), asked.record)
 end
 
@@ -50,7 +50,7 @@ local function renewed(asked, now)
   if asked.life == 0 then return call('EXISTS', asked.record) == 1 end
   local length = call('STRLEN', asked.record)
   if length == 0 then return call('EXISTS', asked.record) == 1 end
-  call('PEXPIRE', asked.record, text(10 * asked.life))
+  call('PEXPIRE', asked.record, HELD_LIFE)
   call('ZADD', asked.open, text(now + asked.life), asked.record)
   return true
 end

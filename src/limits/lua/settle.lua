@@ -1,6 +1,6 @@
 -- KEYS: one of the slot. ARGV: time or '', then a line for each reservation, with what its charges really cost.
--- Returns for each whether it was there. Its name stays taken for a while: it may be settled again by somebody who did not hear the answer, and a reservation
--- whose answer was lost may still be to come.
+-- Returns for each whether it was there. Its name stays taken for a while: it may be settled again by somebody who did
+-- not hear the answer, and a reservation whose answer was lost may still be to come.
 local TAKEN_LIFE = '120000'
 
 local function settle(line, now)

@@ -16,7 +16,14 @@ let bench: GatewayBench
 let administrator: string
 
 beforeAll(async () => {
-  bench = await GatewayBench.start({}, {}, { prices: { far: { input: 1_000, output: 2_000 } } })
+  bench = await GatewayBench.start(
+    {},
+    {},
+    {
+      prices: { far: { input: 1_000, output: 2_000 } },
+      cache: { staleFor: '1m' },
+    },
+  )
   const scopes =
     'keys.read,keys.write,limits.write,limits.read,service_accounts.write,projects.write,inference'
   administrator = String((await command('keys', 'create', 'administrator', '--scopes', scopes))['plaintext'])
@@ -209,6 +216,13 @@ describe('requests at the same time', () => {
     expect((await ask(key)).status).toBe(200)
   })
 
+  test('a request that is refused for its headers leaves its place', async () => {
+    const { key } = await keyWith({ measure: 'concurrency', limit: 1 })
+    const headers = { authorization: `Bearer ${key}`, 'x-helixflow-cache': 'nonsense' }
+    expect((await bench.ask({}, { headers })).status).toBe(400)
+    expect((await ask(key)).status).toBe(200)
+  })
+
   test('a client that leaves leaves its place', async () => {
     const { key } = await keyWith({ measure: 'concurrency', limit: 1 })
     bench.upstream.play(() => {})
@@ -224,6 +238,33 @@ describe('requests at the same time', () => {
     await gone
     bench.upstream.play((call) => sendWhole(call, chatAnswer('hi')))
     await vi.waitFor(async () => expect((await ask(key)).status).toBe(200))
+  })
+})
+
+describe('an answer that was kept', () => {
+  test('costs no tokens, and the new one that is made behind it is paid by who was given it', async () => {
+    const limit = { measure: 'tokens', limit: 10_000, window: '1h', algorithm: 'fixed-window' }
+    const { key } = await keyWith(limit)
+    const headers = {
+      authorization: `Bearer ${key}`,
+      'x-helixflow-cache': 'use',
+      'x-helixflow-cache-ttl': '1s',
+    }
+    const again = async () => (await bench.ask({}, { headers })).headers['x-helixflow-cache']
+    const remaining = async () => {
+      const answer = await fetch(`${bench.server.url}/limits`, {
+        headers: { authorization: `Bearer ${key}` },
+      })
+      const { data } = (await answer.json()) as { data: readonly { remaining: number }[] }
+      return data[0]?.remaining
+    }
+    bench.upstream.play((call) => sendWhole(call, chatAnswer('kept')))
+    expect(await again()).toBe('miss')
+    await expect.poll(remaining).toBe(9_992)
+    expect(await again()).toBe('hit')
+    await expect.poll(remaining).toBe(9_992)
+    await expect.poll(again, { interval: 200, timeout: 3_000 }).toBe('stale')
+    await expect.poll(remaining).toBe(9_984)
   })
 })
 

@@ -230,6 +230,21 @@ describe('a Redis that lost everything', () => {
     expect((await store.peek('org_a', [budget]))[0]?.remaining).toBe(45)
   })
 
+  test('what a killed gateway held is taken back, however long nobody asks', async () => {
+    let nowMs = START_MS
+    const prefix = `test${++places}`
+    const store = new RedisStore({ client: redis.client, prefix, nowMs: () => nowMs })
+    const place = charge({ kind: 'gauge', key: 'g', limit: 1 })
+    await store.reserve(reservation(place))
+    const silenceMs = 86_400_000
+    nowMs += silenceMs
+    for (const key of await redis.client.keys(`${prefix}:*`)) {
+      const lifeMs = await redis.client.pttl(key)
+      if (lifeMs >= 0 && lifeMs <= silenceMs) await redis.client.del(key)
+    }
+    expect((await store.reserve(reservation(place))).refused).toBeUndefined()
+  })
+
   test('nothing of a counter outlives its use', async () => {
     const store = new RedisStore({ client: redis.client, prefix: `test${++places}` })
     await redis.client.flushall()

@@ -56,7 +56,7 @@ async function sharedStore(
   await peers.start()
   const store = new ResilientStore({
     shared: new RedisStore({ client, prefix }),
-    probe: () => client.ping(),
+    probe: () => peers.renew(),
     share: () => peers.share(),
     budgets: new DatabaseBudgets(options),
     id,

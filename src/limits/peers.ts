@@ -47,7 +47,8 @@ export class Peers {
 
   /** Says that this gateway is alive and hears who else is; from then on every second. */
   async start(): Promise<void> {
-    await this.beat()
+    // Whoever decides about requests hears of a failure, and says so.
+    await this.renew().catch(() => {})
     if (this.stopped) return
     this.cancel = this.options.clock.schedule(BEAT_MS, () => void this.start())
   }
@@ -60,15 +61,12 @@ export class Peers {
     await withinDeadline(clock, timeoutMs, client.zrem(this.key, id)).catch(() => {})
   }
 
-  private async beat(): Promise<void> {
+  /** Renews the lease: a Redis that takes it runs scripts and can be written to. @throws what Redis answers else */
+  async renew(): Promise<void> {
     const { client, clock, timeoutMs, id, gatewaysMin } = this.options
-    try {
-      const work = client.eval(BEAT, 1, this.key, id, LEASE_MS) as Promise<string[]>
-      const ids = (await withinDeadline(clock, timeoutMs, work)).sort()
-      this.known = { gateways: Math.max(ids.length, gatewaysMin), rank: Math.max(0, ids.indexOf(id)) }
-    } catch {
-      // Whoever decides about requests hears of it, and says so.
-    }
+    const work = client.eval(BEAT, 1, this.key, id, LEASE_MS) as Promise<string[]>
+    const ids = (await withinDeadline(clock, timeoutMs, work)).sort()
+    this.known = { gateways: Math.max(ids.length, gatewaysMin), rank: Math.max(0, ids.indexOf(id)) }
   }
 
   private get key(): string {

@@ -41,7 +41,7 @@ export class Limiter {
     const store: ResilientStore = new ResilientStore({
       ...common,
       shared: new RedisStore({ client, prefix }),
-      probe: () => client.ping(),
+      probe: () => peers.renew(),
       share: () => peers.share(),
       budgets,
       id,

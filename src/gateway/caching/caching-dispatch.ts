@@ -111,7 +111,8 @@ export class CachingDispatch {
     if (typeof revision === 'string')
       return this.answer(this.queryOf(exchange, cacheable, { caller, decision, wishes, revision }))
     return revision.then(
-      (found) => this.answer(this.queryOf(exchange, cacheable, { caller, decision, wishes, revision: found })),
+      (found) =>
+        this.answer(this.queryOf(exchange, cacheable, { caller, decision, wishes, revision: found })),
       // Who asks for a model that is not there is told so as without a cache.
       () => this.bypass(exchange, caller),
     )

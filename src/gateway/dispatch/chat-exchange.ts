@@ -4,7 +4,7 @@ import { HelixError } from '../../core/errors.ts'
 import { chatCollector } from './collector.ts'
 import type { Answer, Asked, Exchange } from './exchange.ts'
 import { ForcedToolCalls, forcedToolsSchema } from './forced-tools.ts'
-import { chatTokensMax } from './prompt-bound.ts'
+import { chatTokensLikely, chatTokensMax } from './prompt-bound.ts'
 import { checkChoices, given, samplingBody } from './sampling.ts'
 
 /** How a chat completion is asked of an engine, and what of its answer has to be mended. */
@@ -17,6 +17,7 @@ export function chatExchange(request: ChatRequest): Exchange {
     body: (replica, asked) => chatBody(request, replica, asked),
     size: () => ({
       promptTokensMax: chatTokensMax(request.messages, [request.tools, request.response_format]),
+      promptTokensLikely: chatTokensLikely(request.messages, request.tools ?? undefined),
       promptCount: 1,
       outputTokensMax: request.max_completion_tokens ?? request.max_tokens ?? undefined,
     }),

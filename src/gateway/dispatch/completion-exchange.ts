@@ -3,7 +3,7 @@ import type { Replica } from '../../contracts/pool.ts'
 import { HelixError } from '../../core/errors.ts'
 import { textCollector } from './collector.ts'
 import type { Answer, Exchange } from './exchange.ts'
-import { promptsTokensMax } from './prompt-bound.ts'
+import { promptsTokensLikely, promptsTokensMax } from './prompt-bound.ts'
 import { checkChoices, checkTokens, given, samplingBody } from './sampling.ts'
 import { TextLogprobs } from './text-logprobs.ts'
 
@@ -21,6 +21,7 @@ export function completionExchange(request: CompletionRequest): Exchange {
     body: (replica, asked) => completionBody(request, replica, asked.stream),
     size: () => ({
       promptTokensMax: promptsTokensMax(request.prompt),
+      promptTokensLikely: promptsTokensLikely(request.prompt),
       promptCount: promptCount(request),
       outputTokensMax: request.max_tokens ?? OUTPUT_TOKENS_DEFAULT,
     }),

@@ -84,7 +84,11 @@ export class Dispatch {
   async send(exchange: Exchange, recipient: Recipient, asker: Asker, deadlineMs?: number): Promise<void> {
     const abort = new AbortController()
     asker.begun((reason) => abort.abort(reason))
-    const account = new Account((settlement) => asker.settled(settlement), this.options.clock)
+    const account = new Account(
+      (settlement) => asker.settled(settlement),
+      this.options.clock,
+      () => exchange.size().promptTokensLikely,
+    )
     const running = this.carry({ exchange, recipient, account, signal: abort.signal }, abort, deadlineMs)
     this.running.set(
       abort,

@@ -2,7 +2,7 @@ import { promptCount } from '../../contracts/openai/completions.ts'
 import type { EmbeddingRequest } from '../../contracts/openai/embeddings.ts'
 import { tokensOf } from './completion-exchange.ts'
 import type { Exchange } from './exchange.ts'
-import { promptsTokensMax } from './prompt-bound.ts'
+import { promptsTokensLikely, promptsTokensMax } from './prompt-bound.ts'
 import { checkTokens, given } from './sampling.ts'
 
 /** How embeddings are asked of an engine. */
@@ -20,6 +20,7 @@ export function embeddingExchange(request: EmbeddingRequest): Exchange {
     },
     size: () => ({
       promptTokensMax: promptsTokensMax(request.input),
+      promptTokensLikely: promptsTokensLikely(request.input),
       promptCount: promptCount({ prompt: request.input }),
       outputTokensMax: 0,
     }),

@@ -12,6 +12,8 @@ export interface Asked {
 export interface RequestSize {
   /** Never less than the tokens of all its prompts. */
   readonly promptTokensMax: number
+  /** A guess at them. */
+  readonly promptTokensLikely: number
   readonly promptCount: number
   /** For each choice; undefined where the request does not say. */
   readonly outputTokensMax: number | undefined

@@ -29,3 +29,30 @@ export function promptsTokensMax(prompts: unknown): number {
   if (!Array.isArray(prompts)) return 1
   return prompts.reduce<number>((sum, prompt) => sum + promptsTokensMax(prompt), 2)
 }
+
+const BYTES_PER_TOKEN = 4
+const MESSAGE_TOKENS_LIKELY = 6
+
+/** Tokens of a chat prompt, as they mostly are. */
+export function chatTokensLikely(
+  messages: readonly { readonly content?: unknown }[],
+  schemas: unknown,
+): number {
+  const bytes = messages.reduce(
+    (sum, { content }) => sum + bytesOf(content),
+    schemas === undefined ? 0 : bytesOf(schemas),
+  )
+  return MESSAGE_TOKENS_LIKELY * messages.length + Math.ceil(bytes / BYTES_PER_TOKEN)
+}
+
+/** Tokens of prompts, as they mostly are; of token numbers as many as there are. */
+export function promptsTokensLikely(prompts: unknown): number {
+  if (typeof prompts === 'string') return Math.ceil(bytesOf(prompts) / BYTES_PER_TOKEN)
+  if (!Array.isArray(prompts)) return 1
+  return prompts.reduce<number>((sum, prompt) => sum + promptsTokensLikely(prompt), 0)
+}
+
+function bytesOf(content: unknown): number {
+  if (content === undefined || content === null) return 0
+  return Buffer.byteLength(typeof content === 'string' ? content : JSON.stringify(content))
+}

@@ -26,6 +26,8 @@ export class Account {
   constructor(
     private readonly tell: (settlement: Settlement) => void,
     private readonly clock: Clock,
+    /** What the prompt probably was, for an engine that did not come to say. */
+    private readonly promptTokensLikely: () => number,
   ) {}
 
   /** The engine's words are on their way; `counted` says how many pieces came so far. */
@@ -42,7 +44,7 @@ export class Account {
     const { firstTokenMs } = this
     this.worked = true
     this.tell({
-      usage: usage ?? this.estimate(),
+      usage: usage ?? this.estimate(undefined),
       estimated: usage === undefined,
       worked: true,
       firstTokenMs,
@@ -55,10 +57,13 @@ export class Account {
     if (this.told) return
     const { worked, firstTokenMs } = this
     this.told = true
-    this.tell({ usage: this.estimate(), estimated: true, worked, firstTokenMs, error })
+    this.tell({ usage: this.estimate(error), estimated: true, worked, firstTokenMs, error })
   }
 
-  private estimate(): Usage {
-    return { ...NO_USAGE, completionTokens: this.counted() }
+  /** Whoever leaves early has had the engine's work on the prompt; a failure that is ours is not charged for it. */
+  private estimate(error: HelixError | undefined): Usage {
+    const completionTokens = this.counted()
+    const read = this.worked && (completionTokens > 0 || error?.code === 'client_closed_request')
+    return { ...NO_USAGE, promptTokens: read ? this.promptTokensLikely() : 0, completionTokens }
   }
 }

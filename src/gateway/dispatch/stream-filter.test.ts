@@ -9,7 +9,7 @@ function exchange(change: Partial<Exchange> = {}): Exchange {
     model: 'm',
     path: '/v1/chat/completions',
     body: () => ({}),
-    size: () => ({ promptTokensMax: 0, promptCount: 1, outputTokensMax: 0 }),
+    size: () => ({ promptTokensMax: 0, promptTokensLikely: 0, promptCount: 1, outputTokensMax: 0 }),
     inputParam: 'messages',
     schemaParam: undefined,
     stream: true,

@@ -22,7 +22,7 @@ export function tokenizeExchange(request: TokenizeRequest): Exchange {
       }
     },
     // Cutting a text into tokens generates nothing: it counts as a request alone.
-    size: () => ({ promptTokensMax: 0, promptCount: 1, outputTokensMax: 0 }),
+    size: () => ({ promptTokensMax: 0, promptTokensLikely: 0, promptCount: 1, outputTokensMax: 0 }),
     inputParam: 'prompt',
     schemaParam: undefined,
     stream: false,

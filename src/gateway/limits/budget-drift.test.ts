@@ -31,13 +31,14 @@ function setUp() {
   })
   const reservation = { tenant: 'org', requestId: 'r', charges: [budget], held: true }
   const request = (cost: number) => {
-    watch.began('org', budget)
+    watch.began('org', budget, 1e12)
     store.reserve(reservation)
     store.settle(reservation, [cost])
     watch.ended('org', budget)
     clock.advance(20_000)
   }
   return {
+    clock,
     watch,
     request,
     records: (cost: number) => (spent = cost),
@@ -65,9 +66,18 @@ test('a record that is missing is seen, until it comes', async () => {
   watch.stop()
 })
 
+test('a budget of a period that is over is judged no more', async () => {
+  const { watch, request, clock, drift } = setUp()
+  request(3e9)
+  clock.advance(1e12)
+  await watch.check()
+  expect(drift()).toBe(0)
+  watch.stop()
+})
+
 test('a budget in use is not judged', async () => {
   const { watch, drift } = setUp()
-  watch.began('org', budget)
+  watch.began('org', budget, 1e12)
   await watch.check()
   expect(drift()).toBe(0)
   watch.stop()
@@ -86,7 +96,7 @@ test('nothing is compared after the end, also where it came in the middle of a c
   const spend = { spent, reserveSpend: async () => undefined, releaseSpend: async () => {} }
   const store = new MemoryStore(clock)
   const watch = new BudgetDrift({ store, spend, clock, log: silentLog, metrics: noMetrics })
-  watch.began('org', budget)
+  watch.began('org', budget, 1e12)
   watch.ended('org', budget)
   clock.advance(30_000)
   expect(asked).toBe(1)

@@ -17,8 +17,12 @@ export interface BudgetDriftOptions {
 interface Used {
   readonly tenant: string
   readonly charge: Charge
+  /** The end of its period, on the calendar: records of the next one are not for it. */
+  readonly endsAtMs: number
   running: number
   idleSinceMs: number
+  /** What was told last. */
+  toldBy: number
 }
 
 /** By then the records of requests that have ended are in the database. */
@@ -40,11 +44,12 @@ export class BudgetDrift {
   }
 
   /** A request began to be charged to this budget. */
-  began(tenant: string, charge: Charge): void {
+  began(tenant: string, charge: Charge, endsAtMs: number): void {
     const name = `${tenant}/${charge.key}`
     const known = this.used.get(name)
     if (known) known.running++
-    else if (this.used.size < WATCHED_MAX) this.used.set(name, { tenant, charge, running: 1, idleSinceMs: 0 })
+    else if (this.used.size < WATCHED_MAX)
+      this.used.set(name, { tenant, charge, endsAtMs, running: 1, idleSinceMs: 0, toldBy: 0 })
   }
 
   ended(tenant: string, charge: Charge): void {
@@ -66,9 +71,12 @@ export class BudgetDrift {
     let drift = 0
     for (const [name, one] of this.used) {
       if (one.running > 0 || one.idleSinceMs > settledMs) continue
-      const by = await this.driftOf(one)
+      const over = one.endsAtMs <= clock.now()
+      const by = over ? 0 : await this.driftOf(one)
       if (by === 0) this.used.delete(name)
-      else log.warn('a budget differs from its records', { budget: name, by: by / MONEY_UNIT })
+      else if (by !== one.toldBy)
+        log.warn('a budget differs from its records', { budget: name, by: by / MONEY_UNIT })
+      one.toldBy = by
       drift += Math.abs(by)
     }
     metrics.set('helixflow_budget_drift', {}, drift / MONEY_UNIT)

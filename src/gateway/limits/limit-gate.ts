@@ -138,7 +138,10 @@ export class LimitGate {
     const refusing = verdict.refused === undefined ? undefined : bindings[verdict.refused]
     if (refusing) throw limitError(refusing, verdict, bindings, clock.now())
     if (reservation.held) this.running.set(reservation.requestId, reservation)
-    for (const charge of budgetsOf(reservation)) this.drift.began(reservation.tenant, charge)
+    for (const [place, { period }] of bindings.entries()) {
+      const charge = reservation.charges[place]
+      if (charge && period) this.drift.began(reservation.tenant, charge, period.endMs)
+    }
     const headers = rateHeaders(bindings, verdict.standings)
     if (verdict.waited) headers['x-helixflow-shaped-ms'] = String(Math.round(shapedMs))
     const { outputTokensPerChoice } = worst

@@ -59,6 +59,30 @@ function ask(key: string, change: object = {}): Promise<RawAnswer> {
   return bench.ask(change, { headers: { authorization: `Bearer ${key}` } })
 }
 
+/** Asks for a stream and leaves when that text has come, or as soon as the upstream was asked. */
+async function leave(key: string, after: string | undefined): Promise<void> {
+  const ask = { model: 'far', stream: true, max_tokens: 50, messages: [{ role: 'user', content: 'Hello' }] }
+  const left = new AbortController()
+  const asked = fetch(`${bench.server.url}/chat/completions`, {
+    method: 'POST',
+    signal: left.signal,
+    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+    body: JSON.stringify(ask),
+  })
+  if (after === undefined) {
+    await bench.upstream.call(1)
+  } else {
+    const decoder = new TextDecoder()
+    let text = ''
+    for await (const bytes of (await asked).body ?? []) {
+      text += decoder.decode(bytes)
+      if (text.includes(after)) break
+    }
+  }
+  left.abort()
+  await asked.catch(() => {})
+}
+
 function errorOf({ text }: RawAnswer): Record<string, unknown> {
   return (JSON.parse(text) as { error: Record<string, unknown> }).error
 }
@@ -154,10 +178,10 @@ describe('tokens', () => {
     await vi.waitFor(async () => expect(first - (await remaining())).toBeLessThan(100))
   })
 
-  test('the sum of what is charged is what the engine counted, also of streams that break off', async () => {
+  test('what is charged is what is on record, also of streams that break off and of clients that leave', async () => {
     const { key, id } = await keyWith({
       measure: 'tokens',
-      limit: 100000,
+      limit: 100_000,
       window: '1h',
       algorithm: 'sliding-window',
     })
@@ -174,13 +198,29 @@ describe('tokens', () => {
         call.socket.destroy()
       })
       await ask(key, { max_tokens: 50, stream: true })
-      // It never said: the pieces that came are counted.
-      counted += round
+      bench.upstream.play((call) => void sendEvents(call, wholeStream(4).slice(0, round)))
+      await leave(key, round > 0 ? `t${Math.min(round, 4) - 1}` : undefined)
     }
     bench.upstream.play((call) => sendWhole(call, chatAnswer('hi')))
-    const { data } = await command('limits', 'explain', '--key-id', id, '--model', 'far')
-    expect(data).toMatchObject([{ remaining: 100_000 - counted }])
-  })
+    const charged = async () => {
+      const { data } = await command('limits', 'explain', '--key-id', id, '--model', 'far')
+      const [rule] = data as { remaining: number }[]
+      return 100_000 - (rule?.remaining ?? 0)
+    }
+    const recorded = async () => {
+      const { data } = await command('usage', 'requests', '--limit', '200')
+      const rows = data as { keyId: string; promptTokens: number; completionTokens: number }[]
+      return rows
+        .filter(({ keyId }) => keyId === id)
+        .reduce((sum, { promptTokens, completionTokens }) => sum + promptTokens + completionTokens, 0)
+    }
+    await vi.waitFor(async () => expect(await recorded()).toBe(await charged()), {
+      timeout: 10_000,
+      interval: 300,
+    })
+    // The prompt of those that broke off is charged too, although the engine never said how long it was.
+    expect(await charged()).toBeGreaterThan(counted + 15 + 5 * 6)
+  }, 30_000)
 
   test('a request that needs more than the whole limit is refused for good', async () => {
     const { key } = await keyWith({ measure: 'tokens', limit: 500, window: '1m' })

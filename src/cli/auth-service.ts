@@ -45,7 +45,9 @@ export async function openAuthClient(request: AuthServiceRequest): Promise<Opene
   const transport = here ? inMemory(authRoutes({ ...here, log })) : overTls(authUrl ?? '', tlsFiles(settings))
   const auth = new AuthRpcClient({ transport, timeoutMs: RPC_TIMEOUT_MS, clock: systemClock, log })
   lifecycle.add('auth client', () => auth.stop())
-  return { auth, usage: auth, spend: auth, database: here?.database, backups: here?.backups }
+  // Records in their thousands are not worth writing and reading twice within one process.
+  const usage = here?.usage ?? auth
+  return { auth, usage, spend: auth, database: here?.database, backups: here?.backups }
 }
 
 export interface StartedAuth {

@@ -91,7 +91,7 @@ async function measure(place: Place, { quick, say }: BenchOptions): Promise<Roun
     say(round === 0 ? 'warming up' : `round ${round}`)
     const records = recordsOf(round, count)
     await acrossOrganisations(place.database, (queries) =>
-      queries.query('truncate usage_records, usage_hourly'),
+      queries.query('truncate usage_records, usage_hourly, spend_daily'),
     )
     await place.client.query('truncate copied; checkpoint')
     // In turn first and second, so that what the first leaves to do disturbs both alike.
@@ -162,7 +162,7 @@ async function copied({ client }: Place, records: readonly UsageRecord[]): Promi
 
 function copyLine(one: UsageRecord): string {
   const startedAt = new Date(one.startedAtMs).toISOString()
-  return `${one.organisationId}\t${startedAt}\t${one.requestId}\t${one.projectId}\t${one.keyId}\t${one.model}\t${one.route}\t${one.status}\t-\t${one.promptTokens}\t${one.completionTokens}\t${one.cachedTokens}\t${one.estimated}\t${one.streamed}\t${one.durationMs}\t-\t${one.instance}\t-\n`
+  return `${one.organisationId}\t${startedAt}\t${one.requestId}\t${one.projectId}\t${one.keyId}\t${one.model}\t${one.route}\t${one.status}\t-\t${one.promptTokens}\t${one.completionTokens}\t${one.cachedTokens}\t${one.estimated}\t${one.streamed}\t${one.durationMs}\t-\t${one.instance}\t-\t${one.cost}\t-\t-\n`
 }
 
 /** As a gateway makes them: in the order of time, of some projects and models. */

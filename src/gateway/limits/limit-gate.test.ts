@@ -154,3 +154,16 @@ test('a store that keeps nothing of what it is told makes a request with a budge
   await expect(admit(spends)).rejects.toMatchObject({ code: 'storage_unavailable' })
   expect(asked).toBeLessThan(10)
 })
+
+test('what is done beside a request is charged for its tokens, and is no request', async () => {
+  const { gate } = gateOf()
+  const limits = [
+    rule({ ruleId: 'rule_r', amount: 10 }),
+    rule({ ruleId: 'rule_t', measure: 'tokens', amount: 1_000, algorithm: 'fixed-window' }),
+  ]
+  const usage = { promptTokens: 30, completionTokens: 0, cachedTokens: 0 }
+  gate.charge(caller(...limits), 'm', { requestId: 'embedding_1', usage })
+  const left = await gate.explain('org_a', limits, 'm')
+  expect(left.map(({ remaining }) => remaining)).toEqual([10, 970])
+  gate.stop()
+})

@@ -56,6 +56,12 @@ export interface Admission {
   settle(settlement: Settlement | undefined): void
 }
 
+export interface DoneBeside {
+  /** Its own, not that of the request beside which it was done. */
+  readonly requestId: string
+  readonly usage: Settlement['usage']
+}
+
 /** How a request was decided, and under which reservation. */
 interface Decided extends Verdict {
   readonly reservation: Reservation
@@ -245,6 +251,20 @@ export class LimitGate {
     const spent = await this.options.spend.spent(tenant, queries)
     for (const [at, charge] of budgets.entries())
       await this.options.store.seed(tenant, charge, spent[at] ?? 0)
+  }
+
+  /**
+   * What was done for a caller beside its own requests, such as the embedding of a question: it is small, and counted
+   * afterwards. It is no request of theirs.
+   */
+  charge(identity: Identity, model: string, { requestId, usage }: DoneBeside): void {
+    const { store, clock, price } = this.options
+    const bindings = bindingsOf(identity, model, clock.now()).filter(
+      ({ rule }) => rule.measure !== 'requests' && rule.measure !== 'concurrency',
+    )
+    if (bindings.length === 0) return
+    const charges = bindings.map((one) => chargeOf(one, actualCost(one, usage, price(model))))
+    void store.renew([{ tenant: identity.organisationId, requestId, charges, held: false }])
   }
 
   private settle(

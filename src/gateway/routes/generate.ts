@@ -8,6 +8,7 @@ import type { CachingDispatch } from '../caching/caching-dispatch.ts'
 import type { Behind } from '../caching/refresh-passenger.ts'
 import type { CredentialCache } from '../credential-cache.ts'
 import type { Exchange } from '../dispatch/exchange.ts'
+import type { Settlement } from '../dispatch/settlement.ts'
 import { presentedCredential } from '../hooks/authenticate.ts'
 import { makeRequestId } from '../hooks/request-id.ts'
 import type { Admission, LimitGate } from '../limits/limit-gate.ts'
@@ -52,8 +53,14 @@ export function generate<T extends object>(
       route: request.routeOptions.url ?? '',
       requestHeaders: request.headers,
       behind: (made) => {
-        const found = behind(meter, request, made)
-        return found && made === exchange ? payment.lend(found) : found
+        const id = makeRequestId()
+        const found = behind(meter, request, made, id)
+        if (!found || made === exchange) return found && payment.lend(found)
+        const settled = (settlement: Settlement) => {
+          found.settled(settlement)
+          limits.charge(identity, made.model, { requestId: id, usage: settlement.usage })
+        }
+        return { ...found, settled }
       },
       begun: (end) => {
         release()
@@ -124,9 +131,14 @@ function admit(
 }
 
 /** An answer that is made behind this request is a request of its own; it is not made when it cannot be recorded. */
-function behind(meter: Meter, request: FastifyRequest, exchange: Exchange): Behind | undefined {
+function behind(
+  meter: Meter,
+  request: FastifyRequest,
+  exchange: Exchange,
+  requestId: string,
+): Behind | undefined {
   try {
-    const ticket = admit(meter, request, exchange, makeRequestId())
+    const ticket = admit(meter, request, exchange, requestId)
     return { settled: (settlement) => ticket.settle(settlement), close: () => ticket.close() }
   } catch {
     return undefined

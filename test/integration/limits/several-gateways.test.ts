@@ -5,6 +5,7 @@ import type { Charge } from '../../../src/limits/store.ts'
 import { Limiter } from '../../support/limiter.ts'
 import { LimiterFleet, total } from '../../support/limiter-fleet.ts'
 import { RedisServer } from '../../support/redis.ts'
+import { SlowProxy } from '../../support/slow-proxy.ts'
 
 let server: RedisServer
 
@@ -127,6 +128,30 @@ describe('a shared store that is away', () => {
     expect(a.outages.length + b.outages.length).toBeGreaterThan(4)
     const [left] = await a.store.peek('org_a', [counted])
     expect(1_000_000 - (left?.remaining ?? 0)).toBe(costs)
+  })
+
+  test('replies that come too late charge nobody twice, and nobody who was refused', async () => {
+    const proxy = await SlowProxy.start(server.port)
+    onTestFinished(() => proxy.stop())
+    const urls = [`redis://127.0.0.1:${proxy.port}`]
+    const one = await Limiter.start({ urls }, `several${++prefixes}`)
+    onTestFinished(() => one.stop())
+    const counted = charge({ kind: 'fixed-window', key: 'all', limit: 1_000_000, windowMs: 86_400_000 })
+    const tight = charge({ key: 'tight', limit: 300, burst: 30 })
+    for (const delayMs of [0, 60, 0, 200, 30, 0, 100, 0]) {
+      proxy.delayMs = delayMs
+      const asked = []
+      for (let sent = 0; sent < 40; sent++) {
+        asked.push(one.ask([counted, tight]))
+        await sleep(5)
+      }
+      await Promise.all(asked)
+    }
+    await back([one])
+    expect(one.failures).toEqual([])
+    expect(one.outages.length).toBeGreaterThanOrEqual(4)
+    const [left] = await one.store.peek('org_a', [counted])
+    expect(1_000_000 - (left?.remaining ?? 0)).toBe(one.granted)
   })
 
   test('killed and started empty, it costs one burst at most', async () => {

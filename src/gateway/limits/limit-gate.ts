@@ -21,7 +21,7 @@ import { BudgetDrift } from './budget-drift.ts'
 import { limitError } from './denial.ts'
 import { bindingsToExplain, type ExplainedLimit, explained } from './explain.ts'
 import { rateHeaders } from './rate-headers.ts'
-import { actualCost, costFor, worstCase } from './worst-case.ts'
+import { actualCost, costFor, lessOutput, type WorstCase, worstCase } from './worst-case.ts'
 
 export interface LimitGateOptions {
   readonly store: LimitStore
@@ -130,15 +130,24 @@ export class LimitGate {
     const price = this.options.price(exchange.model)
     const facts = { price, contextLength: this.options.contextLength(exchange.model) }
     const sized = bindings.some(({ rule }) => rule.measure !== 'requests' && rule.measure !== 'concurrency')
-    const worst = sized ? worstCase(exchange, bindings, facts, outputTokens) : NOTHING
-    const wanted: Reservation = {
+    const wanted = (name: string, most: WorstCase): Reservation => ({
       tenant: identity.organisationId,
-      requestId,
+      requestId: name,
       held: bindings.some(({ rule }) => rule.measure !== 'requests'),
-      charges: bindings.map((one) => chargeOf(one, costFor(one, worst, price))),
-    }
+      charges: bindings.map((one) => chargeOf(one, costFor(one, most, price))),
+    })
+    let worst = sized ? worstCase(exchange, bindings, facts, outputTokens) : NOTHING
     const startMs = clock.monotonic()
-    const { reservation, ...verdict } = await this.decide(request, wanted, bindings)
+    let decided = await this.decide(request, wanted(requestId, worst), bindings)
+    const less =
+      decided.refused === undefined
+        ? undefined
+        : lessOutput(exchange, bindings, worst, { standings: decided.standings, price })
+    if (less) {
+      worst = less
+      decided = await this.decide(request, wanted(`${requestId}.less`, less), bindings)
+    }
+    const { reservation, ...verdict } = decided
     const shapedMs = clock.monotonic() - startMs
     this.count(bindings, verdict)
     const refusing = verdict.refused === undefined ? undefined : bindings[verdict.refused]
@@ -304,7 +313,7 @@ export class LimitGate {
 
 /** Once is enough, unless the store loses it at once: a Redis that has no room left. */
 const SEEDS_MAX = 3
-const NOTHING = { promptTokens: 0, outputTokens: 0, outputTokensPerChoice: undefined }
+const NOTHING: WorstCase = { promptTokens: 0, outputTokens: 0, outputTokensPerChoice: undefined }
 
 function unlimited(exchange: Exchange): Admission {
   return { exchange, headers: {}, settle: () => {} }

@@ -1,5 +1,6 @@
 import type { Price } from '../../contracts/prices.ts'
 import { costOf } from '../../contracts/prices.ts'
+import type { Standing } from '../../limits/store.ts'
 import type { Exchange } from '../dispatch/exchange.ts'
 import type { Binding } from './bindings.ts'
 
@@ -33,10 +34,35 @@ export function worstCase(
     const outputTokens = Math.min(outputTokensMax, contextLength) * exchange.choices
     return { promptTokens, outputTokens, outputTokensPerChoice: undefined }
   }
-  const left = bindings.map((binding) => outputLeft(binding, promptTokens, price))
+  const left = bindings.map((binding) =>
+    outputLeft(binding, promptTokens, { price, units: binding.terms.burst }),
+  )
   const whole = Math.min(...left) / exchange.choices
   const each = Math.max(1, Math.floor(Math.min(outputTokensDefault, contextLength, whole)))
   return { promptTokens, outputTokens: each * exchange.choices, outputTokensPerChoice: each }
+}
+
+/** A shorter answer would be of little use to anybody. */
+const OUTPUT_TOKENS_MIN = 256
+
+/**
+ * The same request with what its limits have left at the moment, where it did not say how long its answer may be: better
+ * a shorter answer now than none for the rest of a window. Undefined where too little is left.
+ */
+export function lessOutput(
+  { choices }: Pick<Exchange, 'choices'>,
+  bindings: readonly Binding[],
+  worst: WorstCase,
+  left: { readonly standings: readonly Standing[]; readonly price: Price | undefined },
+): WorstCase | undefined {
+  const { promptTokens, outputTokensPerChoice } = worst
+  if (outputTokensPerChoice === undefined) return undefined
+  const tokens = bindings.map((binding, place) =>
+    outputLeft(binding, promptTokens, { price: left.price, units: left.standings[place]?.remaining ?? 0 }),
+  )
+  const each = Math.floor(Math.min(...tokens) / choices)
+  if (each < OUTPUT_TOKENS_MIN || each >= outputTokensPerChoice) return undefined
+  return { promptTokens, outputTokens: each * choices, outputTokensPerChoice: each }
 }
 
 /** What a rule charges. */
@@ -83,18 +109,22 @@ function chargeOf(
   }
 }
 
-/** Tokens that an answer may have before this rule could never grant it. */
-function outputLeft({ rule, terms }: Binding, promptTokens: number, price: Price | undefined): number {
+/** Tokens that an answer may have while a rule has so many units for it. */
+function outputLeft(
+  { rule }: Binding,
+  promptTokens: number,
+  { price, units }: { readonly price: Price | undefined; readonly units: number },
+): number {
   switch (rule.measure) {
     case 'tokens':
-      return terms.burst - promptTokens
+      return units - promptTokens
     case 'output_tokens':
-      return terms.burst
+      return units
     case 'money': {
       if (!price || price.output === 0) return Number.POSITIVE_INFINITY
       const prompt = costOf(price, { promptTokens, completionTokens: 0, cachedTokens: 0 })
       // Costs are rounded up to the next billionth.
-      return ((terms.limit - prompt - 1) / price.output) * 1_000_000
+      return ((units - prompt - 1) / price.output) * 1_000_000
     }
     default:
       return Number.POSITIVE_INFINITY

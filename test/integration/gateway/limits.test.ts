@@ -235,6 +235,12 @@ describe('tokens', () => {
     bench.upstream.play((call) => sendWhole(call, chatAnswer('hi')))
     expect((await ask(key)).status).toBe(200)
     expect(JSON.parse((await bench.upstream.call(1)).body)).toMatchObject({ max_tokens: 300 })
+    // 5 tokens of the 300 are gone: the next answer may have the others, as long as that is worth an answer.
+    expect((await ask(key)).status).toBe(200)
+    expect(JSON.parse((await bench.upstream.call(2)).body)).toMatchObject({ max_tokens: expect.any(Number) })
+    const { max_tokens: left } = JSON.parse((await bench.upstream.call(2)).body) as { max_tokens: number }
+    expect(left).toBeGreaterThanOrEqual(295)
+    expect(left).toBeLessThanOrEqual(300)
   })
 })
 

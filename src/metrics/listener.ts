@@ -22,8 +22,13 @@ export async function listenForMetrics(
       response.writeHead(404).end()
       return
     }
-    const text = await registry.render()
-    response.writeHead(200, { 'content-type': registry.contentType }).end(text)
+    try {
+      const text = await registry.render()
+      response.writeHead(200, { 'content-type': registry.contentType }).end(text)
+    } catch (reason) {
+      // Whoever scrapes is told; an unanswered failure would end the process.
+      response.writeHead(500).end(HelixError.from(reason).publicMessage)
+    }
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) => {

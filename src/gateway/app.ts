@@ -1,6 +1,6 @@
-import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import type { LayeredCache } from '../cache/layered-cache.ts'
-import type { AuthClient, Identity, TokenIssuer } from '../contracts/auth.ts'
+import type { AuthClient, TokenIssuer } from '../contracts/auth.ts'
 import { ChatRequest } from '../contracts/openai/chat.ts'
 import { CompletionRequest } from '../contracts/openai/completions.ts'
 import { EmbeddingRequest } from '../contracts/openai/embeddings.ts'
@@ -16,8 +16,9 @@ import { completionExchange } from './dispatch/completion-exchange.ts'
 import { embeddingExchange } from './dispatch/embedding-exchange.ts'
 import { tokenizeExchange } from './dispatch/tokenize-exchange.ts'
 import type { Drain } from './drain.ts'
+import { Generation } from './generation.ts'
 import { requireAccess } from './hooks/access.ts'
-import { authenticate } from './hooks/authenticate.ts'
+import { authenticate, identified } from './hooks/authenticate.ts'
 import { errorReply } from './hooks/error-reply.ts'
 import { accessLog } from './hooks/observe.ts'
 import { makeRequestId } from './hooks/request-id.ts'
@@ -110,15 +111,15 @@ export function buildApp(parts: AppParts): FastifyInstance {
     v1.addHook('onRequest', authenticate(credentials))
     v1.get('/v1/models', seesModels, listModels(pool))
     v1.get('/v1/models/*', seesModels, showModel(pool))
-    v1.get('/v1/limits', seesModels, ownLimits(parts.limits, callerOf))
+    v1.get('/v1/limits', seesModels, ownLimits(parts.limits, identified))
     const generates = { config: { access: 'inference' } } as const
-    const running = { dispatch: parts.dispatch, meter: parts.meter, credentials, limits: parts.limits }
-    v1.post('/v1/chat/completions', generates, generate(running, ChatRequest, chatExchange))
-    v1.post('/v1/completions', generates, generate(running, CompletionRequest, completionExchange))
-    v1.post('/v1/embeddings', generates, generate(running, EmbeddingRequest, embeddingExchange))
-    v1.post('/tokenize', generates, generate(running, TokenizeRequest, tokenizeExchange))
+    const generation = new Generation(parts)
+    v1.post('/v1/chat/completions', generates, generate(generation, ChatRequest, chatExchange))
+    v1.post('/v1/completions', generates, generate(generation, CompletionRequest, completionExchange))
+    v1.post('/v1/embeddings', generates, generate(generation, EmbeddingRequest, embeddingExchange))
+    v1.post('/tokenize', generates, generate(generation, TokenizeRequest, tokenizeExchange))
     v1.post('/v1/cache/invalidate', managesModels, invalidateCache(parts.cache))
-    registerAdministration(v1, auth, callerOf)
+    registerAdministration(v1, auth, identified)
   })
   return app
 }
@@ -129,11 +130,6 @@ function readBodiesAsBytes(app: FastifyInstance): void {
   app.addContentTypeParser(/^application\/json\s*(;|$)/i, { parseAs: 'buffer' }, (_request, body, done) =>
     done(null, body),
   )
-}
-
-function callerOf({ identity }: FastifyRequest): Identity {
-  if (identity) return identity
-  throw new HelixError('missing_api_key', 'Send an API key in the header: Authorization: Bearer hf_...')
 }
 
 function drainingError(): HelixError {

@@ -25,6 +25,7 @@ import { embeddingExchange } from '../../src/gateway/dispatch/embedding-exchange
 import { EngineClients } from '../../src/gateway/dispatch/engine-client.ts'
 import { EventStream } from '../../src/gateway/dispatch/event-stream.ts'
 import type { Exchange } from '../../src/gateway/dispatch/exchange.ts'
+import { ClientRecipient } from '../../src/gateway/dispatch/recipient.ts'
 import { Router } from '../../src/gateway/dispatch/router.ts'
 import type { Settlement } from '../../src/gateway/dispatch/settlement.ts'
 import { systemClock } from '../../src/system.ts'
@@ -185,14 +186,13 @@ export class CachingBench {
     try {
       const exchange = exchangeOf(route, JSON.parse(Buffer.concat(parts).toString('utf8')))
       await this.caching.run(exchange, {
-        response,
+        recipient: (headers) => new ClientRecipient(response, () => headers),
         identity: identityOf(request),
         route,
         requestHeaders: request.headers,
         begun: (end) => {
           one.end = end
         },
-        headers: () => ({}),
         settled: (settlement) => {
           this.record(label, settlement)
           settlements.push(settlement)

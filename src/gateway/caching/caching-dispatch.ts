@@ -16,7 +16,6 @@ import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import type { Caller, Dispatch } from '../dispatch/dispatch.ts'
 import type { Cacheable, Exchange } from '../dispatch/exchange.ts'
-import { ClientRecipient } from '../dispatch/recipient.ts'
 import { CACHE_HEADER, type CacheWishes, readWishes } from './cache-wishes.ts'
 import { FlightRun, type Landed } from './flight-run.ts'
 import { giveKept } from './kept-answer.ts'
@@ -131,9 +130,8 @@ export class CachingDispatch {
 
   private bypass(exchange: Exchange, caller: CachingCaller): Promise<void> {
     return this.parts.dispatch.run(exchange, {
-      response: caller.response,
       begun: (end) => caller.begun(end),
-      headers: () => ({ ...caller.headers(), [CACHE_HEADER]: 'bypass' }),
+      recipient: (headers) => caller.recipient({ ...headers, [CACHE_HEADER]: 'bypass' }),
       settled: (settlement) => caller.settled(settlement),
     })
   }
@@ -311,7 +309,7 @@ export class CachingDispatch {
   private reader({ exchange, caller }: Query, headers: Readonly<Record<string, string>>) {
     const { clock, requestDeadlineMs, stallTimeoutMs } = this.parts
     return {
-      recipient: new ClientRecipient(caller.response, () => ({ ...caller.headers(), ...headers })),
+      recipient: caller.recipient(headers),
       asker: caller,
       wantsStream: exchange.stream,
       includeUsage: exchange.includeUsage,

@@ -3,7 +3,7 @@ import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import { type Asker, afterDeadline } from '../dispatch/dispatch.ts'
 import type { AnswerKind } from '../dispatch/exchange.ts'
-import type { ClientRecipient } from '../dispatch/recipient.ts'
+import type { AnswerRecipient } from '../dispatch/recipient.ts'
 import type { Settlement } from '../dispatch/settlement.ts'
 import { NO_USAGE, type Usage } from '../dispatch/usage.ts'
 import { streamEnd, streamOf, wholeOf } from './answer-forms.ts'
@@ -25,7 +25,7 @@ export interface Source {
 
 export interface SubscriberParts {
   readonly source: Source
-  readonly recipient: ClientRecipient
+  readonly recipient: AnswerRecipient
   readonly asker: Asker
   readonly wantsStream: boolean
   readonly includeUsage: boolean

@@ -1,11 +1,10 @@
-import type { ServerResponse } from 'node:http'
 import { EventSplitter, eventData } from '../../contracts/sse.ts'
 import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import { denialError } from './denial.ts'
 import type { EngineClients } from './engine-client.ts'
 import type { Answer, Collector, Exchange } from './exchange.ts'
-import { ClientRecipient, type Recipient } from './recipient.ts'
+import type { AnswerRecipient, Recipient } from './recipient.ts'
 import { type RelayRequest, type RelayResult, relayStream, relayWhole, type Sink } from './relay.ts'
 import type { Lease, Router } from './router.ts'
 import { Account, type Settlement } from './settlement.ts'
@@ -37,9 +36,8 @@ export interface Asker {
 
 /** The client's side of one request. */
 export interface Caller extends Asker {
-  readonly response: ServerResponse
-  /** Headers of every answer; called once, when the answer begins. */
-  headers(): Readonly<Record<string, string>>
+  /** Where its answer goes. @param headers what the answer says of itself beside what every answer says */
+  recipient(headers: Readonly<Record<string, string>>): AnswerRecipient
 }
 
 /** One request on its way. */
@@ -67,13 +65,7 @@ export class Dispatch {
 
   /** @throws HelixError when the request fails before the first byte of an answer was sent */
   run(exchange: Exchange, caller: Caller): Promise<void> {
-    const headers = () => caller.headers()
-    return this.send(
-      exchange,
-      new ClientRecipient(caller.response, headers),
-      caller,
-      this.options.requestDeadlineMs,
-    )
+    return this.send(exchange, caller.recipient({}), caller, this.options.requestDeadlineMs)
   }
 
   /**

@@ -2,14 +2,18 @@ import type { ServerResponse } from 'node:http'
 import type { HelixError } from '../../core/errors.ts'
 import { EventStream } from './event-stream.ts'
 
-/** Where an answer goes: the connection of a client, or what many clients follow. */
-export interface Recipient {
+/** Somebody who may leave before they are answered. */
+export interface Presence {
   /** It cannot be told anything any more. */
   readonly gone: boolean
-  /** It has got the first bytes of an event stream. */
-  readonly committed: boolean
   /** Calls back when it leaves before its answer has ended. Returns what ends the watch. */
   whenGone(tell: () => void): () => void
+}
+
+/** Where an answer goes: the connection of a client, or what many clients follow. */
+export interface Recipient extends Presence {
+  /** It has got the first bytes of an event stream. */
+  readonly committed: boolean
   /** An answer in one piece. */
   whole(body: Buffer): void
   /** A piece of an event stream. @returns false when it cannot take more until `drained` calls back */
@@ -24,12 +28,18 @@ export interface Recipient {
   leave(): void
 }
 
+/** One client, or what stands for one. */
+export interface AnswerRecipient extends Recipient {
+  /** The last bytes of an event stream, which may be all, and its end. */
+  endWith(bytes: Buffer): void
+}
+
 const ONE_WRITE_BYTES_MAX = 16 * 1024
 const UNREAD_BYTES_MAX = 64 * 1024
 const UNREAD_TIMEOUT_MS = 30_000
 
 /** A client's connection. The headers are asked for once, when the answer begins. */
-export class ClientRecipient implements Recipient {
+export class ClientRecipient implements AnswerRecipient {
   private opened: EventStream | undefined
 
   constructor(
@@ -47,13 +57,7 @@ export class ClientRecipient implements Recipient {
   }
 
   whenGone(tell: () => void): () => void {
-    const { response } = this
-    const onClose = () => {
-      if (!response.writableFinished) tell()
-    }
-    response.once('close', onClose)
-    if (response.destroyed) onClose()
-    return () => response.removeListener('close', onClose)
+    return presenceOf(this.response).whenGone(tell)
   }
 
   whole(body: Buffer): void {
@@ -83,7 +87,6 @@ export class ClientRecipient implements Recipient {
     this.stream.comment(text)
   }
 
-  /** The last bytes of a stream, which may be all, and its end. */
   endWith(bytes: Buffer): void {
     this.stream.endWith(bytes)
   }
@@ -103,5 +106,22 @@ export class ClientRecipient implements Recipient {
   private get stream(): EventStream {
     this.opened ??= new EventStream(this.response, this.headers)
     return this.opened
+  }
+}
+
+/** Whether the client at the other end of a connection is still there. */
+export function presenceOf(response: ServerResponse): Presence {
+  return {
+    get gone() {
+      return response.destroyed
+    },
+    whenGone: (tell) => {
+      const onClose = () => {
+        if (!response.writableFinished) tell()
+      }
+      response.once('close', onClose)
+      if (response.destroyed) onClose()
+      return () => response.removeListener('close', onClose)
+    },
   }
 }

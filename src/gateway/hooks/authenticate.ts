@@ -29,6 +29,12 @@ export function authenticate(cache: CredentialCache) {
   }
 }
 
+/** Who calls, on a route that has authenticated them. */
+export function identified({ identity }: FastifyRequest): Identity {
+  if (identity) return identity
+  throw new HelixError('missing_api_key', 'Send an API key in the header: Authorization: Bearer hf_...')
+}
+
 /** An access token with its claims and signature has a few hundred characters. */
 const CREDENTIAL_LENGTH_MAX = 8_192
 

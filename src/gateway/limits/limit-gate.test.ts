@@ -1,5 +1,3 @@
-import { IncomingMessage, ServerResponse } from 'node:http'
-import { Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import type { Identity } from '../../contracts/auth.ts'
@@ -74,7 +72,7 @@ function gateOf() {
         requestId: `r${++requests}`,
         identity,
         exchange: EXCHANGE,
-        response: new ServerResponse(new IncomingMessage(new Socket())),
+        client: { gone: false, whenGone: () => () => {} },
       }),
     )
   return { clock, store, gate, admit }

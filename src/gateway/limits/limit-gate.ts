@@ -1,4 +1,3 @@
-import type { ServerResponse } from 'node:http'
 import type { Identity } from '../../contracts/auth.ts'
 import type { EffectiveLimit, SpendClient } from '../../contracts/limits.ts'
 import type { Price } from '../../contracts/prices.ts'
@@ -15,6 +14,7 @@ import {
   type Verdict,
 } from '../../limits/store.ts'
 import type { Exchange } from '../dispatch/exchange.ts'
+import type { Presence } from '../dispatch/recipient.ts'
 import type { Settlement } from '../dispatch/settlement.ts'
 import { type Binding, bindingsOf } from './bindings.ts'
 import { BudgetDrift } from './budget-drift.ts'
@@ -43,8 +43,8 @@ export interface LimitedRequest {
   readonly requestId: string
   readonly identity: Identity
   readonly exchange: Exchange
-  /** Whose end, while the request waits, is the end of the waiting. */
-  readonly response: ServerResponse
+  /** Whose leaving, while the request waits, is the end of the waiting. */
+  readonly client: Presence
 }
 
 /** A request that its limits let in. */
@@ -187,7 +187,7 @@ export class LimitGate {
   }
 
   private async waitInLine(
-    { identity, response }: LimitedRequest,
+    { identity, client }: LimitedRequest,
     asked: {
       readonly reservation: Reservation
       readonly bindings: readonly Binding[]
@@ -203,9 +203,7 @@ export class LimitGate {
     const nothing = reservation.charges.map(() => 0)
     const left = new AbortController()
     const end = (reason: HelixError) => left.abort(reason)
-    const onClose = () => end(new HelixError('client_closed_request', 'The client left.'))
-    if (response.destroyed) onClose()
-    response.once('close', onClose)
+    const unwatch = client.whenGone(() => end(new HelixError('client_closed_request', 'The client left.')))
     this.waiting.add(end)
     const startMs = clock.monotonic()
     try {
@@ -231,7 +229,7 @@ export class LimitGate {
       return { ...verdict, reservation, waited: true }
     } finally {
       this.waiting.delete(end)
-      response.off('close', onClose)
+      unwatch()
     }
   }
 

@@ -7,6 +7,7 @@ import { HelixError } from '../../../src/core/errors.ts'
 import { chatExchange } from '../../../src/gateway/dispatch/chat-exchange.ts'
 import { Dispatch } from '../../../src/gateway/dispatch/dispatch.ts'
 import { EngineClients } from '../../../src/gateway/dispatch/engine-client.ts'
+import { ClientRecipient } from '../../../src/gateway/dispatch/recipient.ts'
 import { Router } from '../../../src/gateway/dispatch/router.ts'
 import type { Settlement } from '../../../src/gateway/dispatch/settlement.ts'
 import { systemClock } from '../../../src/system.ts'
@@ -64,7 +65,7 @@ beforeEach(async () => {
       record(settlement)
     }
     dispatch
-      .run(exchange, { response, begun: () => {}, headers: () => ({}), settled })
+      .run(exchange, { begun: () => {}, recipient: () => new ClientRecipient(response, () => ({})), settled })
       .catch((reason: unknown) => {
         const error = HelixError.from(reason)
         response

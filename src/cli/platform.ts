@@ -7,6 +7,7 @@ import type { SpendClient } from '../contracts/limits.ts'
 import { priceList } from '../contracts/prices.ts'
 import { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
+import type { Metrics } from '../core/metrics.ts'
 import type { LlamaEngine } from '../engines/llama-engine.ts'
 import type { ModelStore } from '../engines/model-store.ts'
 import { type Gateway, startGateway } from '../gateway/start.ts'
@@ -20,6 +21,7 @@ import { systemClock, systemRandom } from '../system.ts'
 import { openAuthClient } from './auth-service.ts'
 import { countedCache, openCache } from './cache-store.ts'
 import { openModelStore } from './model-store.ts'
+import { openStreams } from './stream-store.ts'
 
 export interface Platform {
   readonly auth: AuthClient
@@ -64,13 +66,12 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     lifecycle.add('pool', () => running.stop())
     const metrics = await startMetrics(config, lifecycle)
     const redis = startRedis(config, lifecycle, log)
-    const cacheMetrics = countedCache(metrics.registry)
-    const cache = openCache(config, redis, cacheMetrics)
-    lifecycle.add('cache', () => cache.stop())
+    const memories = openMemories(config, redis, { metrics: metrics.registry, lifecycle })
     const gateway = await startGateway({
       config: config.gateway,
       caching: config.cache,
-      cache,
+      realtime: config.realtime,
+      ...memories,
       auth,
       pool: running.pool,
       database,
@@ -82,7 +83,6 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       },
       limits: limitParts(config, redis, spend),
       metrics: metrics.registry,
-      cacheMetrics,
       databaseProblem: () => auth.problem(),
       controlSocket: places.controlSocket,
       backups,
@@ -111,6 +111,20 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     await lifecycle.stop()
     throw reason
   }
+}
+
+/** What gateways remember, each by itself or together. */
+function openMemories(
+  config: Config,
+  redis: RedisConnection | undefined,
+  { metrics, lifecycle }: { readonly metrics: Metrics; readonly lifecycle: Lifecycle },
+) {
+  const cacheMetrics = countedCache(metrics)
+  const cache = openCache(config, redis, cacheMetrics)
+  lifecycle.add('cache', () => cache.stop())
+  const streams = openStreams(config)
+  lifecycle.add('streams', () => streams.stop())
+  return { cache, cacheMetrics, streams }
 }
 
 /** Undefined: this gateway is the only one. */

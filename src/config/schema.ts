@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { HelixError } from '../core/errors.ts'
 import { CacheSettings } from './cache-settings.ts'
 import { duration, money, size } from './quantities.ts'
+import { RealtimeSettings } from './realtime-settings.ts'
 
 const port = z.int().min(0).max(65_535)
 
@@ -340,6 +341,7 @@ export const Config = z.strictObject({
   limits: Limits.prefault({}).describe('How limits and budgets are kept; the rules are set at run time.'),
   metrics: Metrics.prefault({}).describe('For Prometheus.'),
   cache: CacheSettings.prefault({}).describe('Answers that are given again instead of being made again.'),
+  realtime: RealtimeSettings.prefault({}).describe('WebSockets, and streams that can be continued.'),
   usage: Usage.prefault({}).describe('What each request cost, kept in the database.'),
   prices: z
     .record(z.string().min(1).max(256), Price)

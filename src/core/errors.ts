@@ -18,12 +18,14 @@ const CODES = {
   invalid_grant: { status: 401, type: 'invalid_request_error', retryable: false },
 
   // The caller is known, and may not.
+  origin_not_allowed: { status: 403, type: 'invalid_request_error', retryable: false },
   insufficient_permissions: { status: 403, type: 'invalid_request_error', retryable: false },
   ip_not_authorized: { status: 403, type: 'invalid_request_error', retryable: false },
 
   // The caller is known, may, and has had enough.
   rate_limit_exceeded: { status: 429, type: 'requests', retryable: true },
   concurrency_limit_exceeded: { status: 429, type: 'requests', retryable: true },
+  connection_limit_exceeded: { status: 429, type: 'requests', retryable: true },
   request_exceeds_limit: { status: 429, type: 'tokens', retryable: false },
   insufficient_quota: { status: 429, type: 'insufficient_quota', retryable: false },
 
@@ -35,6 +37,10 @@ const CODES = {
   model_not_found: { status: 404, type: 'invalid_request_error', retryable: false },
   unknown_url: { status: 404, type: 'invalid_request_error', retryable: false },
   conflict: { status: 409, type: 'invalid_request_error', retryable: false },
+  upgrade_required: { status: 426, type: 'invalid_request_error', retryable: false },
+  unknown_type: { status: 400, type: 'invalid_request_error', retryable: false },
+  previous_response_not_found: { status: 404, type: 'invalid_request_error', retryable: false },
+  stream_unrecoverable: { status: 410, type: 'invalid_request_error', retryable: false },
   idempotency_in_progress: { status: 409, type: 'invalid_request_error', retryable: true },
   idempotency_key_reused: { status: 422, type: 'invalid_request_error', retryable: false },
   not_found: { status: 404, type: 'invalid_request_error', retryable: false },
@@ -61,6 +67,7 @@ const CODES = {
   upstream_invalid_response: { status: 502, type: 'server_error', retryable: false },
   upstream_rate_limited: { status: 429, type: 'requests', retryable: true },
   upstream_timeout: { status: 504, type: 'server_error', retryable: true },
+  websocket_connection_limit_reached: { status: 503, type: 'server_error', retryable: true },
   deadline_exceeded: { status: 504, type: 'server_error', retryable: false },
   not_implemented: { status: 501, type: 'server_error', retryable: false },
   internal_error: { status: 500, type: 'server_error', retryable: true },

@@ -9,14 +9,14 @@ import type { PoolClient } from '../contracts/pool.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
-import type { CachingDispatch } from './caching/caching-dispatch.ts'
+import type { StreamStore } from '../streams/stream.ts'
 import type { CredentialCache } from './credential-cache.ts'
 import { chatExchange } from './dispatch/chat-exchange.ts'
 import { completionExchange } from './dispatch/completion-exchange.ts'
 import { embeddingExchange } from './dispatch/embedding-exchange.ts'
 import { tokenizeExchange } from './dispatch/tokenize-exchange.ts'
 import type { Drain } from './drain.ts'
-import { Generation } from './generation.ts'
+import type { Generation } from './generation.ts'
 import { requireAccess } from './hooks/access.ts'
 import { authenticate, identified } from './hooks/authenticate.ts'
 import { errorReply } from './hooks/error-reply.ts'
@@ -33,14 +33,15 @@ import { ownLimits } from './routes/limits.ts'
 import { listModels, showModel } from './routes/models.ts'
 import { registerTokens } from './routes/tokens.ts'
 import { refuseUnknown } from './routes/unknown.ts'
-import type { Meter } from './usage/meter.ts'
+import type { StreamRuns } from './streaming/stream-runs.ts'
 
 export interface AppParts {
   readonly credentials: CredentialCache
   readonly auth: AuthClient & TokenIssuer
-  readonly dispatch: CachingDispatch
+  readonly generation: Generation
+  readonly runs: StreamRuns
+  readonly streams: StreamStore
   readonly cache: LayeredCache
-  readonly meter: Meter
   readonly limits: LimitGate
   readonly pool: PoolClient
   readonly drain: Drain
@@ -113,7 +114,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
     v1.get('/v1/models/*', seesModels, showModel(pool))
     v1.get('/v1/limits', seesModels, ownLimits(parts.limits, identified))
     const generates = { config: { access: 'inference' } } as const
-    const generation = new Generation(parts)
+    const { generation } = parts
     v1.post('/v1/chat/completions', generates, generate(generation, ChatRequest, chatExchange))
     v1.post('/v1/completions', generates, generate(generation, CompletionRequest, completionExchange))
     v1.post('/v1/embeddings', generates, generate(generation, EmbeddingRequest, embeddingExchange))

@@ -4,16 +4,21 @@ import type { Clock } from '../core/clock.ts'
 /** The requests at work, and the end of taking new ones. */
 export class Drain {
   draining = false
-  private readonly open = new Set<ServerResponse>()
+  private readonly open = new Set<object>()
   private onIdle: (() => void) | undefined
 
   /** Counts a request until its connection has done with it. */
   enter(response: ServerResponse): void {
-    this.open.add(response)
-    response.once('close', () => {
-      this.open.delete(response)
-      if (this.open.size === 0) this.onIdle?.()
-    })
+    response.once('close', this.hold())
+  }
+
+  /** Something runs that is to be waited for. Returns what says that it has ended. */
+  hold(): () => void {
+    const held = {}
+    this.open.add(held)
+    return () => {
+      if (this.open.delete(held) && this.open.size === 0) this.onIdle?.()
+    }
   }
 
   /** Refuses new requests from now on; resolves when the running ones have ended, or after the grace time. */

@@ -13,6 +13,7 @@ import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
 import type { Random } from '../core/random.ts'
+import type { StreamStore } from '../streams/stream.ts'
 import { buildApp } from './app.ts'
 import { CachingDispatch } from './caching/caching-dispatch.ts'
 import { ModelRevisions } from './caching/model-revisions.ts'
@@ -23,13 +24,17 @@ import type { Dispatch } from './dispatch/dispatch.ts'
 import { EventStream } from './dispatch/event-stream.ts'
 import { startDispatch } from './dispatch/start-dispatch.ts'
 import { Drain } from './drain.ts'
+import { Generation } from './generation.ts'
 import { type LimitParts, startLimits } from './limits/start-limits.ts'
+import { StreamRuns } from './streaming/stream-runs.ts'
 import { type MeterOptions, UsageMeter } from './usage/meter.ts'
 
 export interface GatewayParts {
   readonly config: Config['gateway']
   readonly caching: Config['cache']
   readonly cache: LayeredCache
+  readonly realtime: Config['realtime']
+  readonly streams: StreamStore
   readonly auth: AuthClient & TokenIssuer
   readonly pool: PoolClient
   readonly database: DatabaseAdministration | undefined
@@ -82,13 +87,15 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     price: parts.usage.price,
     requestDeadlineMs: config.requestDeadline,
   })
+  const generation = new Generation({ dispatch: caching, meter, credentials, limits: limits.gate })
   const app = buildApp({
+    generation,
+    streams: parts.streams,
+    runs: new StreamRuns({ generation, store: parts.streams, drain, clock, log }),
     limits: limits.gate,
     credentials,
     auth,
-    dispatch: caching,
     cache: parts.cache,
-    meter,
     pool,
     drain,
     readiness: { drain, database: parts.databaseProblem, usage: () => meter.problem(), pool },

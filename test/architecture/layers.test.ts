@@ -17,11 +17,14 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   metrics: ['core'],
   limits: ['core', 'contracts', 'redis'],
   cache: ['core', 'contracts', 'redis'],
+  streams: ['core', 'contracts', 'redis'],
+  // Also for browsers: no package, and of the contracts the types alone.
+  client: ['contracts'],
   engines: ['core', 'config', 'contracts', 'guardian.ts'],
   auth: ['core', 'config', 'contracts', 'storage'],
   pool: ['core', 'config', 'contracts', 'scheduler', 'storage'],
   node: ['core', 'config', 'contracts', 'engines'],
-  gateway: ['core', 'config', 'contracts', 'scheduler', 'limits', 'cache'],
+  gateway: ['core', 'config', 'contracts', 'scheduler', 'limits', 'cache', 'streams'],
 }
 
 /** Folders whose code is a function of its arguments: no clock, chance, process, timer, or package. */

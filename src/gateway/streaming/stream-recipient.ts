@@ -1,0 +1,48 @@
+import { EventSplitter, eventData } from '../../contracts/sse.ts'
+import { HelixError } from '../../core/errors.ts'
+import type { Answer } from '../dispatch/exchange.ts'
+import type { AnswerRecipient } from '../dispatch/recipient.ts'
+import type { Scribe } from './scribe.ts'
+
+/**
+ * To the dispatcher a client that takes everything at once and never leaves; what it takes is written into a stream.
+ * Whoever reads that stream may leave and come back.
+ */
+export class StreamRecipient implements AnswerRecipient {
+  readonly gone = false
+  committed = false
+  private readonly splitter = new EventSplitter(Number.POSITIVE_INFINITY)
+
+  constructor(private readonly scribe: Scribe) {}
+
+  whenGone(): () => void {
+    return () => {}
+  }
+
+  write(bytes: Buffer): boolean {
+    this.committed = true
+    for (const event of this.splitter.push(bytes) ?? []) {
+      const data = eventData(event)
+      if (data === '[DONE]') this.scribe.complete()
+      else if (data !== undefined) this.scribe.chunk(JSON.parse(data) as Answer)
+    }
+    return true
+  }
+
+  endWith(bytes: Buffer): void {
+    this.write(bytes)
+  }
+
+  fail(error: HelixError): void {
+    this.scribe.fail(error)
+  }
+
+  whole(): void {
+    throw new HelixError('internal_error', 'Internal error.', { internal: 'a stream got a whole answer' })
+  }
+
+  drained(): void {}
+  comment(): void {}
+  end(): void {}
+  leave(): void {}
+}

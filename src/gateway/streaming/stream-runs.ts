@@ -1,0 +1,103 @@
+import { randomBytes } from 'node:crypto'
+import type { Clock } from '../../core/clock.ts'
+import { HelixError } from '../../core/errors.ts'
+import type { Logger } from '../../core/log.ts'
+import type { StreamHead, StreamStore, StreamWriter } from '../../streams/stream.ts'
+import type { Settlement } from '../dispatch/settlement.ts'
+import type { Drain } from '../drain.ts'
+import type { Generation, GenerationRequest, RunningGeneration } from '../generation.ts'
+import type { Scribe } from './scribe.ts'
+import { StreamRecipient } from './stream-recipient.ts'
+
+export interface StreamRunsParts {
+  readonly generation: Generation
+  readonly store: StreamStore
+  readonly drain: Drain
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/** A generation that is to be read as a stream. Its exchange streams, and asks for usage. */
+export interface StreamRequest extends Omit<GenerationRequest, 'recipient' | 'settled'> {
+  readonly id: string
+  readonly kind: StreamHead['kind']
+  readonly detachMs: number
+  /** Whether a reader over HTTP gets the usage chunk. */
+  readonly includeUsage: boolean
+  /** Who writes it down. */
+  scribe(writer: StreamWriter): Scribe
+}
+
+export interface StartedStream {
+  readonly writer: StreamWriter
+  /** What its limits say. */
+  readonly headers: Readonly<Record<string, string>>
+  /** What it cost, once nothing of it runs any more; undefined when it was never told. */
+  readonly ended: Promise<Settlement | undefined>
+}
+
+/** Starts generations that nobody in particular waits for: what they bring lies in a stream. */
+export class StreamRuns {
+  constructor(private readonly parts: StreamRunsParts) {}
+
+  /** @throws HelixError as `Generation.begin`: then there is no stream */
+  async start(request: StreamRequest): Promise<StartedStream> {
+    const { store, clock } = this.parts
+    const { id, kind, detachMs, includeUsage, identity, requestId, exchange } = request
+    let running: RunningGeneration | undefined
+    let cancelled: HelixError | undefined
+    const head: StreamHead = {
+      id,
+      epoch: randomBytes(8).toString('hex'),
+      tenant: identity.organisationId,
+      projectId: identity.projectId,
+      kind,
+      requestId,
+      model: exchange.model,
+      createdAtMs: clock.now(),
+      includeUsage,
+      detachMs,
+    }
+    const writer = await store.create(head, {
+      cancel: (reason) => {
+        cancelled = reason
+        running?.end(reason)
+      },
+    })
+    const scribe = request.scribe(writer)
+    let settlement: Settlement | undefined
+    try {
+      running = await this.parts.generation.begin({
+        ...request,
+        recipient: () => new StreamRecipient(scribe),
+        settled: (told) => {
+          settlement = told
+        },
+      })
+    } catch (reason) {
+      await writer.discard()
+      throw reason
+    }
+    if (cancelled) running.end(cancelled)
+    return { writer, headers: running.headers, ended: this.follow(running, scribe).then(() => settlement) }
+  }
+
+  private async follow(running: RunningGeneration, scribe: Scribe): Promise<void> {
+    const release = this.parts.drain.hold()
+    try {
+      await running.work
+    } catch (reason) {
+      const error = HelixError.from(reason)
+      if (error.code === 'internal_error') this.parts.log.error('stream failed', { cause: error.message })
+      scribe.fail(error)
+    } finally {
+      await running.ended
+      release()
+    }
+  }
+}
+
+/** Unguessable; whose it is is checked all the same. */
+export function makeStreamId(prefix: 'str' | 'resp'): string {
+  return `${prefix}_${randomBytes(16).toString('hex')}`
+}

@@ -1,10 +1,10 @@
-import { spawnSync } from 'node:child_process'
 import { createReadStream } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Answer } from './answer-reader.ts'
 import { type HelixFlow, startHelixFlow } from './helixflow.ts'
 import { type LoadResult, load, postRequest } from './load.ts'
+import { pinTo } from './pin.ts'
 import { portkeyVersion, startPortkey } from './portkey.ts'
 import { type Started, startProcess } from './process.ts'
 import { cpuSecondsOf, machineBusySeconds, memoryBelow, memoryOf } from './process-cost.ts'
@@ -32,7 +32,7 @@ type LoadName = (typeof LOADS)[number]
 export const gateway: Benchmark = {
   summary: 'CPU per request and added latency, against a bare relay and @portkey-ai/gateway',
   run: async (options) => {
-    pinHere()
+    pinTo(LOAD_CORE)
     const mock = await startScript('mock-openai.mjs', LOAD_CORE)
     const upstream = `http://127.0.0.1:${mock.ready.port}`
     options.say('starting the gateways')
@@ -77,17 +77,6 @@ interface Round {
   /** Cores busy with something else: what makes a run noisy. */
   readonly otherCoresBusy: number
   readonly latency: Omit<LoadResult, 'requests' | 'elapsedMs'>
-}
-
-function pinHere(): void {
-  const { status, stderr } = spawnSync(
-    'taskset',
-    ['-a', '-c', '-p', String(LOAD_CORE), String(process.pid)],
-    {
-      encoding: 'utf8',
-    },
-  )
-  if (status !== 0) throw new Error(`two cores and taskset (Debian: util-linux) are needed: ${stderr}`)
 }
 
 function startScript(name: string, core: number, ...args: string[]): Promise<Started<{ port: number }>> {

@@ -1,8 +1,8 @@
-import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import type { Answer } from './answer-reader.ts'
 import { type HelixFlow, startHelixFlow } from './helixflow.ts'
 import { load, postRequest } from './load.ts'
+import { pinTo } from './pin.ts'
 import { startProcess } from './process.ts'
 import { cpuSecondsOf, machineBusySeconds } from './process-cost.ts'
 import {
@@ -40,8 +40,7 @@ interface Round {
 export const hits: Benchmark = {
   summary: 'CPU per kept answer, against the same gateway asking the upstream',
   run: async (options) => {
-    const pinned = spawnSync('taskset', ['-a', '-c', '-p', String(LOAD_CORE), String(process.pid)])
-    if (pinned.status !== 0) throw new Error('two cores and taskset (Debian: util-linux) are needed')
+    pinTo(LOAD_CORE)
     const mock = await startProcess<{ port: number }>({
       command: process.execPath,
       args: [join(import.meta.dirname, 'mock-openai.mjs')],

@@ -9,14 +9,22 @@ import { limits } from './limits.ts'
 import { pool } from './pool.ts'
 import { stopAll } from './process.ts'
 import { type Benchmark, goalLine, machineFacts, sourceFacts } from './report.ts'
+import { sockets } from './sockets.ts'
 import { tokens } from './tokens.ts'
 import { usage } from './usage.ts'
 
 /** Every benchmark, by the name it is run by. */
-const BENCHMARKS = { gateway, tokens, keys, pool, usage, limits, cache, hits } as const satisfies Record<
-  string,
-  Benchmark
->
+const BENCHMARKS = {
+  gateway,
+  tokens,
+  keys,
+  pool,
+  usage,
+  limits,
+  cache,
+  hits,
+  sockets,
+} as const satisfies Record<string, Benchmark>
 
 const HELP = `Usage: npm run bench -- NAME [--quick] [--json] [--publish]
 

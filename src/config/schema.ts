@@ -193,6 +193,7 @@ const Upstream = z.strictObject({
   apiKey: z.string().optional(),
   models: z.array(z.string().min(1).max(256)).min(1),
   slots: z.int().min(1).max(100_000).default(64),
+  continues: z.boolean().default(false),
 })
 
 const GroupRole = z
@@ -334,7 +335,9 @@ export const Config = z.strictObject({
   upstreams: z
     .array(Upstream)
     .default([])
-    .describe('Other OpenAI-compatible servers: name, url, apiKey, models (their names), slots.'),
+    .describe(
+      'Other OpenAI-compatible servers: name, url, apiKey, models (their names), slots, continues (whether it knows continue_final_message, as vLLM, SGLang and llama-server do: then a stream survives the gateway that began it).',
+    ),
   auth: Auth.prefault({}).describe('Tokens and logins.'),
   rpc: Rpc.prefault({}).describe('How the services of several machines reach each other.'),
   redis: Redis.prefault({}).describe('Shared by several gateways: limits, cache.'),

@@ -62,6 +62,8 @@ export interface Replica {
   readonly contextLength: number | undefined
   /** Whether the model's chat template knows tools; undefined where the engine does not say. */
   readonly supportsTools: boolean | undefined
+  /** Whether it goes on with an answer that was begun elsewhere, when the last message is that beginning. */
+  readonly continues: boolean
   /** Tokens that the model knows; undefined where the engine does not say. */
   readonly vocabularySize: number | undefined
   /** What it makes its answers of; see `PoolClient.revision`. */

@@ -182,6 +182,7 @@ export class PoolService implements PoolClient {
         slots: engine.shape.slots,
         contextLength: engine.contextLength,
         supportsTools: engine.supportsTools,
+        continues: true,
         vocabularySize: engine.vocabularySize,
         revision: revisionOf(engine.revision, engine.shape),
       }

@@ -76,6 +76,7 @@ function upstreamModels(upstream: UpstreamConfig): UpstreamModel[] {
       slots: upstream.slots,
       contextLength: undefined,
       supportsTools: undefined,
+      continues: upstream.continues,
       vocabularySize: undefined,
       revision: JSON.stringify([upstream.url, model]),
     },

@@ -260,7 +260,12 @@ function identityOf({ headers }: IncomingMessage): Identity {
 
 function replicaAt(url: string, model: string, revision: string): Replica {
   const address = { url: url.replace(/\/v1$/, ''), socketPath: undefined, apiKey: undefined }
-  const unknown = { contextLength: undefined, supportsTools: undefined, vocabularySize: undefined }
+  const unknown = {
+    contextLength: undefined,
+    supportsTools: undefined,
+    vocabularySize: undefined,
+    continues: false,
+  }
   return {
     id: `${model}-${revision}`,
     model,

@@ -6,7 +6,12 @@ import { ModelRevisions } from './model-revisions.ts'
 
 function replica(model: string, revision: string): Replica {
   const address = { url: 'http://localhost', socketPath: undefined, apiKey: undefined }
-  const unknown = { contextLength: undefined, supportsTools: undefined, vocabularySize: undefined }
+  const unknown = {
+    contextLength: undefined,
+    supportsTools: undefined,
+    vocabularySize: undefined,
+    continues: false,
+  }
   return {
     id: `${model}-${revision}`,
     model,

@@ -15,6 +15,7 @@ function replica(id: string, model: string, slots: number): Replica {
     slots,
     contextLength: undefined,
     supportsTools: undefined,
+    continues: false,
     vocabularySize: undefined,
     revision: 'r1',
   }

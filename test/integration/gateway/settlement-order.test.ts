@@ -85,7 +85,12 @@ afterEach(async () => {
 
 function replicaAt(url: string): Replica {
   const address = { url: url.replace(/\/v1$/, ''), socketPath: undefined, apiKey: undefined }
-  const unknown = { contextLength: undefined, supportsTools: undefined, vocabularySize: undefined }
+  const unknown = {
+    contextLength: undefined,
+    supportsTools: undefined,
+    vocabularySize: undefined,
+    continues: false,
+  }
   return {
     id: 'far',
     model: 'far',

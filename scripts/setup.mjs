@@ -2,7 +2,7 @@
 // Runs before `npm start` and `npm test`; does nothing when nothing has changed.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -15,7 +15,7 @@ if (major < 20 || (major === 20 && minor < 20)) {
 whenChanged('dependencies', ['package.json', 'package-lock.json'], 'node_modules/.bin/tsc', () => {
   say('installing dependencies ...')
   // Nothing here needs an install script, so none is run.
-  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'])
+  keepingCache(() => run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']))
 })
 if (process.argv.includes('--build')) {
   whenChanged(
@@ -37,6 +37,15 @@ function whenChanged(name, inputs, product, work) {
   work()
   mkdirSync(dirname(stamp), { recursive: true })
   writeFileSync(stamp, hash)
+}
+
+/** npm empties node_modules, and with it what took minutes to build, which other dependencies do not change. */
+function keepingCache(work) {
+  const cache = join(root, 'node_modules', '.cache')
+  const kept = join(root, '.cache-kept')
+  if (existsSync(cache) && !existsSync(kept)) renameSync(cache, kept)
+  work()
+  if (existsSync(kept)) renameSync(kept, cache)
 }
 
 function hashOf(paths) {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { delay } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { RedisClient } from '../redis/connection.ts'
@@ -46,6 +47,9 @@ export interface RedisStreamsOptions extends StreamStoreOptions {
 
 /** An unfinished stream that nobody touches is kept for so long. */
 const LIFE_MS = 900_000
+/** A connection takes a moment; a gateway whose Redis is away starts all the same. */
+const START_RETRY_MS = 100
+const START_TRIES = 10
 /** Whoever waits is no generation. */
 const PATIENT_TIMEOUT_MS = 1_000
 /** Something may be told, or lost, between looking and taking. */
@@ -95,9 +99,10 @@ export class RedisStreams implements StreamStore {
 
   /** Streams are shared from here on, if Redis answers; else from when it does. */
   async start(): Promise<void> {
-    const { channels, gateway } = this.options
+    const { channels, gateway, clock } = this.options
     this.endOrders = await channels.listen(this.orders(gateway), (text) => this.ordered(text))
     await this.lease.start()
+    for (let tries = 0; this.lease.away && tries < START_TRIES; tries++) await delay(clock, START_RETRY_MS)
   }
 
   /** Whether streams go on in memory, because Redis does not answer. */

@@ -32,6 +32,9 @@ export interface Following {
   readonly seq: number
   /** Whether everything after the given position was or will be given. */
   readonly recovered: boolean
+  /** Why not. */
+  readonly reason: Unrecoverable | undefined
+  /** Nothing is given after it. */
   stop(): void
 }
 
@@ -52,7 +55,7 @@ export interface Topics {
   publish(scope: string, topic: string, publication: TopicPublication): Promise<number>
   /**
    * What came after the position is given first, where it is kept; of a `latest` topic the newest value. Without a position
-   * a log is heard from here on. @throws HelixError `storage_unavailable`
+   * a log is heard from here on. Nothing is given before whoever awaits this goes on. @throws HelixError `storage_unavailable`
    */
   follow(
     scope: string,
@@ -69,6 +72,8 @@ export interface Topics {
   stop(): Promise<void>
 }
 
+/** A topic that nobody has touched for so long is forgotten. */
+export const TOPIC_LIFE_MS = 86_400_000
 /** Events of a log that are kept for who was away. */
 export const TOPIC_EVENTS_MAX = 256
 /** How long a key stands for what was published with it. */

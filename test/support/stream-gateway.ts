@@ -5,6 +5,8 @@ import { silentLog } from '../../src/core/log.ts'
 import { openRedis, type RedisConnection } from '../../src/redis/connection.ts'
 import { RedisChannels } from '../../src/streams/redis-channels.ts'
 import { RedisStreams, type RedisStreamsOptions } from '../../src/streams/redis-streams.ts'
+import { RedisTopics } from '../../src/streams/redis-topics.ts'
+import { RedisSecrets } from '../../src/streams/secrets.ts'
 import type { Cursor, Stream, StreamHead, StreamWriter } from '../../src/streams/stream.ts'
 import { isLast, type StreamEvent, type Unrecoverable } from '../../src/streams/stream-event.ts'
 import { systemClock } from '../../src/system.ts'
@@ -19,6 +21,8 @@ export class StreamGateway {
     readonly redis: RedisConnection,
     readonly channels: RedisChannels,
     readonly streams: RedisStreams,
+    readonly topics: RedisTopics,
+    readonly secrets: RedisSecrets,
     readonly id: string,
   ) {}
 
@@ -32,32 +36,33 @@ export class StreamGateway {
       while (client.status !== 'ready') await new Promise((resolve) => client.once('ready', resolve))
     const id = randomUUID()
     const channels = new RedisChannels({ client: redis.client, subscriber, clock: systemClock })
+    const { client } = redis
+    const common = { client, channels, prefix: settings.prefix ?? 'test', gateway: id, clock: systemClock }
     const streams = new RedisStreams({
-      client: redis.client,
-      channels,
-      prefix: 'test',
-      gateway: id,
+      ...common,
       // The machine of the tests has other things to do, too.
       timeoutMs: 1_000,
       eventsMax: 10_000,
       bytesMax: 4 * 2 ** 20,
       keepMs: 120_000,
-      clock: systemClock,
       log: silentLog,
       ...settings,
     })
+    const topics = new RedisTopics(common)
     await streams.start()
-    return new StreamGateway(redis, channels, streams, id)
+    return new StreamGateway(redis, channels, streams, topics, new RedisSecrets(common), id)
   }
 
   /** As if its process had been killed: nothing is said to anybody. */
   async kill(): Promise<void> {
     await this.redis.stop()
+    await this.topics.stop()
     await this.streams.stop()
     this.channels.stop()
   }
 
   async stop(): Promise<void> {
+    await this.topics.stop()
     await this.streams.stop()
     this.channels.stop()
     await this.redis.stop()

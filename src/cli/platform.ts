@@ -66,7 +66,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     lifecycle.add('pool', () => running.stop())
     const metrics = await startMetrics(config, lifecycle)
     const redis = startRedis(config, lifecycle, log)
-    const memories = openMemories(config, redis, { metrics: metrics.registry, lifecycle })
+    const memories = await openMemories(config, redis, { metrics: metrics.registry, lifecycle, log })
     const gateway = await startGateway({
       config: config.gateway,
       caching: config.cache,
@@ -114,17 +114,21 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
 }
 
 /** What gateways remember, each by itself or together. */
-function openMemories(
+async function openMemories(
   config: Config,
   redis: RedisConnection | undefined,
-  { metrics, lifecycle }: { readonly metrics: Metrics; readonly lifecycle: Lifecycle },
+  {
+    metrics,
+    lifecycle,
+    log,
+  }: { readonly metrics: Metrics; readonly lifecycle: Lifecycle; readonly log: Logger },
 ) {
   const cacheMetrics = countedCache(metrics)
   const cache = openCache(config, redis, cacheMetrics)
   lifecycle.add('cache', () => cache.stop())
-  const streams = openStreams(config)
-  lifecycle.add('streams', () => streams.stop())
-  return { cache, cacheMetrics, streams }
+  const { streams, topics, secrets, stop } = await openStreams(config, redis, { log })
+  lifecycle.add('streams', stop)
+  return { cache, cacheMetrics, streams, topics, secrets }
 }
 
 /** Undefined: this gateway is the only one. */

@@ -9,7 +9,9 @@ import type { PoolClient } from '../contracts/pool.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
+import type { OneTimeSecrets } from '../streams/secrets.ts'
 import type { StreamStore } from '../streams/stream.ts'
+import type { Topics } from '../streams/topics.ts'
 import type { CredentialCache } from './credential-cache.ts'
 import { chatExchange } from './dispatch/chat-exchange.ts'
 import { completionExchange } from './dispatch/completion-exchange.ts'
@@ -41,6 +43,8 @@ export interface AppParts {
   readonly generation: Generation
   readonly runs: StreamRuns
   readonly streams: StreamStore
+  readonly topics: Topics
+  readonly secrets: OneTimeSecrets
   readonly cache: LayeredCache
   readonly limits: LimitGate
   readonly pool: PoolClient

@@ -13,7 +13,9 @@ import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
 import type { Random } from '../core/random.ts'
+import type { OneTimeSecrets } from '../streams/secrets.ts'
 import type { StreamStore } from '../streams/stream.ts'
+import type { Topics } from '../streams/topics.ts'
 import { buildApp } from './app.ts'
 import { CachingDispatch } from './caching/caching-dispatch.ts'
 import { ModelRevisions } from './caching/model-revisions.ts'
@@ -35,6 +37,9 @@ export interface GatewayParts {
   readonly cache: LayeredCache
   readonly realtime: Config['realtime']
   readonly streams: StreamStore
+  readonly topics: Topics
+  /** Tickets for sockets. */
+  readonly secrets: OneTimeSecrets
   readonly auth: AuthClient & TokenIssuer
   readonly pool: PoolClient
   readonly database: DatabaseAdministration | undefined
@@ -91,6 +96,8 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
   const app = buildApp({
     generation,
     streams: parts.streams,
+    topics: parts.topics,
+    secrets: parts.secrets,
     runs: new StreamRuns({ generation, store: parts.streams, drain, clock, log }),
     limits: limits.gate,
     credentials,

@@ -9,7 +9,10 @@ export type RedisClient = Redis | Cluster
 
 export interface RedisConnection {
   readonly client: RedisClient
-  /** A connection of its own that can subscribe; opened anew at each call, closed with the others. */
+  /**
+   * A connection of its own that can subscribe; opened anew at each call, closed with the others. Whoever uses it
+   * subscribes again at each `ready`.
+   */
   subscriber(): RedisClient
   stop(): Promise<void>
 }
@@ -32,14 +35,14 @@ const COMMAND_TIMEOUT_MS = 2_000
  */
 export function openRedis(config: RedisConfig, log: Logger): RedisConnection {
   const opened: RedisClient[] = []
-  const open = () => {
-    const client = config.mode === 'cluster' ? openCluster(config) : openSingle(config)
+  const open = (subscribes: boolean) => {
+    const client = config.mode === 'cluster' ? openCluster(config, subscribes) : openSingle(config)
     // Without a listener an error would end the process; those who send commands hear of it themselves.
     client.on('error', (cause: unknown) => log.debug('redis connection failed', { cause: String(cause) }))
     opened.push(client)
     return client
   }
-  const client = open()
+  const client = open(false)
   let connected = false
   client.on('ready', () => {
     connected = true
@@ -51,7 +54,7 @@ export function openRedis(config: RedisConfig, log: Logger): RedisConnection {
   })
   return {
     client,
-    subscriber: open,
+    subscriber: () => open(true),
     stop: async () => {
       for (const one of opened) one.disconnect()
     },
@@ -62,6 +65,8 @@ const common = {
   enableOfflineQueue: false,
   maxRetriesPerRequest: 0,
   autoResendUnfulfilledCommands: false,
+  // The client would do it by itself without anybody who hears of its failure.
+  autoResubscribe: false,
   connectTimeout: CONNECT_TIMEOUT_MS,
   commandTimeout: COMMAND_TIMEOUT_MS,
 } as const
@@ -87,12 +92,13 @@ function openSingle(config: RedisConfig): Redis {
   })
 }
 
-function openCluster(config: RedisConfig): Cluster {
+function openCluster(config: RedisConfig, subscribes: boolean): Cluster {
   const { username, password, tls } = addressOf(config.urls[0] ?? '')
   return new Cluster(
     config.urls.map((url) => addressOf(url)).map(({ host, port }) => ({ host, port })),
     {
       enableOfflineQueue: false,
+      shardedSubscribers: subscribes,
       clusterRetryStrategy: retry,
       // A node that is gone is asked about again at once; more would make a caller wait for an election.
       maxRedirections: 4,

@@ -10,7 +10,8 @@ const EVENT_OVERHEAD_BYTES = 64
 
 /** The newest events of one stream, in order and without gaps; the oldest go when there are too many. */
 export class EventRing {
-  private events: StreamEvent[] = []
+  /** Dropped ones leave their place empty until it is taken away, so that they keep no memory. */
+  private events: (StreamEvent | undefined)[] = []
   /** Place of the oldest in `events`; those before it are gone. */
   private head = 0
   private bytes = 0
@@ -51,7 +52,7 @@ export class EventRing {
   private drop(): void {
     const oldest = this.events[this.head]
     if (oldest) this.bytes -= sizeOf(oldest)
-    this.head++
+    this.events[this.head++] = undefined
   }
 
   private compact(): void {

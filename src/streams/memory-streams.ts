@@ -1,6 +1,9 @@
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
+import { Attendance } from './attendance.ts'
 import { EventRing, type RingBounds } from './event-ring.ts'
+import { claimName, MemoryClaims } from './memory-claims.ts'
+import { RingWriter } from './ring-writer.ts'
 import {
   type Producer,
   RingStream,
@@ -9,7 +12,8 @@ import {
   type StreamStore,
   type StreamWriter,
 } from './stream.ts'
-import { isLast, type StreamEvent } from './stream-event.ts'
+import { isLast } from './stream-event.ts'
+import { Tombstones } from './tombstones.ts'
 
 export interface StreamStoreOptions extends RingBounds {
   /** How long a stream is kept after its end. */
@@ -17,47 +21,46 @@ export interface StreamStoreOptions extends RingBounds {
   readonly clock: Clock
 }
 
-/** A stream that nobody has begun to read gets at least so long. */
-const FIRST_READER_MS = 30_000
-const CLAIM_MS = 600_000
-const FORGOTTEN_AFTER_MS = 600_000
-
 interface Kept {
   readonly stream: RingStream
   readonly producer: Producer
+  readonly attendance: Attendance
   cancelTimer: () => void
 }
 
 /** Streams of a gateway that is the only one. */
 export class MemoryStreams implements StreamStore {
   private readonly streams = new Map<string, Kept>()
-  /** Who they belonged to, of streams whose time is over. */
-  private readonly gone = new Map<string, string>()
-  private readonly claims = new Map<string, string>()
+  private readonly gone: Tombstones
+  private readonly claims: MemoryClaims
 
-  constructor(private readonly options: StreamStoreOptions) {}
+  constructor(private readonly options: StreamStoreOptions) {
+    this.gone = new Tombstones(options.clock)
+    this.claims = new MemoryClaims(options.clock)
+  }
 
   get producing(): number {
     return [...this.streams.values()].filter(({ stream }) => !stream.ended).length
   }
 
-  async create(head: StreamHead, producer: Producer): Promise<StreamWriter> {
+  async create({ again: _, ...head }: StreamHead, producer: Producer): Promise<StreamWriter> {
     const stream = new RingStream(head, new EventRing(this.options), {
-      attended: (isAttended) => this.attended(kept, isAttended),
+      attended: (isAttended) => kept.attendance.attended(isAttended),
       read: () => {
         if (head.kind === 'chat' && stream.readers <= 1) this.forget(kept)
       },
     })
-    const kept: Kept = { stream, producer, cancelTimer: () => {} }
+    const { clock } = this.options
+    const attendance = new Attendance({ clock, detachMs: head.detachMs, abandon: () => abandon(producer) })
+    const kept: Kept = { stream, producer, attendance, cancelTimer: () => {} }
     this.streams.set(head.id, kept)
-    this.abandonLater(kept, Math.max(head.detachMs, FIRST_READER_MS))
     return new RingWriter(stream, {
       publish: (event) => {
         stream.show(event)
         if (isLast(event)) this.ended(kept)
       },
       discard: async () => {
-        kept.cancelTimer()
+        attendance.end()
         this.streams.delete(head.id)
       },
     })
@@ -66,7 +69,7 @@ export class MemoryStreams implements StreamStore {
   async find(tenant: string, id: string): Promise<Stream | 'not_found' | 'expired'> {
     const kept = this.streams.get(id)
     if (kept) return kept.stream.head.tenant === tenant ? kept.stream : 'not_found'
-    return this.gone.get(id) === tenant ? 'expired' : 'not_found'
+    return this.gone.reason(tenant, id)
   }
 
   async cancel(tenant: string, id: string, reason: HelixError): Promise<boolean> {
@@ -77,44 +80,25 @@ export class MemoryStreams implements StreamStore {
   }
 
   async claim(tenant: string, name: string, id: string): Promise<string> {
-    const key = `${tenant}/${name}`
-    const known = this.claims.get(key)
-    if (known !== undefined) return known
-    this.claims.set(key, id)
-    this.options.clock.schedule(CLAIM_MS, () => this.claims.delete(key))
-    return id
+    return this.claims.claim(claimName(tenant, name), id)
   }
 
   async release(tenant: string, name: string): Promise<void> {
-    this.claims.delete(`${tenant}/${name}`)
+    this.claims.release(claimName(tenant, name))
   }
 
   async stop(): Promise<void> {
-    for (const { cancelTimer } of this.streams.values()) cancelTimer()
+    for (const { attendance, cancelTimer } of this.streams.values()) {
+      attendance.end()
+      cancelTimer()
+    }
     this.streams.clear()
   }
 
-  private attended(kept: Kept, isAttended: boolean): void {
-    if (kept.stream.ended) return
-    kept.cancelTimer()
-    if (isAttended) return
-    const { detachMs } = kept.stream.head
-    if (detachMs === 0) this.abandon(kept)
-    else this.abandonLater(kept, detachMs)
-  }
-
-  private abandonLater(kept: Kept, afterMs: number): void {
-    if (afterMs === Number.POSITIVE_INFINITY) return
-    kept.cancelTimer = this.options.clock.schedule(afterMs, () => this.abandon(kept))
-  }
-
-  private abandon({ stream, producer }: Kept): void {
-    if (stream.ended || stream.readers > 0) return
-    producer.cancel(new HelixError('client_closed_request', 'Nobody reads this stream any more.'))
-  }
-
   private ended(kept: Kept): void {
-    kept.cancelTimer()
+    kept.attendance.end()
+    // A reader may have acknowledged it while it was shown.
+    if (!this.streams.has(kept.stream.head.id)) return
     kept.cancelTimer = this.options.clock.schedule(this.options.keepMs, () => this.forget(kept))
   }
 
@@ -123,29 +107,11 @@ export class MemoryStreams implements StreamStore {
     const { id, tenant } = kept.stream.head
     if (!this.streams.delete(id)) return
     kept.stream.lose('expired')
-    this.gone.set(id, tenant)
-    this.options.clock.schedule(FORGOTTEN_AFTER_MS, () => this.gone.delete(id))
+    this.gone.add(id, tenant)
   }
 }
 
-/** Numbers the events of one stream. */
-export class RingWriter implements StreamWriter {
-  nextSeq = 1
-
-  constructor(
-    readonly stream: RingStream,
-    private readonly store: { publish(event: StreamEvent): void; discard(): Promise<void> },
-  ) {}
-
-  get head(): StreamHead {
-    return this.stream.head
-  }
-
-  append(kind: StreamEvent['kind'], data: string): void {
-    this.store.publish({ seq: this.nextSeq++, kind, data })
-  }
-
-  discard(): Promise<void> {
-    return this.store.discard()
-  }
+/** Tells whoever makes a stream that it makes it for nobody. */
+export function abandon(producer: Producer): void {
+  producer.cancel(new HelixError('client_closed_request', 'Nobody reads this stream any more.'))
 }

@@ -19,11 +19,25 @@ export interface StreamHead {
   readonly includeUsage: boolean
   /** How long it goes on while nobody reads it; Infinity: to its end. */
   readonly detachMs: number
+  /**
+   * JSON text of what another gateway needs to go on with it. Kept only where several gateways share it, and given only to
+   * the one that takes it over.
+   */
+  readonly again?: string | undefined
+}
+
+/** An epoch that ended when another gateway took the stream over, and the last number in it. */
+export interface EarlierEpoch {
+  readonly epoch: string
+  readonly seq: number
 }
 
 /** Who reads a stream. */
 export interface Reader {
-  /** There is more. Called once after each time that `next` had nothing to give, never from within `next`. */
+  /**
+   * There is more. Called once after each time that `next` had nothing to give, and perhaps before the first `next`; never
+   * from within `next`, never after `close`.
+   */
   ready(): void
   /** What comes next is not kept any more; the cursor is closed. */
   lost(reason: Unrecoverable): void
@@ -44,12 +58,16 @@ export interface Cursor {
 
 /** One stream as its readers in this process see it. */
 export interface Stream {
+  /** Its epoch changes when another gateway takes the stream over: to be read anew for each event that is sent. */
   readonly head: StreamHead
   /** Number of the newest event that may be shown. */
   readonly lastSeq: number
   readonly ended: boolean
-  /** @param afterSeq what the reader has; 0: nothing */
-  open(afterSeq: number, reader: Reader): Cursor | Unrecoverable
+  /**
+   * @param afterSeq what the reader has; 0: nothing
+   * @param epoch of what the reader has: also an earlier one, as far as that went; not compared when left out
+   */
+  open(afterSeq: number, reader: Reader, epoch?: string): Cursor | Unrecoverable
 }
 
 /** The producer's end of a stream. */
@@ -91,17 +109,28 @@ export interface StreamStore {
   stop(): Promise<void>
 }
 
+/** Told when the first reader comes, when the last has left, and when one has the last event for good. */
+export interface RingWatcher {
+  attended(isAttended: boolean): void
+  read(): void
+}
+
 /** A stream out of a ring: what both kinds of store give their readers. */
 export class RingStream implements Stream {
   ended = false
   private readonly cursors = new Set<RingCursor>()
+  private earlier: readonly EarlierEpoch[] = []
+  private lost: Unrecoverable | undefined
 
   constructor(
-    readonly head: StreamHead,
+    public head: StreamHead,
     private readonly ring: EventRing,
-    /** Told when the first reader comes, when the last has left, and when one has the last event for good. */
-    private readonly watcher: { attended(isAttended: boolean): void; read(): void },
+    private watcher: RingWatcher,
   ) {}
+
+  get firstSeq(): number {
+    return this.ring.first
+  }
 
   get lastSeq(): number {
     return this.ring.last
@@ -112,6 +141,10 @@ export class RingStream implements Stream {
     return this.cursors.size
   }
 
+  at(seq: number): StreamEvent | undefined {
+    return this.ring.at(seq)
+  }
+
   /** Shows an event to all readers. */
   show(event: StreamEvent): void {
     this.ring.push(event)
@@ -119,7 +152,9 @@ export class RingStream implements Stream {
     for (const cursor of [...this.cursors]) cursor.shown()
   }
 
-  open(afterSeq: number, reader: Reader): Cursor | Unrecoverable {
+  open(afterSeq: number, reader: Reader, epoch?: string): Cursor | Unrecoverable {
+    if (this.lost) return this.lost
+    if (epoch !== undefined && !this.continues(epoch, afterSeq)) return 'epoch'
     if (afterSeq > this.ring.last || afterSeq < this.ring.first - 1) return 'gap'
     const cursor = new RingCursor(this.ring, afterSeq + 1, reader, {
       closed: (one) => this.leave(one),
@@ -134,7 +169,24 @@ export class RingStream implements Stream {
 
   /** What follows will never come. */
   lose(reason: Unrecoverable): void {
+    this.lost ??= reason
     for (const cursor of [...this.cursors]) cursor.lose(reason)
+  }
+
+  /** Another gateway makes the events from here on. */
+  renew(head: StreamHead, earlier: readonly EarlierEpoch[]): void {
+    this.head = head
+    this.earlier = earlier
+  }
+
+  /** From here on somebody else is told of its readers. */
+  watch(watcher: RingWatcher): void {
+    this.watcher = watcher
+  }
+
+  private continues(epoch: string, seq: number): boolean {
+    if (epoch === this.head.epoch) return true
+    return this.earlier.some((one) => one.epoch === epoch && seq <= one.seq)
   }
 
   private leave(cursor: RingCursor): void {
@@ -177,6 +229,8 @@ class RingCursor implements Cursor {
   }
 
   shown(): void {
+    // A reader that was told before this one may have closed it.
+    if (this.closed) return
     if (this.nextSeq < this.ring.first) this.lose('gap')
     else if (this.waiting) {
       this.waiting = false

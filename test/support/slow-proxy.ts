@@ -5,6 +5,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 export class SlowProxy {
   /** How late; may be changed at any time. */
   delayMs = 0
+  private isCut = false
   private readonly sockets = new Set<Socket>()
 
   private constructor(
@@ -17,8 +18,21 @@ export class SlowProxy {
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')
     const proxy = new SlowProxy(server, (server.address() as AddressInfo).port)
-    server.on('connection', (client) => proxy.join(client, connect(targetPort, '127.0.0.1')))
+    server.on('connection', (client) => {
+      if (proxy.isCut) client.destroy()
+      else proxy.join(client, connect(targetPort, '127.0.0.1'))
+    })
     return proxy
+  }
+
+  /** Ends all connections and takes none until `mend`. */
+  cut(): void {
+    this.isCut = true
+    for (const socket of this.sockets) socket.destroy()
+  }
+
+  mend(): void {
+    this.isCut = false
   }
 
   async stop(): Promise<void> {

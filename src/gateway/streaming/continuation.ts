@@ -2,6 +2,7 @@ import type { ChatRequest } from '../../contracts/openai/chat.ts'
 import { HelixError } from '../../core/errors.ts'
 import { chatExchange } from '../dispatch/chat-exchange.ts'
 import type { Answer, Exchange } from '../dispatch/exchange.ts'
+import type { UsageField } from '../dispatch/usage.ts'
 import type { Scribe } from './scribe.ts'
 
 /** What an answer said before the gateway that asked for it was gone. */
@@ -39,7 +40,15 @@ export function continuation(request: ChatRequest, begun: Begun): Continuation {
       return again.body(replica, asked)
     },
   }
-  return { exchange, rest: (scribe) => new RestScribe(scribe, () => (isWhole ? begun.text : '')) }
+  return {
+    exchange,
+    rest: (scribe) =>
+      new RestScribe(
+        scribe,
+        () => (isWhole ? begun.text : ''),
+        () => (isWhole ? 0 : begun.pieces),
+      ),
+  }
 }
 
 /** One choice of free text: all that was said of it is the text. */
@@ -59,7 +68,7 @@ function restBody(body: Answer, { text, pieces }: Begun): Answer {
   }
 }
 
-function lostError(): HelixError {
+export function lostError(): HelixError {
   return new HelixError(
     'engine_failed',
     'The gateway that made this answer is gone, and the rest cannot be had.',
@@ -76,15 +85,17 @@ class RestScribe implements Scribe {
 
   constructor(
     private readonly scribe: Scribe,
-    /** Known once an engine was chosen. */
+    /** What it will say again; known once an engine was chosen. */
     private readonly before: () => string,
+    /** Pieces that it was given to go on from. */
+    private readonly continued: () => number,
   ) {}
 
   chunk(chunk: Answer): void {
     if (this.failed) return
     this.saidBefore ??= this.before()
     if (this.saidBefore === '') {
-      this.scribe.chunk(chunk)
+      this.scribe.chunk(this.counted(chunk))
       return
     }
     const choice = (chunk['choices'] as readonly Answer[] | undefined)?.[0]
@@ -110,6 +121,17 @@ class RestScribe implements Scribe {
 
   fail(error: HelixError): void {
     if (!this.failed) this.scribe.fail(error)
+  }
+
+  /** To an engine that went on, what was said before is a part of the prompt. */
+  private counted(chunk: Answer): Answer {
+    const usage = chunk['usage'] as Partial<UsageField> | null | undefined
+    const { prompt_tokens: prompt, completion_tokens: completion } = usage ?? {}
+    const moved = this.continued()
+    if (prompt === undefined || completion === undefined || moved === 0) return chunk
+    const pieces = Math.min(moved, prompt)
+    const whole = { prompt_tokens: prompt - pieces, completion_tokens: completion + pieces }
+    return { ...chunk, usage: { ...usage, ...whole } }
   }
 
   private contradict(): void {

@@ -1,26 +1,61 @@
 import { defineConfig } from 'vitest/config'
 
+/**
+ * Files that measure what the machine gives them, or fill it: nothing runs beside them.
+ * All others must stand another file beside them (CONTRIBUTING.md).
+ */
+const ALONE: readonly string[] = [
+  'test/e2e/apart.test.ts',
+  'test/e2e/full-disk.test.ts',
+  'test/e2e/key-rotation.test.ts',
+  'test/integration/gateway/endless-answers.test.ts',
+  'test/integration/gateway/engine-answers.test.ts',
+  'test/integration/limits/several-gateways.test.ts',
+]
+
+/** Most files wait for processes of their own; more than two at once would wait for each other. */
+const BESIDE = { maxWorkers: 2, sequence: { groupOrder: 1 }, globalSetup: 'test/support/prepare.ts' }
+
 export default defineConfig({
   test: {
     reporters: ['default', './test/support/closing-line-reporter.ts'],
     projects: [
-      { test: { name: 'unit', include: ['src/**/*.test.ts', 'test/architecture/**/*.test.ts'] } },
       {
         test: {
-          name: 'integration',
-          include: ['test/integration/**/*.test.ts'],
-          testTimeout: 60_000,
-          hookTimeout: 300_000,
-          fileParallelism: false,
+          name: 'unit',
+          include: ['src/**/*.test.ts', 'test/architecture/**/*.test.ts'],
+          maxWorkers: '100%',
         },
       },
       {
         test: {
+          ...BESIDE,
+          name: 'integration',
+          include: ['test/integration/**/*.test.ts'],
+          exclude: [...ALONE],
+          testTimeout: 60_000,
+          hookTimeout: 300_000,
+        },
+      },
+      {
+        test: {
+          ...BESIDE,
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
+          exclude: [...ALONE],
           testTimeout: 180_000,
           hookTimeout: 900_000,
-          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: 'alone',
+          include: [...ALONE],
+          globalSetup: 'test/support/prepare.ts',
+          testTimeout: 180_000,
+          hookTimeout: 900_000,
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
         },
       },
       {

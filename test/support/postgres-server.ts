@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,6 +8,7 @@ import pg from 'pg'
 import { type Guardian, guard } from '../../src/guardian.ts'
 import { readPostmasterFile } from '../../src/storage/postmaster-file.ts'
 import { identity, runCommand } from '../../src/storage/run-command.ts'
+import { freePort } from './free-port.ts'
 import type { Postgresql15 } from './postgresql-15.ts'
 
 const SUPERUSER = 'administrator'
@@ -158,13 +158,4 @@ export class PostgresServer {
     })
     if (!succeeded) throw new Error(`${program}: ${complaint}`)
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address ? address.port : 0
 }

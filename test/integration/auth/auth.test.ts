@@ -25,7 +25,7 @@ let database: Database
 let here: RunningAuth
 let there: RunningAuth
 beforeAll(async () => {
-  place = await DatabasePlace.make()
+  place = await DatabasePlace.withDatabase()
   postgres = await place.start()
   database = openDatabase(postgres.connection, { ...limits, clock: systemClock })
   // At the same moment on a new database: neither may fail.

@@ -23,7 +23,7 @@ let running: RunningAuth
 let client: AuthRpcClient
 let ours: Tenant
 beforeAll(async () => {
-  place = await DatabasePlace.make()
+  place = await DatabasePlace.withDatabase()
   postgres = await place.start()
   running = await startAuth({
     connection: postgres.connection,

@@ -27,7 +27,11 @@ let server: RpcServer
 let tls: TlsFiles
 let strangers: TlsFiles
 beforeAll(async () => {
-  ;[place, tls, strangers] = await Promise.all([DatabasePlace.make(), makeCertificates(), makeCertificates()])
+  ;[place, tls, strangers] = await Promise.all([
+    DatabasePlace.withDatabase(),
+    makeCertificates(),
+    makeCertificates(),
+  ])
   postgres = await place.start()
   running = await startAuth({
     connection: postgres.connection,

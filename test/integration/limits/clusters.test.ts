@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import type { Charge } from '../../../src/limits/store.ts'
+import { freePort } from '../../support/free-port.ts'
 import { Limiter } from '../../support/limiter.ts'
-import { freePort, RedisServer } from '../../support/redis.ts'
+import { RedisServer } from '../../support/redis.ts'
 
 const started: { stop(): Promise<void> }[] = []
 

@@ -14,7 +14,13 @@ const ALONE: readonly string[] = [
 ]
 
 /** Most files wait for processes of their own; more than two at once would wait for each other. */
-const BESIDE = { maxWorkers: 2, sequence: { groupOrder: 1 }, globalSetup: 'test/support/prepare.ts' }
+const BESIDE = { maxWorkers: 2, sequence: { groupOrder: 1 } }
+
+const SERVERS = {
+  globalSetup: 'test/support/prepare.ts',
+  // How soon something must come, the test that promises it says; the machine may be busy.
+  expect: { poll: { timeout: 10_000 } },
+}
 
 export default defineConfig({
   test: {
@@ -29,6 +35,7 @@ export default defineConfig({
       },
       {
         test: {
+          ...SERVERS,
           ...BESIDE,
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
@@ -39,6 +46,7 @@ export default defineConfig({
       },
       {
         test: {
+          ...SERVERS,
           ...BESIDE,
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
@@ -49,9 +57,9 @@ export default defineConfig({
       },
       {
         test: {
+          ...SERVERS,
           name: 'alone',
           include: [...ALONE],
-          globalSetup: 'test/support/prepare.ts',
           testTimeout: 180_000,
           hookTimeout: 900_000,
           maxWorkers: 1,

@@ -11,7 +11,8 @@ import { runCommand } from '../../src/storage/run-command.ts'
 import { readOrCreateSecret } from '../../src/storage/secret-file.ts'
 
 const root = join(import.meta.dirname, '..', '..')
-const CACHE = join(root, 'node_modules', '.cache', 'helixflow')
+/** Where what tests need is kept between runs. */
+export const CACHE = join(root, 'node_modules', '.cache', 'helixflow')
 
 /** The program that makes data directories: another one may make others. */
 const MAKER = join(root, 'src', 'storage', 'postgres-initialise.ts')
@@ -25,8 +26,8 @@ export async function placeDatabase(asked: string, given?: string): Promise<void
   const binaries = await findPostgresBinaries({ given, majorVersion: undefined, ...place })
   const template = join(CACHE, `database-${await keyOf(place, binaries)}`)
   if (!(await holdsDatabase(join(template, 'postgres')))) await makeTemplate(template, place, binaries)
-  await copy(join(template, 'postgres'), place.directory)
-  await copy(join(template, 'postgres.password'), place.passwordFile)
+  await copyTree(join(template, 'postgres'), place.directory)
+  await copyTree(join(template, 'postgres.password'), place.passwordFile)
 }
 
 async function keyOf({ user }: DataPlace, { directory, version }: PostgresBinaries): Promise<string> {
@@ -49,7 +50,7 @@ async function makeTemplate(template: string, asked: DataPlace, binaries: Postgr
     await makeDirectoryOnce(template, async (content) => {
       await mkdir(content)
       for (const name of ['postgres', 'postgres.password']) {
-        await copy(join(workplace, name), join(content, name))
+        await copyTree(join(workplace, name), join(content, name))
       }
     })
   } finally {
@@ -57,8 +58,8 @@ async function makeTemplate(template: string, asked: DataPlace, binaries: Postgr
   }
 }
 
-/** Node's own copying knows no owners, and takes its time for a thousand files. */
-async function copy(from: string, to: string): Promise<void> {
+/** With owners and modes. Node's own copying knows no owners, and takes its time for a thousand files. */
+export async function copyTree(from: string, to: string): Promise<void> {
   const { succeeded, complaint } = await runCommand('cp', ['-pR', from, to])
   if (!succeeded) throw new Error(`cp: ${complaint}`)
 }

@@ -31,6 +31,8 @@ export default defineConfig({
           name: 'unit',
           include: ['src/**/*.test.ts', 'test/architecture/**/*.test.ts'],
           maxWorkers: '100%',
+          // Seconds of computing take their time beside others; how soon something must come, its test says.
+          testTimeout: 30_000,
         },
       },
       {

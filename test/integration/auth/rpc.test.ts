@@ -38,8 +38,8 @@ beforeAll(async () => {
     pepperFile: join(place.root, 'pepper'),
     config: authSettings,
     usageRetentionMs: 400 * 86_400_000,
-    acquireTimeoutMs: 1_000,
-    queryTimeoutMs: 1_000,
+    acquireTimeoutMs: 5_000,
+    queryTimeoutMs: 5_000,
     log: silentLog,
     clock: systemClock,
   })

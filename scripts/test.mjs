@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const vitest = join(root, 'node_modules', '.bin', 'vitest')
-const projects = ['unit', 'integration', 'e2e'].flatMap((project) => ['--project', project])
+const projects = ['unit', 'integration', 'e2e', 'alone'].flatMap((project) => ['--project', project])
 const { status } = spawnSync(vitest, ['run', ...projects, ...process.argv.slice(2)], {
   cwd: root,
   stdio: 'inherit',

@@ -1,9 +1,6 @@
 import type { Command } from 'commander'
-import { authRoutes } from '../auth/rpc.ts'
-import { serveRpc } from '../auth/serve.ts'
 import { makePlaces } from '../config/places.ts'
 import { Lifecycle } from '../core/lifecycle.ts'
-import { startAuthService, tlsFiles } from './auth-service.ts'
 import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
 import { stopSignal } from './stop-signal.ts'
 
@@ -14,6 +11,12 @@ export function authCommand(): Command {
 }
 
 async function serve({ settings, places, log, output }: CommandContext): Promise<number> {
+  // Loaded here, so that no other command waits for it.
+  const [{ authRoutes }, { serveRpc }, { startAuthService, tlsFiles }] = await Promise.all([
+    import('../auth/rpc.ts'),
+    import('../auth/serve.ts'),
+    import('./auth-service.ts'),
+  ])
   const { authHost: host, authPort: port } = settings.config.rpc
   const tls = tlsFiles(settings)
   makePlaces(places)

@@ -7,7 +7,7 @@ import { ensureLlamaServer } from '../engines/llama-locate.ts'
 import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
 import { engineOptions } from './engine.ts'
 import { firstToken } from './first-token.ts'
-import { type Platform, startPlatform } from './platform.ts'
+import type { Platform } from './platform.ts'
 import { progressBar } from './progress.ts'
 import { stopSignal } from './stop-signal.ts'
 import { type FirstModel, welcome } from './welcome.ts'
@@ -34,6 +34,8 @@ async function up(context: CommandContext, version: string): Promise<number> {
   const stopping = stopSignal()
   const progress = progressBar()
   const work: LongWork = { onProgress: progress.onProgress, signal: stopping.signal }
+  // Half a second of loading, which the other commands need not wait for.
+  const { startPlatform } = await import('./platform.ts')
   const platform = await startPlatform({
     settings,
     log,

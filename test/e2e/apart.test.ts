@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { stringify } from 'yaml'
 import type { TlsFiles } from '../../src/contracts/rpc-transport.ts'
 import { makeCertificates } from '../support/certificates.ts'
+import { freePort } from '../support/free-port.ts'
 import { helixflow } from '../support/helixflow.ts'
 import { rotateUnderLoad } from '../support/key-rotation.ts'
 import { RedisServer } from '../support/redis.ts'
@@ -28,7 +29,8 @@ beforeAll(async () => {
   tls = await makeCertificates()
   home = mkdtempSync(join(tmpdir(), 'helixflow-test-'))
   chmodSync(home, 0o755)
-  authUrl = await startAuth(0)
+  // It is started again on the same one.
+  authUrl = await startAuth(await freePort())
   upstream = await ScriptedUpstream.start((call) => sendWhole(call, chatAnswer('hi')))
   const far = { name: 'far', url: upstream.url, models: ['far'], slots: 32 }
   redis = await RedisServer.start()

@@ -103,7 +103,8 @@ describe('models', () => {
   test('load on the first request, live side by side, and go when they idled for their time', async () => {
     const server = await start({
       models: { one: await tinyModel(1), two: await tinyModel(2) },
-      config: { models: { keepAlive: '2s' } },
+      // Longer than it takes a busy machine to ask.
+      config: { models: { keepAlive: '6s' } },
     })
     const states = async () => {
       const { out } = await helixflow(server, 'models', 'list', '--json')
@@ -115,7 +116,7 @@ describe('models', () => {
     expect((await ask(server, { model: 'two' })).status).toBe(200)
     expect((await ask(server, { model: 'one' })).status).toBe(200)
     expect(await states()).toEqual({ one: 'ready', two: 'ready' })
-    await expect.poll(states, { timeout: 15_000 }).toEqual({ one: 'available', two: 'available' })
+    await expect.poll(states, { timeout: 30_000 }).toEqual({ one: 'available', two: 'available' })
   })
 
   test('that do not fit together take turns; one that never fits is refused at once', async () => {

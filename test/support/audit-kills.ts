@@ -24,7 +24,7 @@ const limits = { acquireTimeoutMs: 2_000, queryTimeoutMs: 5_000, log: silentLog,
  * entry without its change, and nothing that was acknowledged is gone.
  */
 export async function killAndAudit(kills: number): Promise<void> {
-  const place = await DatabasePlace.make()
+  const place = await DatabasePlace.withDatabase()
   onTestFinished(() => place.remove())
   const acknowledged: string[] = []
   let failures = 0

@@ -1,5 +1,6 @@
 import { expect } from 'vitest'
 import { ERROR_CODES } from '../../src/core/errors.ts'
+import { freePort } from './free-port.ts'
 import { eventsOf, post, type RawAnswer, type RawPost } from './raw-client.ts'
 import { chatAnswer, ScriptedUpstream, sendWhole } from './scripted-upstream.ts'
 import { type Server, startServer } from './server.ts'
@@ -28,7 +29,7 @@ export class GatewayBench {
     const upstream = await ScriptedUpstream.start((call) => sendWhole(call, chatAnswer('hi')))
     const deadlines = { firstByteTimeout: '1s', stallTimeout: '1s', requestDeadline: '6s' }
     const far = { name: 'far', url: upstream.url, apiKey: UPSTREAM_KEY, models: ['far'], slots: 32 }
-    const gone = { name: 'gone', url: await unusedUrl(), models: ['gone'] }
+    const gone = { name: 'gone', url: `http://127.0.0.1:${await freePort()}/v1`, models: ['gone'] }
     const config = { ...sections, gateway: { ...deadlines, ...gateway }, upstreams: [far, gone] }
     const server = await startServer({ models: {}, model: null, config, environment })
     return new GatewayBench(server, upstream)
@@ -80,11 +81,4 @@ export class GatewayBench {
     for (const secret of [UPSTREAM_KEY, this.server.apiKey, url, new URL(url).host])
       expect(text).not.toContain(secret)
   }
-}
-
-/** An address at which nobody listens. */
-async function unusedUrl(): Promise<string> {
-  const gone = await ScriptedUpstream.start(() => {})
-  await gone.stop()
-  return gone.url
 }

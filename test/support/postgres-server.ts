@@ -1,14 +1,18 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { type Guardian, guard } from '../../src/guardian.ts'
+import { makeDirectoryOnce } from '../../src/storage/directory-once.ts'
+import { holdsDatabase } from '../../src/storage/postgres-place.ts'
 import { readPostmasterFile } from '../../src/storage/postmaster-file.ts'
 import { identity, runCommand } from '../../src/storage/run-command.ts'
+import { CACHE, copyTree } from './database-template.ts'
+import { freePort } from './free-port.ts'
 import type { Postgresql15 } from './postgresql-15.ts'
 
 const SUPERUSER = 'administrator'
@@ -32,11 +36,25 @@ export class PostgresServer {
   ) {}
 
   static async start(programs: Postgresql15): Promise<PostgresServer> {
+    const template = join(CACHE, `postgresql-15-database-${await keyOf(programs)}`)
+    if (!(await holdsDatabase(template))) await PostgresServer.makeTemplate(template, programs)
+    const server = await PostgresServer.prepare(programs)
+    await copyTree(template, server.directory)
+    await server.launch()
+    return server
+  }
+
+  private static async prepare(programs: Postgresql15): Promise<PostgresServer> {
     const root = await mkdtemp(join(tmpdir(), 'helixflow-pg15-'))
     await chmod(root, 0o711)
-    const server = new PostgresServer(programs, root, join(root, 'primary'), await freePort())
+    return new PostgresServer(programs, root, join(root, 'primary'), await freePort())
+  }
+
+  /** Initdb takes longer than most tests, so it runs once; then the database is copied. */
+  private static async makeTemplate(template: string, programs: Postgresql15): Promise<void> {
+    const server = await PostgresServer.prepare(programs)
     await server.makeDirectory()
-    const passwordFile = join(root, 'password')
+    const passwordFile = join(server.root, 'password')
     await writeFile(passwordFile, PASSWORD, { mode: 0o644 })
     await server.run('initdb', [
       ...[`--pgdata=${server.directory}`, `--username=${SUPERUSER}`, `--pwfile=${passwordFile}`],
@@ -45,7 +63,10 @@ export class PostgresServer {
     await server.launch()
     await server.administer(`create role ${OWNER} login password '${PASSWORD}' in role pg_monitor`)
     await server.administer(`create database ${DATABASE} owner ${OWNER}`)
-    return server
+    await server.end('SIGINT')
+    await mkdir(CACHE, { recursive: true, mode: 0o755 })
+    await makeDirectoryOnce(template, (content) => copyTree(server.directory, content))
+    await server.stop()
   }
 
   get url(): string {
@@ -160,11 +181,8 @@ export class PostgresServer {
   }
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address ? address.port : 0
+/** The programs, as whom they run, and how this file makes a database. */
+async function keyOf({ binaries, user }: Postgresql15): Promise<string> {
+  const parts = JSON.stringify([binaries, user, await readFile(import.meta.filename, 'utf8')])
+  return createHash('sha256').update(parts).digest('hex').slice(0, 16)
 }

@@ -1,12 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { runCommand } from '../../src/storage/run-command.ts'
 import { type FoundPrograms, findDebianPrograms } from './debian-programs.ts'
+import { freePort } from './free-port.ts'
 
 const REDIS = {
   name: 'redis',
@@ -141,17 +142,6 @@ function parametersOf(port: number, directory: string, settings: readonly string
     ...['--port', String(port), '--bind', '127.0.0.1', '--dir', directory],
     ...['--save', '', '--appendonly', 'no', ...settings],
   ]
-}
-
-/** A port that nobody listens on; also the one 10,000 above it, which a cluster's nodes talk on. */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const server = createServer().listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    const { port } = server.address() as { port: number }
-    await new Promise((resolve) => server.close(resolve))
-    if (port <= 55_000 && !(await accepts(port + 10_000))) return port
-  }
 }
 
 function accepts(port: number): Promise<boolean> {

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { stringify } from 'yaml'
 import { writeTinyModel } from '../../src/engines/gguf/tiny-model.ts'
+import { placeDatabase } from './database-template.ts'
 import { testEngine } from './engine.ts'
 
 const root = join(import.meta.dirname, '..', '..')
@@ -17,7 +18,7 @@ export interface ServerOptions {
   readonly models?: Readonly<Record<string, string>>
   /** The model to load at the start; by default the first of `models`; null for none. */
   readonly model?: string | null
-  /** Use this data folder, and leave it standing. */
+  /** Use this data folder, and leave it standing; by default a new one, in which an empty database lies already. */
   readonly home?: string
   readonly environment?: Readonly<Record<string, string>>
   /** A file that takes its log, of which `log()` and `logged()` then know nothing. */
@@ -49,6 +50,7 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
   const home = options.home ?? mkdtempSync(join(tmpdir(), 'helixflow-test-'))
   // The database of root runs as another user, who must be able to enter.
   chmodSync(home, 0o755)
+  if (options.home === undefined && hasOwnDatabase(options)) await placeDatabase(join(home, 'postgres'))
   const models = options.models ?? { tiny: await tinyModel() }
   mkdirSync(join(home, 'models'), { recursive: true })
   for (const [name, path] of Object.entries(models)) place(path, join(home, 'models', `${name}.gguf`))
@@ -94,6 +96,10 @@ export async function tinyModel(seed = 1): Promise<string> {
   await writeTinyModel(draft, { seed, contextLength: 2_048 })
   renameSync(draft, path)
   return path
+}
+
+function hasOwnDatabase({ config }: ServerOptions): boolean {
+  return config?.['database'] === undefined && config?.['rpc'] === undefined
 }
 
 async function configOf(options: ServerOptions, models: Readonly<Record<string, string>>): Promise<object> {

@@ -30,7 +30,7 @@ let running: RunningAuth
 let ours: Tenant
 let theirs: Tenant
 beforeAll(async () => {
-  place = await DatabasePlace.make()
+  place = await DatabasePlace.withDatabase()
   postgres = await place.start()
   running = await startAuth({
     connection: postgres.connection,

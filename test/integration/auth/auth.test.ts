@@ -16,7 +16,7 @@ import { systemClock } from '../../../src/system.ts'
 import { authSettings } from '../../support/auth-settings.ts'
 import { DatabasePlace, postmasterPid } from '../storage/database-place.ts'
 
-const limits = { acquireTimeoutMs: 1_000, queryTimeoutMs: 1_000, log: silentLog }
+const limits = { acquireTimeoutMs: 5_000, queryTimeoutMs: 5_000, log: silentLog }
 
 let place: DatabasePlace
 let postgres: EmbeddedPostgres
@@ -25,7 +25,7 @@ let database: Database
 let here: RunningAuth
 let there: RunningAuth
 beforeAll(async () => {
-  place = await DatabasePlace.make()
+  place = await DatabasePlace.withDatabase()
   postgres = await place.start()
   database = openDatabase(postgres.connection, { ...limits, clock: systemClock })
   // At the same moment on a new database: neither may fail.

@@ -20,7 +20,7 @@ let postgres: EmbeddedPostgres
 let database: Database
 let running: RunningAuth
 beforeAll(async () => {
-  place = await DatabasePlace.make()
+  place = await DatabasePlace.withDatabase()
   postgres = await place.start()
   database = openDatabase(postgres.superuser, limits)
   running = await startAuth({

@@ -23,7 +23,7 @@ let running: RunningAuth
 let client: AuthRpcClient
 let ours: Tenant
 beforeAll(async () => {
-  place = await DatabasePlace.make()
+  place = await DatabasePlace.withDatabase()
   postgres = await place.start()
   running = await startAuth({
     connection: postgres.connection,
@@ -340,7 +340,8 @@ describe('an identity', () => {
     await set(perMinute(1, { keyId: ours.key.id }))
     const { accessToken } = await client.issueToken({ grantType: 'password', email, password: PASSWORD })
     const identity = await client.verify(accessToken)
-    const byId = (limits: Identity['limits']) => [...limits].sort((a, b) => a.ruleId.localeCompare(b.ruleId))
+    // As `sort` does it by itself, and not as a language would.
+    const byId = (limits: Identity['limits']) => [...limits].sort((a, b) => (a.ruleId < b.ruleId ? -1 : 1))
     expect(byId(identity.limits).map(({ ruleId }) => ruleId)).toEqual(
       [all, own, project].map(({ id }) => id).sort(),
     )

@@ -45,7 +45,7 @@ function note(event: string, fields?: LogFields): void {
 }
 
 beforeAll(async () => {
-  ;[place, provider] = await Promise.all([DatabasePlace.make(), IdentityProvider.start()])
+  ;[place, provider] = await Promise.all([DatabasePlace.withDatabase(), IdentityProvider.start()])
   postgres = await place.start()
   database = openDatabase(postgres.connection, { ...limits, log, clock: systemClock })
   provider.register(redirectUri)

@@ -27,15 +27,19 @@ let server: RpcServer
 let tls: TlsFiles
 let strangers: TlsFiles
 beforeAll(async () => {
-  ;[place, tls, strangers] = await Promise.all([DatabasePlace.make(), makeCertificates(), makeCertificates()])
+  ;[place, tls, strangers] = await Promise.all([
+    DatabasePlace.withDatabase(),
+    makeCertificates(),
+    makeCertificates(),
+  ])
   postgres = await place.start()
   running = await startAuth({
     connection: postgres.connection,
     pepperFile: join(place.root, 'pepper'),
     config: authSettings,
     usageRetentionMs: 400 * 86_400_000,
-    acquireTimeoutMs: 1_000,
-    queryTimeoutMs: 1_000,
+    acquireTimeoutMs: 5_000,
+    queryTimeoutMs: 5_000,
     log: silentLog,
     clock: systemClock,
   })

@@ -44,7 +44,7 @@ const clock = {
   monotonic: () => systemClock.monotonic() + aheadMs,
 }
 beforeAll(async () => {
-  place = await DatabasePlace.make()
+  place = await DatabasePlace.withDatabase()
   postgres = await place.start()
   database = openDatabase(postgres.connection, { ...limits, clock: systemClock })
   ;[here, there] = await Promise.all([start(), start()])

@@ -24,7 +24,7 @@ let postgres: EmbeddedPostgres
 let database: Database
 let running: RunningAuth
 beforeAll(async () => {
-  place = await DatabasePlace.make()
+  place = await DatabasePlace.withDatabase()
   postgres = await place.start()
   database = openDatabase(postgres.connection, limits)
   running = await startAuth({

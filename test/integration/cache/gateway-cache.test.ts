@@ -128,7 +128,7 @@ test('answers lie in Redis for other gateways too, and without it nothing fails 
     expect(keys.trim().split('\n')).toHaveLength(1)
   })
   await redis.kill()
-  await vi.waitFor(async () => expect((await bench.ask(request)).status).toBe(200))
+  await vi.waitFor(async () => expect((await bench.ask(request)).status).toBe(200), { timeout: 10_000 })
   await bench.ask(request)
   expect((await bench.ask(request)).headers['x-helixflow-cache']).toBe('hit')
   const refused = await helixflow(bench.server, 'cache', 'invalidate', '--all')

@@ -104,7 +104,7 @@ describe('a build that fails leaves nothing, and says', () => {
     const npm = await script('sleep 60')
     const controller = new AbortController()
     const failing = failureOf({ ...options(cacheDirectory), npm, signal: controller.signal })
-    await vi.waitFor(() => expect(processesWith(npm).length).toBeGreaterThan(0))
+    await vi.waitFor(() => expect(processesWith(npm).length).toBeGreaterThan(0), { timeout: 10_000 })
     const reason = new HelixError('server_draining', 'told to stop')
     controller.abort(reason)
     expect(await failing).toBe(reason)

@@ -116,9 +116,9 @@ describe('a client that leaves', () => {
   ])('gives its slot back at once, %s', async (_name, others) => {
     const server = await startTestServer({ slots: 2, contextLength: 4096, modelPath: await slowModel() })
     const streams = Array.from({ length: others }, () => post(server, { ...long, stream: true }))
-    await vi.waitFor(async () => expect(await busySlots(server)).toBe(others))
+    await vi.waitFor(async () => expect(await busySlots(server)).toBe(others), { timeout: 10_000 })
     const leaving = post(server, long)
-    await vi.waitFor(async () => expect(await busySlots(server)).toBe(others + 1))
+    await vi.waitFor(async () => expect(await busySlots(server)).toBe(others + 1), { timeout: 10_000 })
     const leftMs = performance.now()
     leaving.destroy()
     await vi.waitFor(async () => expect(await busySlots(server)).toBe(others), {
@@ -161,7 +161,7 @@ describe('a start that fails', () => {
       engine: { origin: 'path', serverPath: script },
       signal: controller.signal,
     }).catch((cause: unknown) => cause)
-    await vi.waitFor(() => expect(processesWith(directory).length).toBeGreaterThan(0))
+    await vi.waitFor(() => expect(processesWith(directory).length).toBeGreaterThan(0), { timeout: 10_000 })
     const reason = new HelixError('server_draining', 'told to stop')
     controller.abort(reason)
     expect(await start).toBe(reason)

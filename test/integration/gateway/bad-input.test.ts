@@ -17,10 +17,10 @@ afterAll(async () => {
   if (server) expect(await server.stop()).toBe(0)
 })
 
-test('1,500 mutated bodies to each route: each is answered in the form of the contract, and no harm stays', async () => {
+test('500 mutated bodies to each route: each is answered in the form of the contract, and no harm stays', async () => {
   // Everything that is made once, such as connections and compiled code, is there before memory is looked at.
   await sendBadInput(server, { seed: 1, perRoute: 200 })
-  await expectUnharmed(server, inspector, () => sendBadInput(server, { seed: 2, perRoute: 1_500 }))
+  await expectUnharmed(server, inspector, () => sendBadInput(server, { seed: 2, perRoute: 500 }))
 }, 300_000)
 
 interface PromptCase {

@@ -175,7 +175,7 @@ describe('tokens', () => {
       Number((await ask(key, { max_tokens: 100 })).headers['x-ratelimit-remaining-tokens'])
     const first = await remaining()
     // The upstream's answer says 8 tokens.
-    await vi.waitFor(async () => expect(first - (await remaining())).toBeLessThan(100))
+    await vi.waitFor(async () => expect(first - (await remaining())).toBeLessThan(100), { timeout: 10_000 })
   })
 
   test('what is charged is what is on record, also of streams that break off and of clients that leave', async () => {
@@ -283,7 +283,7 @@ describe('requests at the same time', () => {
     left.abort()
     await gone
     bench.upstream.play((call) => sendWhole(call, chatAnswer('hi')))
-    await vi.waitFor(async () => expect((await ask(key)).status).toBe(200))
+    await vi.waitFor(async () => expect((await ask(key)).status).toBe(200), { timeout: 10_000 })
   })
 })
 

@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import type { Charge } from '../../../src/limits/store.ts'
+import { freePort } from '../../support/free-port.ts'
 import { Limiter } from '../../support/limiter.ts'
-import { freePort, RedisServer } from '../../support/redis.ts'
+import { RedisServer } from '../../support/redis.ts'
 
 const started: { stop(): Promise<void> }[] = []
 
@@ -79,7 +80,7 @@ describe('sentinels', () => {
     )
     const window = charge({ key: 'w', kind: 'sliding-window', limit: 10, windowMs: 3_600_000 })
     for (let sent = 0; sent < 6; sent++) await limiter.ask([window])
-    await vi.waitFor(async () => expect(await replica.command('DBSIZE')).not.toBe('0'))
+    await vi.waitFor(async () => expect(await replica.command('DBSIZE')).not.toBe('0'), { timeout: 10_000 })
     await master.kill()
     for (let sent = 0; sent < 3; sent++) await limiter.ask([window])
     await vi.waitFor(async () => expect(await replica.command('ROLE')).toMatch(/^master/), {

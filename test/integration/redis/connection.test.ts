@@ -39,7 +39,7 @@ describe('a Redis that fails', () => {
 
   test('gone, it refuses at once; back again, it is found without a restart', async () => {
     await server.kill()
-    await vi.waitFor(() => expect(redis.client.status).not.toBe('ready'))
+    await vi.waitFor(() => expect(redis.client.status).not.toBe('ready'), { timeout: 10_000 })
     await expect(redis.client.ping()).rejects.toThrow()
     await server.startAgain()
     await answering()

@@ -32,7 +32,11 @@ export class BackupPlace {
   static async make(
     options: { backups?: string | undefined; binaries?: string | undefined } = {},
   ): Promise<BackupPlace> {
-    const place = new BackupPlace(await DatabasePlace.make(), options.backups, options.binaries)
+    const place = new BackupPlace(
+      await DatabasePlace.withDatabase(options.binaries),
+      options.backups,
+      options.binaries,
+    )
     await writeFile(place.pepper, `${'5'.repeat(64)}\n`, { mode: 0o600 })
     await place.start()
     return place

@@ -15,7 +15,7 @@ const FACTS: DoctorFacts = { connectionsMax: 20, memoryBytes: undefined, longTra
 let place: DatabasePlace
 let postgres: EmbeddedPostgres
 beforeAll(async () => {
-  place = await DatabasePlace.make()
+  place = await DatabasePlace.withDatabase()
   postgres = await place.start()
 })
 afterAll(async () => {

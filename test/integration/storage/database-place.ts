@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { silentLog } from '../../../src/core/log.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
 import { systemClock } from '../../../src/system.ts'
+import { placeDatabase } from '../../support/database-template.ts'
 
 export const isRoot = process.getuid?.() === 0
 
@@ -22,6 +23,13 @@ export class DatabasePlace {
     const root = await mkdtemp(join(tmpdir(), 'helixflow-db-'))
     await chmod(root, mode)
     return new DatabasePlace(root)
+  }
+
+  /** One in which a database lies already, made by the programs of that folder and not started yet. */
+  static async withDatabase(binaries?: string): Promise<DatabasePlace> {
+    const place = await DatabasePlace.make()
+    await placeDatabase(place.directory, binaries)
+    return place
   }
 
   /** The one that another process has made. */

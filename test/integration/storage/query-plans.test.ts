@@ -349,7 +349,7 @@ let place: DatabasePlace
 let postgres: EmbeddedPostgres
 let database: Database
 beforeAll(async () => {
-  place = await DatabasePlace.make()
+  place = await DatabasePlace.withDatabase()
   postgres = await place.start()
   const { connection } = postgres
   await migrate({ connection, log: silentLog, clock: systemClock })

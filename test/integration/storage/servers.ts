@@ -37,7 +37,7 @@ export function describeDebian(name: string, tests: (start: () => Promise<Postgr
 
 /** The one that npm brings, where it does: it is of another major version than Debian's. */
 async function startEmbedded(): Promise<TestServer> {
-  const place = await DatabasePlace.make()
+  const place = await DatabasePlace.withDatabase(npmBinaries())
   const postgres = await place.start(npmBinaries())
   return {
     connection: postgres.connection,

@@ -29,7 +29,7 @@ describe('the embedded server', () => {
   let place: DatabasePlace
   let postgres: EmbeddedPostgres
   beforeAll(async () => {
-    place = await DatabasePlace.make()
+    place = await DatabasePlace.withDatabase()
     postgres = await place.start()
     const database = open(postgres.superuser)
     await ensureExtensions(database, silentLog)
@@ -114,7 +114,7 @@ describe('the binaries that npm installed', () => {
   }
 
   test('have all three extensions, and count statements', async () => {
-    const database = await start(await DatabasePlace.make(), join(native, 'bin'))
+    const database = await start(await DatabasePlace.withDatabase(join(native, 'bin')), join(native, 'bin'))
     await ensureExtensions(database, silentLog)
     expect((await findExtensions(database)).filter(({ version }) => version === undefined)).toEqual([])
     const { statements } = await slowestStatements(database, { sort: 'total', limit: 5 })

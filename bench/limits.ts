@@ -111,7 +111,7 @@ async function inProcess(count: number) {
 async function inRedis(client: RedisClient, count: number) {
   await client.flushall()
   const charges = chargesOf()
-  const store: LimitStore = new RedisStore({ client, prefix: 'bench' })
+  const store: LimitStore = new RedisStore({ client, prefix: 'bench', id: 'bench' })
   const flexible = new RateLimiterRedis({
     storeClient: client,
     points: LIMIT,

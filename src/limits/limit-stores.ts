@@ -55,7 +55,7 @@ async function sharedStore(
   const peers = new Peers({ client, prefix, id, gatewaysMin, clock, timeoutMs })
   await peers.start()
   const store = new ResilientStore({
-    shared: new RedisStore({ client, prefix }),
+    shared: new RedisStore({ client, prefix, id }),
     probe: () => peers.renew(),
     share: () => peers.share(),
     budgets: new DatabaseBudgets(options),

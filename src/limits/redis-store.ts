@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Cluster, type RedisClient } from '../redis/connection.ts'
 import { ScriptBatch } from './script-batch.ts'
+import { type Line, MODES, type ScriptCall } from './script-call.ts'
 import {
   type Charge,
   type LimitStore,
@@ -15,6 +16,8 @@ export interface RedisStoreOptions {
   readonly client: RedisClient
   /** Begins every key. */
   readonly prefix: string
+  /** Names this store; unlike any other of that prefix. */
+  readonly id: string
   /** Instead of the server's own clock; for the suite that compares stores on given arrivals. */
   readonly nowMs?: (() => number) | undefined
 }
@@ -23,9 +26,14 @@ export interface RedisStoreOptions {
 const BUDGET_LIFE_MS = 40 * 86_400_000
 
 interface Scripts {
-  helixflowReserve(keys: 1, slot: string, nowMs: string | number, ...lines: string[]): Promise<string[]>
-  helixflowSettle(keys: 1, slot: string, nowMs: string | number, ...lines: string[]): Promise<number[]>
-  helixflowSeed(keys: 2, counter: string, open: string, spent: number, lifeMs: number): Promise<number>
+  helixflowDecide(count: number, ...keysAndWords: string[]): Promise<number[]>
+  helixflowSeed(counter: string, open: string, spent: number, lifeMs: number): Promise<number>
+}
+
+/** Under which it is kept that a request was charged: a key that all of a call share, and its place there. */
+interface Mark {
+  readonly key: string
+  readonly place: number
 }
 
 /**
@@ -34,68 +42,82 @@ interface Scripts {
  */
 export class RedisStore implements LimitStore {
   private readonly scripts: Scripts
-  private readonly questions: ScriptBatch<string>
-  private readonly settlements: ScriptBatch<number>
+  private readonly batch: ScriptBatch
+  /** Of requests that hold nothing, for as long as anybody knows them: who did not hear the answer asks by these. */
+  private readonly marks = new WeakMap<Reservation, Mark>()
 
   constructor(private readonly options: RedisStoreOptions) {
-    const { client } = options
-    client.defineCommand('helixflowReserve', { lua: scriptOf('reserve') })
-    client.defineCommand('helixflowSettle', { lua: scriptOf('settle') })
-    client.defineCommand('helixflowSeed', { lua: scriptOf('seed') })
+    const { client, id, nowMs } = options
+    client.defineCommand('helixflowDecide', { lua: scriptOf('decide') })
+    client.defineCommand('helixflowSeed', { lua: scriptOf('seed'), numberOfKeys: 2 })
     // The client's types do not know what was just defined.
     this.scripts = client as unknown as Scripts
-    this.questions = new ScriptBatch((slot, lines) => this.scripts.helixflowReserve(1, slot, '', ...lines))
-    this.settlements = new ScriptBatch((slot, lines) => this.scripts.helixflowSettle(1, slot, '', ...lines))
+    const run = (call: ScriptCall) =>
+      this.scripts.helixflowDecide(call.keys.length, ...call.keys, ...call.words())
+    this.batch = new ScriptBatch({ run, id, nowMs })
   }
 
-  async reserve(reservation: Reservation): Promise<Verdict> {
-    return toVerdict(reservation.charges, await this.ask('reserve', reservation))
+  reserve(reservation: Reservation): Promise<Verdict> {
+    if (reservation.held) return this.verdict(reservation, MODES.reserveHeld)
+    return this.verdict(reservation, this.marks.has(reservation) ? MODES.reserveAgain : MODES.reserve)
   }
 
-  async settle(reservation: Reservation, costs: readonly number[]): Promise<void> {
-    const { nowMs } = this.options
-    const line = this.line('settle', reservation, costs)
-    const slot = this.slot(reservation.tenant)
-    if (nowMs) await this.scripts.helixflowSettle(1, slot, nowMs(), line)
-    else await this.settlements.ask(slot, line)
+  settle(reservation: Reservation, costs: readonly number[]): Promise<void> {
+    const mode = reservation.held ? MODES.settleHeld : MODES.settle
+    return new Promise((resolve, fail) => {
+      const line = () => ({ ...this.line(reservation, mode), costs })
+      const read = (answers: { next(): number }) => {
+        answers.next()
+        resolve()
+      }
+      this.batch.ask(this.slot(reservation.tenant), line, { read, fail })
+    })
   }
 
   async renew(reservations: readonly Reservation[]): Promise<void> {
-    await Promise.all(reservations.map((one) => this.ask('renew', one)))
+    await Promise.all(reservations.map((one) => this.verdict(one, one.held ? MODES.renewHeld : MODES.renew)))
   }
 
   async seed(tenant: string, { key }: Charge, spent: number): Promise<void> {
     const base = this.base(tenant)
-    await this.scripts.helixflowSeed(2, `${base}c:${key}`, `${base}open`, spent, BUDGET_LIFE_MS)
+    await this.scripts.helixflowSeed(`${base}c:${key}`, `${base}open`, spent, BUDGET_LIFE_MS)
   }
 
   async peek(tenant: string, charges: readonly Charge[]): Promise<readonly Standing[]> {
-    const question = { tenant, requestId: '-', charges, held: false }
-    return toVerdict(charges, await this.ask('peek', question)).standings
+    const question = { tenant, requestId: '', charges, held: false }
+    return (await this.verdict(question, MODES.peek)).standings
   }
 
-  private async ask(mode: string, reservation: Reservation): Promise<string> {
-    const { nowMs } = this.options
-    const line = this.line(mode, reservation)
-    const slot = this.slot(reservation.tenant)
-    if (!nowMs) return this.questions.ask(slot, line)
-    const [answer = ''] = await this.scripts.helixflowReserve(1, slot, nowMs(), line)
-    return answer
+  private verdict(reservation: Reservation, mode: Line['mode']): Promise<Verdict> {
+    return new Promise((resolve, fail) => {
+      this.batch.ask(
+        this.slot(reservation.tenant),
+        (call) => (mode === MODES.reserve ? this.marked(reservation, call) : this.line(reservation, mode)),
+        { read: (answers) => resolve(answers.verdict(reservation.charges)), fail },
+      )
+    })
   }
 
-  /** As the scripts read it. */
-  private line(
-    mode: string,
-    { tenant, requestId, charges, held }: Reservation,
-    costs?: readonly number[],
-  ): string {
-    const words: (string | number)[] = [mode, held ? RESERVATION_LIFE_MS : 0, this.base(tenant), requestId]
-    for (let place = 0; place < charges.length; place++) {
-      const { kind, key, limit, windowMs, burst, cost } = charges[place] as Charge
-      words.push(kind, key, limit, windowMs, burst, cost)
-      if (costs) words.push(costs[place] ?? 0)
+  /** A request that comes for the first time. */
+  private marked(reservation: Reservation, call: ScriptCall): Line {
+    const place = call.nextPlace
+    this.marks.set(reservation, { key: call.mark, place })
+    const { tenant, charges } = reservation
+    return { mode: MODES.reserve, keys: [], numbers: [place], base: this.base(tenant), charges }
+  }
+
+  private line(reservation: Reservation, mode: Line['mode']): Line {
+    const { tenant, requestId, charges, held } = reservation
+    const base = this.base(tenant)
+    if (mode === MODES.peek) return { mode, keys: [], numbers: [], base, charges }
+    if (held) {
+      const numbers = mode === MODES.settleHeld ? [] : [RESERVATION_LIFE_MS]
+      return { mode, keys: [`${base}r:${requestId}`, `${base}open`], numbers, base, charges }
     }
-    return JSON.stringify(words)
+    const mark = this.marks.get(reservation) ?? { key: `${base}m:${requestId}`, place: 1 }
+    // One that came in no call before goes by its own name from now on.
+    this.marks.set(reservation, mark)
+    return { mode, keys: [mark.key], numbers: [mark.place], base, charges }
   }
 
   private base(tenant: string): string {
@@ -104,7 +126,7 @@ export class RedisStore implements LimitStore {
 
   /** Outside of a cluster all keys are in one place, and tenants can share a call. */
   private slot(tenant: string): string {
-    return this.options.client instanceof Cluster ? this.base(tenant) : this.options.prefix
+    return this.options.client instanceof Cluster ? this.base(tenant) : `${this.options.prefix}:`
   }
 }
 
@@ -112,26 +134,3 @@ function scriptOf(name: string): string {
   const read = (file: string) => readFileSync(join(import.meta.dirname, 'lua', `${file}.lua`), 'utf8')
   return `${read('counters')}\n${read(name)}`
 }
-
-function toVerdict(charges: readonly Charge[], answer: string): Verdict {
-  const [refused, wait, gathered, ...left] = answer.split(' ')
-  const standings: Standing[] = []
-  let unseeded = NONE
-  for (let place = 0; place < charges.length; place++) {
-    const remaining = left[2 * place]
-    if (remaining === 'u') unseeded = [...unseeded, place]
-    standings.push({
-      remaining: remaining === 'u' ? 0 : Number(remaining ?? 0),
-      resetMs: Number(left[2 * place + 1] ?? 0),
-    })
-  }
-  return {
-    refused: refused === '-1' ? undefined : Number(refused),
-    waitMs: wait === '-1' ? Number.POSITIVE_INFINITY : Number(wait),
-    standings,
-    unseeded,
-    gathered: gathered === '1',
-  }
-}
-
-const NONE: readonly number[] = []

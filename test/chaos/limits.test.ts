@@ -28,7 +28,7 @@ test.each(['token-bucket', 'sliding-window', 'fixed-window'] satisfies WindowKin
     await vi.waitFor(() => redis.client.ping(), { timeout: 5_000, interval: 20 })
     await redis.client.flushall()
     let time = 0
-    const store = new RedisStore({ client: redis.client, prefix: kind, nowMs: () => time })
+    const store = new RedisStore({ client: redis.client, prefix: kind, id: 'one', nowMs: () => time })
     const terms = termsOf(kind, 17)
     const models = terms.map(modelOf)
     let differing = 0

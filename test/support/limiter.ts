@@ -40,7 +40,7 @@ export class Limiter {
     await peers.start()
     const store: ResilientStore = new ResilientStore({
       ...common,
-      shared: new RedisStore({ client, prefix }),
+      shared: new RedisStore({ client, prefix, id }),
       probe: () => peers.renew(),
       share: () => peers.share(),
       budgets,

@@ -50,7 +50,7 @@ const STORES: Readonly<Record<string, () => Place>> = {
   },
   'in Redis': () => {
     let nowMs = START_MS
-    const options = { client: redis.client, prefix: `test${++places}`, nowMs: () => nowMs }
+    const options = { client: redis.client, prefix: `test${++places}`, id: 'one', nowMs: () => nowMs }
     return { at: (ms) => (nowMs = ms), store: new RedisStore(options) }
   },
 }
@@ -183,7 +183,7 @@ describe.each(Object.entries(STORES))('counters %s', (name, make) => {
 
 describe('a reservation of which it was never heard what became', () => {
   test.each(['before it arrives', 'after it arrived'])('is void when that is said %s', async (order) => {
-    const options = { client: redis.client, prefix: `test${++places}`, nowMs: () => START_MS }
+    const options = { client: redis.client, prefix: `test${++places}`, id: 'one', nowMs: () => START_MS }
     const store = new RedisStore(options)
     const one = reservation(charge({ cost: 3 }), charge({ kind: 'sliding-window', key: 'w', cost: 3 }))
     const lost = { ...one, held: false }
@@ -194,8 +194,36 @@ describe('a reservation of which it was never heard what became', () => {
       expect((await store.peek('org_a', [charge({ key, kind })]))[0]?.remaining).toBe(10)
   })
 
+  test('is void when the call that it came in is overtaken', async () => {
+    const client = Object.create(redis.client)
+    const options = { client, prefix: `test${++places}`, id: 'one', nowMs: () => START_MS }
+    const store = new RedisStore(options)
+    const send = client.helixflowDecide.bind(redis.client)
+    let arrive = () => {}
+    client.helixflowDecide = (...words: unknown[]) => {
+      client.helixflowDecide = send
+      return new Promise((resolve, reject) => {
+        arrive = () => send(...words).then(resolve, reject)
+      })
+    }
+    const [first, lost, last] = [1, 2, 3].map((cost) => ({ ...reservation(charge({ cost })), held: false }))
+    const asked = [first, lost, last].map((one) => store.reserve(one as Reservation))
+    await new Promise((turn) => setImmediate(turn))
+    await store.settle(lost as Reservation, [0])
+    arrive()
+    await Promise.all(asked)
+    expect((await store.peek('org_a', [charge()]))[0]?.remaining).toBe(6)
+    await store.renew([first, lost, last] as Reservation[])
+    expect((await store.peek('org_a', [charge()]))[0]?.remaining).toBe(6)
+  })
+
   test('is settled once, however often that is said', async () => {
-    const store = new RedisStore({ client: redis.client, prefix: `test${++places}`, nowMs: () => START_MS })
+    const store = new RedisStore({
+      client: redis.client,
+      prefix: `test${++places}`,
+      id: 'one',
+      nowMs: () => START_MS,
+    })
     const one = reservation(charge({ cost: 3 }))
     await store.reserve(one)
     for (let again = 0; again < 3; again++) {
@@ -206,7 +234,12 @@ describe('a reservation of which it was never heard what became', () => {
   })
 
   test('counts once when it is charged for certain', async () => {
-    const store = new RedisStore({ client: redis.client, prefix: `test${++places}`, nowMs: () => START_MS })
+    const store = new RedisStore({
+      client: redis.client,
+      prefix: `test${++places}`,
+      id: 'one',
+      nowMs: () => START_MS,
+    })
     const one = { ...reservation(charge({ cost: 3 })), held: false }
     await store.reserve(one)
     await store.renew([one])
@@ -217,7 +250,7 @@ describe('a reservation of which it was never heard what became', () => {
 
 describe('a Redis that lost everything', () => {
   test('a budget begins with what the database knows and what is reserved at the moment', async () => {
-    const store = new RedisStore({ client: redis.client, prefix: `test${++places}` })
+    const store = new RedisStore({ client: redis.client, prefix: `test${++places}`, id: 'one' })
     const budget = charge({ kind: 'budget', limit: 100, cost: 20 })
     await store.seed('org_a', budget, 0)
     const running = reservation(budget)
@@ -233,7 +266,7 @@ describe('a Redis that lost everything', () => {
   test('what a killed gateway held is taken back, however long nobody asks', async () => {
     let nowMs = START_MS
     const prefix = `test${++places}`
-    const store = new RedisStore({ client: redis.client, prefix, nowMs: () => nowMs })
+    const store = new RedisStore({ client: redis.client, prefix, id: 'one', nowMs: () => nowMs })
     const place = charge({ kind: 'gauge', key: 'g', limit: 1 })
     await store.reserve(reservation(place))
     const silenceMs = 86_400_000
@@ -246,7 +279,7 @@ describe('a Redis that lost everything', () => {
   })
 
   test('nothing of a counter outlives its use', async () => {
-    const store = new RedisStore({ client: redis.client, prefix: `test${++places}` })
+    const store = new RedisStore({ client: redis.client, prefix: `test${++places}`, id: 'one' })
     await redis.client.flushall()
     const kinds = KINDS.map((kind) => charge({ kind, key: kind, windowMs: 1_000 }))
     const one = reservation(...kinds, charge({ kind: 'gauge', key: 'g' }))

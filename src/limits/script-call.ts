@@ -1,0 +1,154 @@
+import type { CounterKind, Terms } from './counter.ts'
+import type { Charge, Standing, Verdict } from './store.ts'
+
+/** What a line of a call asks for; the numbers are places in the table of lua/decide.lua. */
+export const MODES = {
+  peek: 1,
+  reserve: 2,
+  reserveAgain: 3,
+  renew: 4,
+  settle: 5,
+  reserveHeld: 6,
+  renewHeld: 7,
+  settleHeld: 8,
+} as const
+
+/** As lua/counters.lua numbers them. */
+const KINDS: Readonly<Record<CounterKind, number>> = {
+  'token-bucket': 1,
+  'fixed-window': 2,
+  'sliding-window': 3,
+  gauge: 4,
+  budget: 5,
+}
+
+/** One question of a call. */
+export interface Line {
+  readonly mode: (typeof MODES)[keyof typeof MODES]
+  /** What its mode names, keys and numbers. */
+  readonly keys: readonly string[]
+  readonly numbers: readonly number[]
+  /** Begins the key of every counter. */
+  readonly base: string
+  readonly charges: readonly Charge[]
+  /** What each charge really cost, where it is settled. */
+  readonly costs?: readonly number[]
+}
+
+/** Who waits for the answer to a line. */
+export interface Waiting {
+  /** Reads as many numbers as its answer has. */
+  readonly read: (answers: Answers) => void
+  readonly fail: (reason: unknown) => void
+}
+
+/** So many take a script well under a millisecond, and it works on them while the next ones are written. */
+const LINES_MAX = 32
+/** Where requests have many rules. */
+const KEYS_MAX = 1_000
+
+/**
+ * One call of the script that decides. Its lines share what they have in common: rules are told once, and everything that
+ * is no name is a number in one list, because each word of its own costs both sides more than the decision.
+ */
+export class ScriptCall {
+  readonly keys: string[]
+  private readonly terms: Terms[] = []
+  private readonly numbers: number[] = []
+  private readonly waiting: Waiting[] = []
+
+  /**
+   * @param mark the key under which is kept which of its requests were charged
+   * @param nowMs instead of the server's own time
+   */
+  constructor(
+    readonly mark: string,
+    readonly nowMs: number | undefined,
+  ) {
+    this.keys = [mark]
+  }
+
+  /** Of the line that is added next, from 1. */
+  get nextPlace(): number {
+    return this.waiting.length + 1
+  }
+
+  get isFull(): boolean {
+    return this.waiting.length >= LINES_MAX || this.keys.length >= KEYS_MAX
+  }
+
+  add({ mode, keys, numbers, base, charges, costs }: Line, waiting: Waiting): void {
+    this.waiting.push(waiting)
+    this.numbers.push(mode, ...numbers, charges.length)
+    this.keys.push(...keys)
+    for (let place = 0; place < charges.length; place++) {
+      const charge = charges[place] as Charge
+      this.keys.push(`${base}c:${charge.key}`)
+      this.numbers.push(this.placeOf(charge), charge.cost)
+      if (costs) this.numbers.push(costs[place] ?? 0)
+    }
+  }
+
+  /** What the script is told beside the keys. */
+  words(): readonly [time: string, terms: string, numbers: string] {
+    const terms = this.terms.flatMap(({ kind, limit, windowMs, burst }) => [
+      KINDS[kind],
+      limit,
+      windowMs,
+      burst,
+    ])
+    return [String(this.nowMs ?? ''), JSON.stringify(terms), JSON.stringify(this.numbers)]
+  }
+
+  answered(numbers: readonly number[]): void {
+    const answers = new Answers(numbers)
+    for (const { read } of this.waiting) read(answers)
+  }
+
+  failed(reason: unknown): void {
+    for (const { fail } of this.waiting) fail(reason)
+  }
+
+  /** Rules are few in one call: most of its requests have the same. */
+  private placeOf({ kind, limit, windowMs, burst }: Terms): number {
+    for (let place = 0; place < this.terms.length; place++) {
+      const one = this.terms[place] as Terms
+      if (one.limit === limit && one.kind === kind && one.windowMs === windowMs && one.burst === burst)
+        return place + 1
+    }
+    return this.terms.push({ kind, limit, windowMs, burst })
+  }
+}
+
+/** The numbers that a call was answered, one after the other. */
+export class Answers {
+  private at = 0
+
+  constructor(private readonly numbers: readonly number[]) {}
+
+  next(): number {
+    return this.numbers[this.at++] ?? 0
+  }
+
+  verdict(charges: readonly Charge[]): Verdict {
+    const refused = this.next()
+    const wait = this.next()
+    const gathered = this.next() === 1
+    const standings: Standing[] = []
+    let unseeded = NONE
+    for (let place = 0; place < charges.length; place++) {
+      const remaining = this.next()
+      if (remaining < 0) unseeded = [...unseeded, place]
+      standings.push({ remaining: Math.max(0, remaining), resetMs: this.next() })
+    }
+    return {
+      refused: refused < 0 ? undefined : refused,
+      waitMs: wait < 0 ? Number.POSITIVE_INFINITY : wait,
+      standings,
+      unseeded,
+      gathered,
+    }
+  }
+}
+
+const NONE: readonly number[] = []

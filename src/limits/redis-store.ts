@@ -58,19 +58,14 @@ export class RedisStore implements LimitStore {
   }
 
   reserve(reservation: Reservation): Promise<Verdict> {
-    if (reservation.held) return this.verdict(reservation, MODES.reserveHeld)
-    return this.verdict(reservation, this.marks.has(reservation) ? MODES.reserveAgain : MODES.reserve)
+    return this.verdict(reservation, reservation.held ? MODES.reserveHeld : MODES.reserve)
   }
 
   settle(reservation: Reservation, costs: readonly number[]): Promise<void> {
     const mode = reservation.held ? MODES.settleHeld : MODES.settle
     return new Promise((resolve, fail) => {
-      const line = () => ({ ...this.line(reservation, mode), costs })
-      const read = (answers: { next(): number }) => {
-        answers.next()
-        resolve()
-      }
-      this.batch.ask(this.slot(reservation.tenant), line, { read, fail })
+      const call = this.batch.callOf(this.slot(reservation.tenant))
+      call.add(this.line(reservation, mode, costs), { read: (answers) => resolve(answers.settled()), fail })
     })
   }
 
@@ -90,34 +85,30 @@ export class RedisStore implements LimitStore {
 
   private verdict(reservation: Reservation, mode: Line['mode']): Promise<Verdict> {
     return new Promise((resolve, fail) => {
-      this.batch.ask(
-        this.slot(reservation.tenant),
-        (call) => (mode === MODES.reserve ? this.marked(reservation, call) : this.line(reservation, mode)),
-        { read: (answers) => resolve(answers.verdict(reservation.charges)), fail },
-      )
+      const call = this.batch.callOf(this.slot(reservation.tenant))
+      if (mode === MODES.reserve && !this.marks.has(reservation))
+        this.marks.set(reservation, { key: call.mark, place: call.nextPlace })
+      call.add(this.line(reservation, mode), {
+        read: (answers) => resolve(answers.verdict(reservation.charges)),
+        fail,
+      })
     })
   }
 
-  /** A request that comes for the first time. */
-  private marked(reservation: Reservation, call: ScriptCall): Line {
-    const place = call.nextPlace
-    this.marks.set(reservation, { key: call.mark, place })
-    const { tenant, charges } = reservation
-    return { mode: MODES.reserve, keys: [], numbers: [place], base: this.base(tenant), charges }
-  }
-
-  private line(reservation: Reservation, mode: Line['mode']): Line {
+  private line(reservation: Reservation, mode: Line['mode'], costs?: readonly number[]): Line {
     const { tenant, requestId, charges, held } = reservation
     const base = this.base(tenant)
-    if (mode === MODES.peek) return { mode, keys: [], numbers: [], base, charges }
+    if (mode === MODES.peek) return { mode, keys: [], base, charges }
+    if (mode === MODES.settleHeld)
+      return { mode, keys: [`${base}r:${requestId}`, `${base}open`], base, charges, costs }
     if (held) {
-      const numbers = mode === MODES.settleHeld ? [] : [RESERVATION_LIFE_MS]
-      return { mode, keys: [`${base}r:${requestId}`, `${base}open`], numbers, base, charges }
+      const keys = [`${base}r:${requestId}`, `${base}open`]
+      return { mode, keys, number: RESERVATION_LIFE_MS, base, charges }
     }
     const mark = this.marks.get(reservation) ?? { key: `${base}m:${requestId}`, place: 1 }
     // One that came in no call before goes by its own name from now on.
     this.marks.set(reservation, mark)
-    return { mode, keys: [mark.key], numbers: [mark.place], base, charges }
+    return { mode, keys: [mark.key], number: mark.place, base, charges, costs }
   }
 
   private base(tenant: string): string {

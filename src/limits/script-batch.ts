@@ -1,4 +1,4 @@
-import { type Line, ScriptCall, type Waiting } from './script-call.ts'
+import { ScriptCall } from './script-call.ts'
 
 export interface ScriptBatchOptions {
   /** Runs the script; the answers are in the order of the call's lines. */
@@ -19,17 +19,11 @@ export class ScriptBatch {
 
   constructor(private readonly options: ScriptBatchOptions) {}
 
-  /** @param line what is asked, by the call that it goes in */
-  ask(slot: string, line: (call: ScriptCall) => Line, waiting: Waiting): void {
-    const call = this.callOf(slot)
-    call.add(line(call), waiting)
-    if (call.isFull) this.send(slot, call)
-  }
-
-  private callOf(slot: string): ScriptCall {
+  /** The call that a question of this moment goes in. */
+  callOf(slot: string): ScriptCall {
     const nowMs = this.options.nowMs?.()
     const call = this.calls.get(slot)
-    if (call?.nowMs === nowMs && call) return call
+    if (call && call.nowMs === nowMs && !call.isFull) return call
     if (call) this.send(slot, call)
     if (this.calls.size === 0) setImmediate(() => this.sendAll())
     const next = new ScriptCall(`${slot}m:${this.options.id}.${(this.made++).toString(36)}`, nowMs)

@@ -5,12 +5,11 @@ import type { Charge, Standing, Verdict } from './store.ts'
 export const MODES = {
   peek: 1,
   reserve: 2,
-  reserveAgain: 3,
-  renew: 4,
-  settle: 5,
-  reserveHeld: 6,
-  renewHeld: 7,
-  settleHeld: 8,
+  renew: 3,
+  settle: 4,
+  reserveHeld: 5,
+  renewHeld: 6,
+  settleHeld: 7,
 } as const
 
 /** As lua/counters.lua numbers them. */
@@ -22,17 +21,16 @@ const KINDS: Readonly<Record<CounterKind, number>> = {
   budget: 5,
 }
 
-/** One question of a call. */
+/** One question of a call, with what its mode names. */
 export interface Line {
   readonly mode: (typeof MODES)[keyof typeof MODES]
-  /** What its mode names, keys and numbers. */
   readonly keys: readonly string[]
-  readonly numbers: readonly number[]
+  readonly number?: number
   /** Begins the key of every counter. */
   readonly base: string
   readonly charges: readonly Charge[]
   /** What each charge really cost, where it is settled. */
-  readonly costs?: readonly number[]
+  readonly costs?: readonly number[] | undefined
 }
 
 /** Who waits for the answer to a line. */
@@ -53,6 +51,8 @@ const KEYS_MAX = 1_000
  */
 export class ScriptCall {
   readonly keys: string[]
+  /** Of each key, counted from 1. */
+  private readonly places = new Map<string, number>()
   private readonly terms: Terms[] = []
   private readonly numbers: number[] = []
   private readonly waiting: Waiting[] = []
@@ -66,6 +66,7 @@ export class ScriptCall {
     readonly nowMs: number | undefined,
   ) {
     this.keys = [mark]
+    this.places.set(mark, 1)
   }
 
   /** Of the line that is added next, from 1. */
@@ -77,15 +78,17 @@ export class ScriptCall {
     return this.waiting.length >= LINES_MAX || this.keys.length >= KEYS_MAX
   }
 
-  add({ mode, keys, numbers, base, charges, costs }: Line, waiting: Waiting): void {
+  add({ mode, keys, number, base, charges, costs }: Line, waiting: Waiting): void {
+    const { numbers } = this
     this.waiting.push(waiting)
-    this.numbers.push(mode, ...numbers, charges.length)
-    this.keys.push(...keys)
+    numbers.push(mode)
+    for (const key of keys) numbers.push(this.placeOf(key))
+    if (number !== undefined) numbers.push(number)
+    numbers.push(charges.length)
     for (let place = 0; place < charges.length; place++) {
       const charge = charges[place] as Charge
-      this.keys.push(`${base}c:${charge.key}`)
-      this.numbers.push(this.placeOf(charge), charge.cost)
-      if (costs) this.numbers.push(costs[place] ?? 0)
+      numbers.push(this.placeOfTerms(charge), this.placeOf(`${base}c:${charge.key}`), charge.cost)
+      if (costs) numbers.push(costs[place] ?? 0)
     }
   }
 
@@ -109,8 +112,17 @@ export class ScriptCall {
     for (const { fail } of this.waiting) fail(reason)
   }
 
+  private placeOf(key: string): number {
+    let place = this.places.get(key)
+    if (place === undefined) {
+      place = this.keys.push(key)
+      this.places.set(key, place)
+    }
+    return place
+  }
+
   /** Rules are few in one call: most of its requests have the same. */
-  private placeOf({ kind, limit, windowMs, burst }: Terms): number {
+  private placeOfTerms({ kind, limit, windowMs, burst }: Terms): number {
     for (let place = 0; place < this.terms.length; place++) {
       const one = this.terms[place] as Terms
       if (one.limit === limit && one.kind === kind && one.windowMs === windowMs && one.burst === burst)
@@ -125,10 +137,6 @@ export class Answers {
   private at = 0
 
   constructor(private readonly numbers: readonly number[]) {}
-
-  next(): number {
-    return this.numbers[this.at++] ?? 0
-  }
 
   verdict(charges: readonly Charge[]): Verdict {
     const refused = this.next()
@@ -148,6 +156,15 @@ export class Answers {
       unseeded,
       gathered,
     }
+  }
+
+  /** Whether there was something to settle is of no use to anybody: it is only read. */
+  settled(): void {
+    this.next()
+  }
+
+  private next(): number {
+    return this.numbers[this.at++] ?? 0
   }
 }
 

@@ -10,12 +10,20 @@ local HELD_LIFE = 3456000000
 local SPARE_LIFE = 1000
 
 local format, match, sub = string.format, string.match, string.sub
-local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
 local pack, unpack_numbers = struct.pack, struct.unpack
 local call = redis.call
 
 local function text(number)
   return format('%d', number)
+end
+
+-- As math has them, without the price of a call.
+local function ceil(number)
+  return number + -number % 1
+end
+
+local function max(one, other)
+  return one > other and one or other
 end
 
 -- Where the time is given, lives by the server's own clock would end what is not over.
@@ -27,103 +35,114 @@ local function clock(given)
     return tonumber(given)
   end
   local time = call('TIME')
-  return tonumber(time[1]) * 1000 + floor(tonumber(time[2]) / 1000)
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- Strings as they were found: a call reads all that it names with one command.
-local found = {}
-
-local function read(key)
-  local value = found[key]
-  if value == nil then
-    value = call('GET', key)
-    found[key] = value
-  end
-  return value
-end
-
--- To set a life costs more than all else of a decision. It is therefore set to twice what is needed, kept beside the
+-- To set a life costs more than all else of a decision. It is therefore set to more than is needed, kept beside the
 -- numbers, and renewed when less is left than is needed.
-local function write(key, needed, spare, now, c, first, second)
+local function write(c, now, needed, spare, first, second)
   if keeps then
-    call('SET', key, pack('>ddd', 0, first, second), 'KEEPTTL')
+    call('SET', c.key, pack('<ddd', 0, first, second), 'KEEPTTL')
   elseif now + needed <= c.ends then
-    call('SET', key, pack('>ddd', c.ends, first, second), 'KEEPTTL')
+    call('SET', c.key, pack('<ddd', c.ends, first, second), 'KEEPTTL')
   else
     local life = needed + spare
     c.ends = now + life
-    call('SET', key, pack('>ddd', c.ends, first, second), 'PX', life)
+    call('SET', c.key, pack('<ddd', c.ends, first, second), 'PX', life)
   end
 end
 
 -- Until when it lives, and its two numbers; nothing where there is none.
 local function numbers_of(value)
   if not value then return 0 end
-  return unpack_numbers('>ddd', value)
+  return unpack_numbers('<ddd', value)
 end
 
--- A counter `c` is what was read of it, `t` the terms that it is held to. `load` makes it from its string, `write` puts
--- it back, at the end of a call and once however much was decided about it.
+-- A counter `c` is what was read of it, `t` the terms that it is held to. `load` makes it from its string; `write` puts
+-- it back, at the end of a call and once however much was decided about it. `c.left` is what could be taken now, after
+-- every step.
 local counters = {}
 
 -- By the numbers that src/limits/script-call.ts calls them.
 local TOKEN_BUCKET, FIXED_WINDOW, SLIDING_WINDOW, GAUGE, BUDGET = 1, 2, 3, 4, 5
 
 counters[TOKEN_BUCKET] = {
-  load = function(_, value)
+  load = function(key, value)
     local ends, level, at = numbers_of(value)
-    return { ends = ends, level = level, at = at }
+    return { key = key, terms = false, dirty = false, left = 0, ends = ends, level = level, at = at }
   end,
   advance = function(c, t, now)
-    if not c.at then
-      c.level, c.at = t.capacity, now
+    local level, capacity = c.level, t.capacity
+    if not level then
+      level, c.at = capacity, now
     elseif now > c.at then
-      c.level = min(t.capacity, c.level + t.limit * (now - c.at))
+      level = level + t.limit * (now - c.at)
+      if level > capacity then level = capacity end
       c.at = now
     end
+    c.level = level
+    local left = level / t.window
+    c.left = left - left % 1
   end,
-  remaining = function(c, t) return floor(c.level / t.window) end,
   wait = function(c, t, cost)
     if cost > t.burst then return -1 end
     return max(0, ceil((cost * t.window - c.level) / t.limit))
   end,
   reset = function(c, t) return ceil((t.capacity - c.level) / t.limit) end,
   take = function(c, t, cost)
-    c.level = c.level - cost * t.window
+    local level = c.level - cost * t.window
+    local left = level / t.window
+    c.level, c.left = level, left - left % 1
     return c.at, ''
   end,
-  adjust = function(c, t, _, _, by) c.level = min(t.capacity, c.level - by * t.window) end,
-  write = function(key, c, t, now)
+  adjust = function(c, t, _, _, by)
+    local level = c.level - by * t.window
+    if level > t.capacity then level = t.capacity end
+    local left = level / t.window
+    c.level, c.left = level, left - left % 1
+  end,
+  write = function(c, t, now)
     -- Full again by then: as good as new.
-    local needed = ceil((t.capacity - c.level) / t.limit) + SPARE_LIFE
-    write(key, needed, ceil(t.capacity / t.limit), now, c, c.level, c.at)
+    write(c, now, ceil((t.capacity - c.level) / t.limit) + SPARE_LIFE, t.refill, c.level, c.at)
   end,
 }
 
+-- Steps of those that only add up.
+local function take_used(c, t, cost)
+  c.used = c.used + cost
+  c.left = t.limit - c.used
+  return 0, ''
+end
+
+local function adjust_used(c, t, _, _, by)
+  c.used = c.used + by
+  c.left = t.limit - c.used
+end
+
 counters[FIXED_WINDOW] = {
-  load = function(_, value)
+  load = function(key, value)
     local ends, start, used = numbers_of(value)
-    return { ends = ends, start = start, used = used }
+    return { key = key, terms = false, dirty = false, left = 0, ends = ends, start = start, used = used }
   end,
   advance = function(c, t, now)
     local current = now - now % t.window
     if not c.start or current > c.start then c.start, c.used = current, 0 end
+    c.left = t.limit - c.used
   end,
-  remaining = function(c, t) return t.limit - c.used end,
   wait = function(c, t, cost, now)
     if cost > t.limit then return -1 end
     if c.used + cost <= t.limit then return 0 end
     return c.start + t.window - now
   end,
   reset = function(c, t, now) return c.used > 0 and c.start + t.window - now or 0 end,
-  take = function(c, _, cost)
-    c.used = c.used + cost
+  take = function(c, t, cost)
+    take_used(c, t, cost)
     return c.start, ''
   end,
-  adjust = function(c, _, at, _, by)
-    if at == c.start then c.used = c.used + by end
+  adjust = function(c, t, at, name, by)
+    if at == c.start then adjust_used(c, t, at, name, by) end
   end,
-  write = function(key, c, t, now) write(key, c.start + t.window - now + SPARE_LIFE, 0, now, c, c.start, c.used) end,
+  write = function(c, t, now) write(c, now, c.start + t.window - now + SPARE_LIFE, 0, c.start, c.used) end,
 }
 
 local function cost_of(member)
@@ -144,7 +163,7 @@ end
 counters[SLIDING_WINDOW] = {
   load = function(key, value)
     local ends, used = numbers_of(value)
-    return { ends = ends, used = used or 0, log = key .. ':log', over = 0 }
+    return { key = key, terms = false, dirty = false, left = 0, ends = ends, used = used or 0, log = key .. ':log', over = 0 }
   end,
   advance = function(c, t, now)
     local start = now - t.window
@@ -156,8 +175,8 @@ counters[SLIDING_WINDOW] = {
       c.start, c.count = start, call('ZCARD', c.log) - c.over
     end
     c.full = c.count >= LOG_ENTRIES_MAX
+    c.left = t.limit - c.used
   end,
-  remaining = function(c, t) return t.limit - c.used end,
   wait = function(c, t, cost, now)
     if cost > t.limit then return -1 end
     local missing = c.used + cost - t.limit
@@ -179,9 +198,9 @@ counters[SLIDING_WINDOW] = {
     return c.newest + t.window - now
   end,
   take = function(c, t, cost, now, name)
+    take_used(c, t, cost)
     local newest = c.count > 0 and call('ZRANGE', c.log, -1, -1, 'WITHSCORES') or {}
     local newest_at = tonumber(newest[2])
-    c.used = c.used + cost
     if c.full then
       local piece = piece_of(t)
       c.newest = max(newest_at or 0, ceil(now / piece) * piece)
@@ -209,61 +228,62 @@ counters[SLIDING_WINDOW] = {
     if not entry then return end
     local score = call('ZSCORE', c.log, entry)
     replace(c.log, score, entry, match(entry, '^(.*)|') .. '|' .. text(cost_of(entry) + by))
-    c.used = c.used + by
+    adjust_used(c, t, at, name, by)
   end,
-  write = function(key, c, t, now)
+  write = function(c, t, now)
     local needed = t.window + piece_of(t) + SPARE_LIFE
     local ended = c.ends
-    write(key, needed, t.window, now, c, c.used, 0)
+    write(c, now, needed, t.window, c.used, 0)
     if c.ends ~= ended then call('PEXPIRE', c.log, needed + t.window) end
     if c.over > 0 then call('ZREMRANGEBYSCORE', c.log, '-inf', c.cut) end
   end,
 }
 
 counters[GAUGE] = {
-  load = function(_, value)
+  load = function(key, value)
     local ends, used = numbers_of(value)
-    return { ends = ends, used = used or 0 }
+    return { key = key, terms = false, dirty = false, left = 0, ends = ends, used = used or 0 }
   end,
-  advance = function() end,
-  remaining = function(c, t) return t.limit - c.used end,
+  advance = function(c, t) c.left = t.limit - c.used end,
   wait = function(c, t, cost)
     if cost > t.limit then return -1 end
     return c.used + cost <= t.limit and 0 or 1000
   end,
   reset = function(c) return c.used > 0 and 1000 or 0 end,
-  take = function(c, _, cost)
-    c.used = c.used + cost
-    return 0, ''
-  end,
-  adjust = function(c, _, _, _, by) c.used = c.used + by end,
-  write = function(key, c, _, now)
-    if c.used == 0 then call('DEL', key) else write(key, HELD_LIFE, HELD_LIFE, now, c, c.used, 0) end
+  take = take_used,
+  adjust = adjust_used,
+  write = function(c, _, now)
+    if c.used == 0 then call('DEL', c.key) else write(c, now, HELD_LIFE, HELD_LIFE, c.used, 0) end
   end,
 }
 
 counters[BUDGET] = {
-  load = function(_, value)
+  load = function(key, value)
     local _, used = numbers_of(value)
-    return { used = used or 0, unseeded = not used }
+    return { key = key, terms = false, dirty = false, left = 0, used = used or 0, unseeded = not used }
   end,
-  advance = function() end,
-  remaining = function(c, t) return t.limit - c.used end,
+  advance = function(c, t) c.left = t.limit - c.used end,
   wait = function(c, t, cost) return c.used + cost <= t.limit and 0 or -1 end,
   reset = function() return 0 end,
-  take = function(c, _, cost)
-    c.used = c.used + cost
-    return 0, ''
-  end,
-  adjust = function(c, _, _, _, by) c.used = c.used + by end,
+  take = take_used,
+  adjust = adjust_used,
   -- Its life was set when it was seeded. One that is not there stays so: what is charged now is in what it is seeded with.
-  write = function(key, c)
-    if not c.unseeded then call('SET', key, pack('>ddd', 0, c.used, 0), 'KEEPTTL') end
+  write = function(c)
+    if not c.unseeded then call('SET', c.key, pack('<ddd', 0, c.used, 0), 'KEEPTTL') end
   end,
 }
 
 local function terms_of(kind, limit, window, burst)
-  return { kind = kind, steps = counters[kind], limit = limit, window = window, burst = burst, capacity = burst * window }
+  local capacity = burst * window
+  return {
+    kind = kind,
+    steps = counters[kind],
+    limit = limit,
+    window = window,
+    burst = burst,
+    capacity = capacity,
+    refill = ceil(capacity / limit),
+  }
 end
 
 -- What is kept of a reservation, so that anybody can take it back.

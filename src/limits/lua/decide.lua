@@ -1,21 +1,22 @@
--- KEYS: the mark of this call, then what its lines name, in their order. ARGV: time or '', the terms of its rules, each
--- kind, limit, window and burst, and the lines. A line is a number of MODES, with what it says below, and for each charge
--- its terms, its cost and, where it is settled, what it really cost; its key is the next of KEYS.
--- Returns for each line: of a settlement 1 if there was something to settle; else the place that refuses or -1, the wait
--- or -1 for ever, whether a log was full, and for each charge what remains (-1: a budget of which nothing is known) and
--- when it is reset.
+-- KEYS: the mark of this call, then all that its lines name, each once. ARGV: time or '', the terms of its rules, each
+-- kind, limit, window and burst, and the lines. A line is a number of MODES, what it says there, how many charges, and for
+-- each its terms, its key, its cost and, where it is settled, what it really cost. Terms and keys are said by their place.
+-- Returns numbers: for a settlement 1 if there was something to settle; for others the place that refuses or -1, the
+-- wait or -1 for ever, whether a log was full, and for each charge what remains (-1: a budget of which nothing is known)
+-- and when it is reset.
 local SWEEP_MAX = 16
 local MARK_LIFE = 60000
 -- A settled name stays taken for a while: it may be settled again by somebody who did not hear the answer, and a
 -- reservation whose answer was lost may still be to come.
 local TAKEN_LIFE = 120000
 local SETTLED = -1
--- Of KEYS that are read with one command; a script's stack holds a few thousand.
+-- So many keys are read with one command; a script's stack holds a few thousand.
 local READ_MAX = 1000
 
+local KEYS = KEYS
 local now = clock(ARGV[1])
-local terms, numbers = {}, cjson.decode(ARGV[3])
-local at, key_at = 1, 2
+local numbers = cjson.decode(ARGV[3])
+local at = 1
 local answers, answered = {}, 0
 
 local function next_number()
@@ -23,13 +24,23 @@ local function next_number()
   return numbers[at - 1]
 end
 
-local function next_key()
-  key_at = key_at + 1
-  return KEYS[key_at - 1]
+-- Strings as they are, by the place of their key.
+local values = {}
+
+local function read_all()
+  if #KEYS <= READ_MAX then
+    values = call('MGET', unpack(KEYS))
+    return
+  end
+  for from = 1, #KEYS, READ_MAX do
+    local to = from + READ_MAX - 1
+    if to > #KEYS then to = #KEYS end
+    for place, value in ipairs(call('MGET', unpack(KEYS, from, to))) do values[from + place - 1] = value end
+  end
 end
 
--- Counters as they are after what was decided so far, and those that have to be written.
-local states, dirty = {}, {}
+-- Counters as they are after what was decided so far, by the place of their key, and those that have to be written.
+local loaded, dirty = {}, {}
 
 local function touch(c)
   if c.dirty then return end
@@ -37,12 +48,11 @@ local function touch(c)
   dirty[#dirty + 1] = c
 end
 
-local function counter_of(key, t)
-  local c = states[key]
+local function counter_at(place, t)
+  local c = loaded[place]
   if not c then
-    c = t.steps.load(key, read(key))
-    c.key = key
-    states[key] = c
+    c = t.steps.load(KEYS[place], values[place])
+    loaded[place] = c
   end
   c.terms = t
   t.steps.advance(c, t, now)
@@ -50,23 +60,35 @@ local function counter_of(key, t)
   return c
 end
 
--- What became of requests that hold nothing, by the call that they came in and their place in it: one key for all of a
--- call. When one was charged, or that it was settled.
-local marks = {}
+-- The places of keys, for those that only a record names; others come behind them.
+local places, places_max
 
-local function mark_of(key)
-  local mark = marks[key]
-  if not mark then
-    local value = read(key)
-    mark = { times = value and cmsgpack.unpack(value) or {}, life = 0 }
-    marks[key] = mark
+local function place_of(key)
+  if not places then
+    places, places_max = {}, #KEYS
+    for place, known in ipairs(KEYS) do places[known] = place end
   end
-  return mark
+  local place = places[key]
+  if not place then
+    places_max = places_max + 1
+    place = places_max
+    places[key], KEYS[place], values[place] = place, key, call('GET', key)
+  end
+  return place
 end
 
-local function set_mark(mark, place, time)
-  mark.times[place] = time
-  mark.life = max(mark.life, time == SETTLED and TAKEN_LIFE or MARK_LIFE)
+-- What became of requests that hold nothing, by the place in their call: when they were charged, or that they were
+-- settled. One key for all of a call.
+local marks = {}
+
+local function mark_at(place)
+  local mark = marks[place]
+  if not mark then
+    local value = values[place]
+    mark = { times = value and cmsgpack.unpack(value) or {}, life = 0 }
+    marks[place] = mark
+  end
+  return mark
 end
 
 -- Puts `cost(place)` in the place of what a reservation took.
@@ -75,7 +97,7 @@ local function correct(record, cost)
     local by = cost(place) - kept[COST]
     if by ~= 0 then
       local t = terms_of(kept[KIND], kept[LIMIT], kept[WINDOW], kept[BURST])
-      local c = counter_of(kept[KEY], t)
+      local c = counter_at(place_of(kept[KEY]), t)
       t.steps.adjust(c, t, kept[AT], kept[NAME], by)
       touch(c)
     end
@@ -88,93 +110,104 @@ local swept = {}
 local function sweep(open)
   if swept[open] then return end
   swept[open] = true
-  for _, key in ipairs(call('ZRANGEBYSCORE', open, '-inf', text(now), 'LIMIT', 0, SWEEP_MAX)) do
-    local record = read(key)
+  for _, key in ipairs(call('ZRANGEBYSCORE', KEYS[open], '-inf', text(now), 'LIMIT', 0, SWEEP_MAX)) do
+    local place = place_of(key)
+    local record = values[place]
     if record and record ~= '' then correct(cmsgpack.unpack(record), function() return 0 end) end
     call('DEL', key)
-    found[key] = false
-    call('ZREM', open, key)
+    call('ZREM', KEYS[open], key)
+    values[place] = false
   end
 end
 
 -- The charges of the line at hand.
-local charges, line_terms, line_keys, costs, real_costs = {}, {}, {}, {}, {}
 local count = 0
+local charges, line_terms, line_keys, costs, real_costs = {}, {}, {}, {}, {}
+local terms = {}
 
-local function read_charges(is_settled)
+local function read_charges()
   count = numbers[at]
   at = at + 1
   for place = 1, count do
     line_terms[place] = terms[numbers[at]]
-    costs[place] = numbers[at + 1]
-    line_keys[place] = KEYS[key_at]
-    key_at = key_at + 1
-    at = at + 2
-    if is_settled then real_costs[place] = next_number() end
+    line_keys[place] = numbers[at + 1]
+    costs[place] = numbers[at + 2]
+    at = at + 3
+  end
+end
+
+local function read_settled()
+  count = next_number()
+  for place = 1, count do
+    line_terms[place] = terms[next_number()]
+    line_keys[place] = next_number()
+    costs[place] = next_number()
+    real_costs[place] = next_number()
   end
 end
 
 local function decide()
   local refused, wait, gathered, unseeded = -1, 0, 0, false
   for place = 1, count do
-    local t = line_terms[place]
-    local c = counter_of(line_keys[place], t)
+    local t, cost = line_terms[place], costs[place]
+    local c = counter_at(line_keys[place], t)
     charges[place] = c
+    if c.full then gathered = 1 end
     if c.unseeded then
       unseeded = true
-    else
-      if c.full then gathered = 1 end
-      if t.steps.remaining(c, t) < costs[place] then
-        local one = t.steps.wait(c, t, costs[place], now)
-        if refused == -1 or (wait ~= -1 and (one == -1 or one > wait)) then refused, wait = place - 1, one end
-      end
+    elseif c.left < cost then
+      local one = t.steps.wait(c, t, cost, now)
+      if refused == -1 or (wait ~= -1 and (one == -1 or one > wait)) then refused, wait = place - 1, one end
     end
   end
   return refused, wait, gathered, unseeded
 end
 
-local function take(name)
-  for place = 1, count do
-    local t, c = line_terms[place], charges[place]
-    t.steps.take(c, t, costs[place], now, name)
+-- The name of a request that holds nothing; one that does is named by what follows the tenant's beginning and `r:`.
+local function name_of(key, place)
+  return KEYS[key] .. '.' .. place
+end
+
+local function take(key, place, mark)
+  for charge = 1, count do
+    local t, c = line_terms[charge], charges[charge]
+    t.steps.take(c, t, costs[charge], now, t.kind == SLIDING_WINDOW and name_of(key, place))
     touch(c)
   end
+  mark.times[place] = now
+  if mark.life < MARK_LIFE then mark.life = MARK_LIFE end
 end
 
 local function hold(record, open, life)
   local kept = {}
   for place = 1, count do
     local t, c = line_terms[place], charges[place]
-    -- What follows the tenant's beginning and `r:`.
-    local taken_at, name = t.steps.take(c, t, costs[place], now, sub(record, #open - 1))
-    kept[place] = { t.kind, line_keys[place], t.limit, t.window, t.burst, costs[place], taken_at, name }
+    local taken_at, name = t.steps.take(c, t, costs[place], now, sub(KEYS[record], #KEYS[open] - 1))
+    kept[place] = { t.kind, c.key, t.limit, t.window, t.burst, costs[place], taken_at, name }
     touch(c)
   end
-  found[record] = cmsgpack.pack(kept)
-  call('SET', record, found[record], 'PX', HELD_LIFE)
-  call('ZADD', open, text(now + life), record)
+  values[record] = cmsgpack.pack(kept)
+  call('SET', KEYS[record], values[record], 'PX', HELD_LIFE)
+  call('ZADD', KEYS[open], text(now + life), KEYS[record])
 end
 
-local function say(number)
-  answered = answered + 1
-  answers[answered] = number
-end
-
-local function say_standings()
+local function say(refused, wait, gathered)
+  answers[answered + 1] = refused
+  answers[answered + 2] = wait
+  answers[answered + 3] = gathered
+  answered = answered + 3
   for place = 1, count do
     local t, c = line_terms[place], charges[place]
-    answers[answered + 1] = c.unseeded and -1 or max(0, t.steps.remaining(c, t))
+    local left = c.left
+    answers[answered + 1] = c.unseeded and -1 or left < 0 and 0 or left
     answers[answered + 2] = t.steps.reset(c, t, now)
     answered = answered + 2
   end
 end
 
-local function say_decision(refused, wait, gathered)
-  answers[answered + 1] = refused
-  answers[answered + 2] = wait
-  answers[answered + 3] = gathered
-  answered = answered + 3
-  say_standings()
+local function say_settled(was_there)
+  answered = answered + 1
+  answers[answered] = was_there
 end
 
 -- A time that was seen was seen, whatever was decided: a clock that is set back after it stands still.
@@ -185,62 +218,57 @@ local function keep_time()
   end
 end
 
--- The name of a request that holds nothing.
-local function name_of(key, place)
-  return key .. '.' .. place
+local function peek()
+  read_charges()
+  decide()
+  say(-1, 0, 0)
 end
 
 local function reserve(key, place)
-  read_charges(false)
+  read_charges()
   local refused, wait, gathered, unseeded = decide()
   if refused ~= -1 or unseeded then
     keep_time()
   else
-    local mark = mark_of(key)
-    if not mark.times[place] then
-      take(name_of(key, place))
-      set_mark(mark, place, now)
-    end
+    local mark = mark_at(key)
+    if not mark.times[place] then take(key, place, mark) end
   end
-  say_decision(refused, wait, gathered)
+  say(refused, wait, gathered)
 end
 
 local function renew(key, place)
-  read_charges(false)
+  read_charges()
   decide()
-  local mark = mark_of(key)
-  if not mark.times[place] then
-    take(name_of(key, place))
-    set_mark(mark, place, now)
-  end
-  say_decision(-1, 0, 0)
+  local mark = mark_at(key)
+  if not mark.times[place] then take(key, place, mark) end
+  say(-1, 0, 0)
 end
 
 local function reserve_held(record, open, life)
   sweep(open)
-  read_charges(false)
+  read_charges()
   local refused, wait, gathered, unseeded = decide()
   if refused ~= -1 or unseeded then
     keep_time()
-  elseif not read(record) then
+  elseif not values[record] then
     hold(record, open, life)
   end
-  say_decision(refused, wait, gathered)
+  say(refused, wait, gathered)
 end
 
 local function renew_held(record, open, life)
   sweep(open)
-  read_charges(false)
+  read_charges()
   decide()
-  local kept = read(record)
+  local kept = values[record]
   if not kept then
     hold(record, open, life)
   elseif kept ~= '' then
     -- One that was settled is not renewed.
-    call('PEXPIRE', record, HELD_LIFE)
-    call('ZADD', open, text(now + life), record)
+    call('PEXPIRE', KEYS[record], HELD_LIFE)
+    call('ZADD', KEYS[open], text(now + life), KEYS[record])
   end
-  say_decision(-1, 0, 0)
+  say(-1, 0, 0)
 end
 
 local function real_cost(place)
@@ -248,65 +276,59 @@ local function real_cost(place)
 end
 
 local function settle(key, place)
-  read_charges(true)
-  local mark = mark_of(key)
+  read_settled()
+  local mark = mark_at(key)
   local time = mark.times[place]
-  set_mark(mark, place, SETTLED)
-  if not time or time == SETTLED then return say(0) end
+  mark.times[place], mark.life = SETTLED, TAKEN_LIFE
+  if not time or time == SETTLED then return say_settled(0) end
   -- Nothing was held: all that is kept is when it was.
   local kept = {}
   for charge = 1, count do
     local t = line_terms[charge]
     local start = t.kind == FIXED_WINDOW and time - time % t.window or time
-    kept[charge] =
-      { t.kind, line_keys[charge], t.limit, t.window, t.burst, costs[charge], start, name_of(key, place) }
+    local name = name_of(key, place)
+    kept[charge] = { t.kind, KEYS[line_keys[charge]], t.limit, t.window, t.burst, costs[charge], start, name }
   end
   correct(kept, real_cost)
-  say(1)
+  say_settled(1)
 end
 
 local function settle_held(record, open)
-  read_charges(true)
-  local kept = read(record)
-  call('ZREM', open, record)
-  found[record] = ''
-  call('SET', record, '', 'PX', TAKEN_LIFE)
-  if not kept or kept == '' then return say(0) end
+  read_settled()
+  local kept = values[record]
+  call('ZREM', KEYS[open], KEYS[record])
+  values[record] = ''
+  call('SET', KEYS[record], '', 'PX', TAKEN_LIFE)
+  if not kept or kept == '' then return say_settled(0) end
   correct(cmsgpack.unpack(kept), real_cost)
-  say(1)
+  say_settled(1)
 end
 
 local MODES = {
-  -- Asks what is left.
-  function()
-    read_charges(false)
-    decide()
-    say_decision(-1, 0, 0)
-  end,
-  -- Reserves, for the place in this call that it says.
-  function() reserve(KEYS[1], next_number()) end,
-  -- Of one that came in another call, or in none: the key of its mark and its place there.
-  function() reserve(next_key(), next_number()) end,
-  function() renew(next_key(), next_number()) end,
-  function() settle(next_key(), next_number()) end,
-  -- Of one that is held: its record, the tenant's open reservations, and its life.
-  function() reserve_held(next_key(), next_key(), next_number()) end,
-  function() renew_held(next_key(), next_key(), next_number()) end,
-  function() settle_held(next_key(), next_key()) end,
+  peek,
+  -- Key and place of its mark, as for the next two.
+  reserve,
+  renew,
+  settle,
+  -- Its record, the tenant's open reservations, and its life, as for the next.
+  reserve_held,
+  renew_held,
+  -- Its record and the tenant's open reservations.
+  settle_held,
 }
+local WORDS = { 0, 2, 2, 2, 3, 3, 2 }
 
-local function read_all()
-  for from = 1, #KEYS, READ_MAX do
-    local to = min(#KEYS, from + READ_MAX - 1)
-    local values = call('MGET', unpack(KEYS, from, to))
-    for place = from, to do found[KEYS[place]] = values[place - from + 1] end
-  end
+local function run()
+  local mode = numbers[at]
+  local first, second, third = numbers[at + 1], numbers[at + 2], numbers[at + 3]
+  at = at + 1 + WORDS[mode]
+  MODES[mode](first, second, third)
 end
 
 local function write_all()
-  for _, c in ipairs(dirty) do c.terms.steps.write(c.key, c, c.terms, now) end
-  for key, mark in pairs(marks) do
-    if mark.life > 0 then call('SET', key, cmsgpack.pack(mark.times), 'PX', mark.life) end
+  for _, c in ipairs(dirty) do c.terms.steps.write(c, c.terms, now) end
+  for place, mark in pairs(marks) do
+    if mark.life > 0 then call('SET', KEYS[place], cmsgpack.pack(mark.times), 'PX', mark.life) end
   end
 end
 
@@ -315,6 +337,7 @@ for from = 1, #given, 4 do
   terms[#terms + 1] = terms_of(given[from], given[from + 1], given[from + 2], given[from + 3])
 end
 read_all()
-while at <= #numbers do MODES[next_number()]() end
+local length = #numbers
+while at <= length do run() end
 write_all()
 return answers

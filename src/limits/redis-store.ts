@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Cluster, type RedisClient } from '../redis/connection.ts'
 import { ScriptBatch } from './script-batch.ts'
-import { type Line, MODES, type ScriptCall } from './script-call.ts'
+import { type Line, MODES, type Mode, type ScriptCall } from './script-call.ts'
 import {
   type Charge,
   type LimitStore,
@@ -26,14 +26,8 @@ export interface RedisStoreOptions {
 const BUDGET_LIFE_MS = 40 * 86_400_000
 
 interface Scripts {
-  helixflowDecide(count: number, ...keysAndWords: string[]): Promise<number[]>
+  helixflowDecideBuffer(count: number, ...keysAndWords: string[]): Promise<Buffer>
   helixflowSeed(counter: string, open: string, spent: number, lifeMs: number): Promise<number>
-}
-
-/** Under which it is kept that a request was charged: a key that all of a call share, and its place there. */
-interface Mark {
-  readonly key: string
-  readonly place: number
 }
 
 /**
@@ -43,8 +37,6 @@ interface Mark {
 export class RedisStore implements LimitStore {
   private readonly scripts: Scripts
   private readonly batch: ScriptBatch
-  /** Of requests that hold nothing, for as long as anybody knows them: who did not hear the answer asks by these. */
-  private readonly marks = new WeakMap<Reservation, Mark>()
 
   constructor(private readonly options: RedisStoreOptions) {
     const { client, id, nowMs } = options
@@ -53,24 +45,20 @@ export class RedisStore implements LimitStore {
     // The client's types do not know what was just defined.
     this.scripts = client as unknown as Scripts
     const run = (call: ScriptCall) =>
-      this.scripts.helixflowDecide(call.keys.length, ...call.keys, ...call.words())
+      this.scripts.helixflowDecideBuffer(call.keys.length, ...call.keys, ...call.words())
     this.batch = new ScriptBatch({ run, id, nowMs })
   }
 
   reserve(reservation: Reservation): Promise<Verdict> {
-    return this.verdict(reservation, reservation.held ? MODES.reserveHeld : MODES.reserve)
+    return this.ask(reservation, reservation.held ? MODES.reserveHeld : MODES.reserve)
   }
 
-  settle(reservation: Reservation, costs: readonly number[]): Promise<void> {
-    const mode = reservation.held ? MODES.settleHeld : MODES.settle
-    return new Promise((resolve, fail) => {
-      const call = this.batch.callOf(this.slot(reservation.tenant))
-      call.add(this.line(reservation, mode, costs), { read: (answers) => resolve(answers.settled()), fail })
-    })
+  async settle(reservation: Reservation, costs: readonly number[]): Promise<void> {
+    await this.ask(reservation, reservation.held ? MODES.settleHeld : MODES.settle, costs)
   }
 
   async renew(reservations: readonly Reservation[]): Promise<void> {
-    await Promise.all(reservations.map((one) => this.verdict(one, one.held ? MODES.renewHeld : MODES.renew)))
+    await Promise.all(reservations.map((one) => this.ask(one, one.held ? MODES.renewHeld : MODES.renew)))
   }
 
   async seed(tenant: string, { key }: Charge, spent: number): Promise<void> {
@@ -80,35 +68,40 @@ export class RedisStore implements LimitStore {
 
   async peek(tenant: string, charges: readonly Charge[]): Promise<readonly Standing[]> {
     const question = { tenant, requestId: '', charges, held: false }
-    return (await this.verdict(question, MODES.peek)).standings
+    return (await this.ask(question, MODES.peek)).standings
   }
 
-  private verdict(reservation: Reservation, mode: Line['mode']): Promise<Verdict> {
-    return new Promise((resolve, fail) => {
+  private ask(reservation: Reservation, mode: Mode, costs?: readonly number[]): Promise<Verdict> {
+    return new Promise((resolve, reject) => {
       const call = this.batch.callOf(this.slot(reservation.tenant))
-      if (mode === MODES.reserve && !this.marks.has(reservation))
-        this.marks.set(reservation, { key: call.mark, place: call.nextPlace })
-      call.add(this.line(reservation, mode), {
-        read: (answers) => resolve(answers.verdict(reservation.charges)),
-        fail,
-      })
+      call.add(this.line(reservation, mode, call), { costs, resolve, reject })
     })
   }
 
-  private line(reservation: Reservation, mode: Line['mode'], costs?: readonly number[]): Line {
+  private line(reservation: Reservation, mode: Mode, call: ScriptCall): Line {
     const { tenant, requestId, charges, held } = reservation
     const base = this.base(tenant)
-    if (mode === MODES.peek) return { mode, keys: [], base, charges }
-    if (mode === MODES.settleHeld)
-      return { mode, keys: [`${base}r:${requestId}`, `${base}open`], base, charges, costs }
+    if (mode === MODES.peek) return { mode, base, charges }
     if (held) {
-      const keys = [`${base}r:${requestId}`, `${base}open`]
-      return { mode, keys, number: RESERVATION_LIFE_MS, base, charges }
+      const lifeMs = mode === MODES.settleHeld ? undefined : RESERVATION_LIFE_MS
+      return { mode, first: `${base}r:${requestId}`, second: `${base}open`, number: lifeMs, base, charges }
     }
-    const mark = this.marks.get(reservation) ?? { key: `${base}m:${requestId}`, place: 1 }
-    // One that came in no call before goes by its own name from now on.
-    this.marks.set(reservation, mark)
-    return { mode, keys: [mark.key], number: mark.place, base, charges, costs }
+    // Whoever did not hear the answer asks by the mark that it was sent with. A copy under another name has none.
+    if (reservation.mark?.requestId !== requestId) {
+      if (mode === MODES.reserve) {
+        reservation.mark = { requestId, key: call.mark, place: call.nextPlace }
+        return { mode, base, charges }
+      }
+      reservation.mark = { requestId, key: `${base}m:${requestId}`, place: 1 }
+    }
+    const { key, place } = reservation.mark
+    return {
+      mode: mode === MODES.reserve ? MODES.reserveAgain : mode,
+      first: key,
+      number: place,
+      base,
+      charges,
+    }
   }
 
   private base(tenant: string): string {

@@ -1,8 +1,8 @@
 import { ScriptCall } from './script-call.ts'
 
 export interface ScriptBatchOptions {
-  /** Runs the script; the answers are in the order of the call's lines. */
-  readonly run: (call: ScriptCall) => Promise<readonly number[]>
+  /** Runs the script. */
+  readonly run: (call: ScriptCall) => Promise<Buffer>
   /** Names calls; unlike any other's. */
   readonly id: string
   readonly nowMs: (() => number) | undefined

@@ -5,11 +5,12 @@ import type { Charge, Standing, Verdict } from './store.ts'
 export const MODES = {
   peek: 1,
   reserve: 2,
-  renew: 3,
-  settle: 4,
-  reserveHeld: 5,
-  renewHeld: 6,
-  settleHeld: 7,
+  reserveAgain: 3,
+  renew: 4,
+  settle: 5,
+  reserveHeld: 6,
+  renewHeld: 7,
+  settleHeld: 8,
 } as const
 
 /** As lua/counters.lua numbers them. */
@@ -21,23 +22,26 @@ const KINDS: Readonly<Record<CounterKind, number>> = {
   budget: 5,
 }
 
-/** One question of a call, with what its mode names. */
+export type Mode = (typeof MODES)[keyof typeof MODES]
+
+/** One question of a call. */
 export interface Line {
-  readonly mode: (typeof MODES)[keyof typeof MODES]
-  readonly keys: readonly string[]
-  readonly number?: number
+  readonly mode: Mode
+  /** What its mode names: up to two keys, and a number. */
+  readonly first?: string
+  readonly second?: string
+  readonly number?: number | undefined
   /** Begins the key of every counter. */
   readonly base: string
   readonly charges: readonly Charge[]
-  /** What each charge really cost, where it is settled. */
-  readonly costs?: readonly number[] | undefined
 }
 
 /** Who waits for the answer to a line. */
 export interface Waiting {
-  /** Reads as many numbers as its answer has. */
-  readonly read: (answers: Answers) => void
-  readonly fail: (reason: unknown) => void
+  /** What each charge really cost, where it is settled: then its answer says nothing about them. */
+  readonly costs: readonly number[] | undefined
+  readonly resolve: (verdict: Verdict) => void
+  readonly reject: (reason: unknown) => void
 }
 
 /** So many take a script well under a millisecond, and it works on them while the next ones are written. */
@@ -56,6 +60,8 @@ export class ScriptCall {
   private readonly terms: Terms[] = []
   private readonly numbers: number[] = []
   private readonly waiting: Waiting[] = []
+  /** Of how many charges each answer speaks. */
+  private readonly counts: number[] = []
 
   /**
    * @param mark the key under which is kept which of its requests were charged
@@ -78,11 +84,14 @@ export class ScriptCall {
     return this.waiting.length >= LINES_MAX || this.keys.length >= KEYS_MAX
   }
 
-  add({ mode, keys, number, base, charges, costs }: Line, waiting: Waiting): void {
+  add({ mode, first, second, number, base, charges }: Line, waiting: Waiting): void {
     const { numbers } = this
+    const { costs } = waiting
     this.waiting.push(waiting)
+    this.counts.push(costs ? 0 : charges.length)
     numbers.push(mode)
-    for (const key of keys) numbers.push(this.placeOf(key))
+    if (first !== undefined) numbers.push(this.placeOf(first))
+    if (second !== undefined) numbers.push(this.placeOf(second))
     if (number !== undefined) numbers.push(number)
     numbers.push(charges.length)
     for (let place = 0; place < charges.length; place++) {
@@ -103,13 +112,14 @@ export class ScriptCall {
     return [String(this.nowMs ?? ''), JSON.stringify(terms), JSON.stringify(this.numbers)]
   }
 
-  answered(numbers: readonly number[]): void {
+  answered(numbers: Buffer): void {
     const answers = new Answers(numbers)
-    for (const { read } of this.waiting) read(answers)
+    for (let place = 0; place < this.waiting.length; place++)
+      this.waiting[place]?.resolve(answers.verdict(this.counts[place] ?? 0))
   }
 
   failed(reason: unknown): void {
-    for (const { fail } of this.waiting) fail(reason)
+    for (const { reject } of this.waiting) reject(reason)
   }
 
   private placeOf(key: string): number {
@@ -133,18 +143,18 @@ export class ScriptCall {
 }
 
 /** The numbers that a call was answered, one after the other. */
-export class Answers {
+class Answers {
   private at = 0
 
-  constructor(private readonly numbers: readonly number[]) {}
+  constructor(private readonly numbers: Buffer) {}
 
-  verdict(charges: readonly Charge[]): Verdict {
+  verdict(count: number): Verdict {
     const refused = this.next()
     const wait = this.next()
     const gathered = this.next() === 1
     const standings: Standing[] = []
     let unseeded = NONE
-    for (let place = 0; place < charges.length; place++) {
+    for (let place = 0; place < count; place++) {
       const remaining = this.next()
       if (remaining < 0) unseeded = [...unseeded, place]
       standings.push({ remaining: Math.max(0, remaining), resetMs: this.next() })
@@ -158,13 +168,10 @@ export class Answers {
     }
   }
 
-  /** Whether there was something to settle is of no use to anybody: it is only read. */
-  settled(): void {
-    this.next()
-  }
-
   private next(): number {
-    return this.numbers[this.at++] ?? 0
+    const number = this.numbers.readDoubleLE(this.at)
+    this.at += 8
+    return number
   }
 }
 

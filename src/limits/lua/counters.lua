@@ -17,9 +17,10 @@ local function text(number)
   return format('%d', number)
 end
 
--- As math has them, without the price of a call.
+-- As math has them, without the price of a call into it.
 local function ceil(number)
-  return number + -number % 1
+  local rest = number % 1
+  return rest == 0 and number or number - rest + 1
 end
 
 local function max(one, other)

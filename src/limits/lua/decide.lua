@@ -1,22 +1,22 @@
 -- KEYS: the mark of this call, then all that its lines name, each once. ARGV: time or '', the terms of its rules, each
 -- kind, limit, window and burst, and the lines. A line is a number of MODES, what it says there, how many charges, and for
 -- each its terms, its key, its cost and, where it is settled, what it really cost. Terms and keys are said by their place.
--- Returns numbers: for a settlement 1 if there was something to settle; for others the place that refuses or -1, the
--- wait or -1 for ever, whether a log was full, and for each charge what remains (-1: a budget of which nothing is known)
--- and when it is reset.
+-- Returns numbers, each in eight bytes, for each line: the place that refuses or -1, the wait or -1 for ever, whether a log
+-- was full, and for each charge that is not settled what remains (-1: a budget of which nothing is known) and when it is
+-- reset.
 local SWEEP_MAX = 16
 local MARK_LIFE = 60000
 -- A settled name stays taken for a while: it may be settled again by somebody who did not hear the answer, and a
 -- reservation whose answer was lost may still be to come.
 local TAKEN_LIFE = 120000
 local SETTLED = -1
--- So many keys are read with one command; a script's stack holds a few thousand.
-local READ_MAX = 1000
+-- A script's stack holds a few thousand.
+local UNPACKED_MAX = 1000
 
 local KEYS = KEYS
 local now = clock(ARGV[1])
 local numbers = cjson.decode(ARGV[3])
-local at = 1
+local at, line = 1, 0
 local answers, answered = {}, 0
 
 local function next_number()
@@ -28,12 +28,12 @@ end
 local values = {}
 
 local function read_all()
-  if #KEYS <= READ_MAX then
+  if #KEYS <= UNPACKED_MAX then
     values = call('MGET', unpack(KEYS))
     return
   end
-  for from = 1, #KEYS, READ_MAX do
-    local to = from + READ_MAX - 1
+  for from = 1, #KEYS, UNPACKED_MAX do
+    local to = from + UNPACKED_MAX - 1
     if to > #KEYS then to = #KEYS end
     for place, value in ipairs(call('MGET', unpack(KEYS, from, to))) do values[from + place - 1] = value end
   end
@@ -205,9 +205,10 @@ local function say(refused, wait, gathered)
   end
 end
 
-local function say_settled(was_there)
-  answered = answered + 1
-  answers[answered] = was_there
+-- Of what was settled there is nothing to say.
+local function say_settled()
+  count = 0
+  say(-1, 0, 0)
 end
 
 -- A time that was seen was seen, whatever was decided: a clock that is set back after it stands still.
@@ -280,7 +281,7 @@ local function settle(key, place)
   local mark = mark_at(key)
   local time = mark.times[place]
   mark.times[place], mark.life = SETTLED, TAKEN_LIFE
-  if not time or time == SETTLED then return say_settled(0) end
+  if not time or time == SETTLED then return say_settled() end
   -- Nothing was held: all that is kept is when it was.
   local kept = {}
   for charge = 1, count do
@@ -290,7 +291,7 @@ local function settle(key, place)
     kept[charge] = { t.kind, KEYS[line_keys[charge]], t.limit, t.window, t.burst, costs[charge], start, name }
   end
   correct(kept, real_cost)
-  say_settled(1)
+  say_settled()
 end
 
 local function settle_held(record, open)
@@ -299,13 +300,41 @@ local function settle_held(record, open)
   call('ZREM', KEYS[open], KEYS[record])
   values[record] = ''
   call('SET', KEYS[record], '', 'PX', TAKEN_LIFE)
-  if not kept or kept == '' then return say_settled(0) end
+  if not kept or kept == '' then return say_settled() end
   correct(cmsgpack.unpack(kept), real_cost)
-  say_settled(1)
+  say_settled()
+end
+
+-- The commonest line, with the same steps: a request that comes for the first time, with one rule.
+local function reserve_one(t, key, cost)
+  local c = counter_at(key, t)
+  local steps = t.steps
+  local refused, wait = -1, 0
+  if c.unseeded or c.left < cost then
+    if not c.unseeded then refused, wait = 0, steps.wait(c, t, cost, now) end
+    if not c.dirty and (t.kind == TOKEN_BUCKET or t.kind == FIXED_WINDOW) then touch(c) end
+  else
+    local mark = marks[1] or mark_at(1)
+    if not mark.times[line] then
+      steps.take(c, t, cost, now, t.kind == SLIDING_WINDOW and name_of(1, line))
+      mark.times[line] = now
+      if mark.life < MARK_LIFE then mark.life = MARK_LIFE end
+      if not c.dirty then touch(c) end
+    end
+  end
+  local left, next = c.left, answered
+  answers[next + 1] = refused
+  answers[next + 2] = wait
+  answers[next + 3] = c.full and 1 or 0
+  answers[next + 4] = c.unseeded and -1 or left < 0 and 0 or left
+  answers[next + 5] = steps.reset(c, t, now)
+  answered = next + 5
 end
 
 local MODES = {
   peek,
+  -- For the first time: its mark is this call's, its place there the line's.
+  function() reserve(1, line) end,
   -- Key and place of its mark, as for the next two.
   reserve,
   renew,
@@ -316,10 +345,17 @@ local MODES = {
   -- Its record and the tenant's open reservations.
   settle_held,
 }
-local WORDS = { 0, 2, 2, 2, 3, 3, 2 }
+local RESERVE = 2
+local WORDS = { 0, 0, 2, 2, 2, 3, 3, 2 }
 
 local function run()
   local mode = numbers[at]
+  line = line + 1
+  if mode == RESERVE and numbers[at + 1] == 1 then
+    reserve_one(terms[numbers[at + 2]], numbers[at + 3], numbers[at + 4])
+    at = at + 5
+    return
+  end
   local first, second, third = numbers[at + 1], numbers[at + 2], numbers[at + 3]
   at = at + 1 + WORDS[mode]
   MODES[mode](first, second, third)
@@ -332,6 +368,16 @@ local function write_all()
   end
 end
 
+local function packed_answers()
+  local parts = {}
+  for from = 1, answered, UNPACKED_MAX do
+    local to = from + UNPACKED_MAX - 1
+    if to > answered then to = answered end
+    parts[#parts + 1] = pack('<' .. string.rep('d', to - from + 1), unpack(answers, from, to))
+  end
+  return table.concat(parts)
+end
+
 local given = cjson.decode(ARGV[2])
 for from = 1, #given, 4 do
   terms[#terms + 1] = terms_of(given[from], given[from + 1], given[from + 2], given[from + 3])
@@ -340,4 +386,4 @@ read_all()
 local length = #numbers
 while at <= length do run() end
 write_all()
-return answers
+return packed_answers()

@@ -198,10 +198,10 @@ describe('a reservation of which it was never heard what became', () => {
     const client = Object.create(redis.client)
     const options = { client, prefix: `test${++places}`, id: 'one', nowMs: () => START_MS }
     const store = new RedisStore(options)
-    const send = client.helixflowDecide.bind(redis.client)
+    const send = client.helixflowDecideBuffer.bind(redis.client)
     let arrive = () => {}
-    client.helixflowDecide = (...words: unknown[]) => {
-      client.helixflowDecide = send
+    client.helixflowDecideBuffer = (...words: unknown[]) => {
+      client.helixflowDecideBuffer = send
       return new Promise((resolve, reject) => {
         arrive = () => send(...words).then(resolve, reject)
       })

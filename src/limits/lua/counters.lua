@@ -47,9 +47,8 @@ local function write(c, now, needed, spare, first, second)
   elseif now + needed <= c.ends then
     call('SET', c.key, pack('<ddd', c.ends, first, second), 'KEEPTTL')
   else
-    local life = needed + spare
-    c.ends = now + life
-    call('SET', c.key, pack('<ddd', c.ends, first, second), 'PX', life)
+    c.ends = now + needed + spare
+    call('SET', c.key, pack('<ddd', c.ends, first, second), 'PXAT', c.ends)
   end
 end
 
@@ -69,7 +68,8 @@ local TOKEN_BUCKET, FIXED_WINDOW, SLIDING_WINDOW, GAUGE, BUDGET = 1, 2, 3, 4, 5
 
 counters[TOKEN_BUCKET] = {
   load = function(key, value)
-    local ends, level, at = numbers_of(value)
+    local ends, level, at = 0, nil, nil
+    if value then ends, level, at = unpack_numbers('<ddd', value) end
     return { key = key, terms = false, dirty = false, left = 0, ends = ends, level = level, at = at }
   end,
   advance = function(c, t, now)

@@ -32,7 +32,7 @@ export const limits: Benchmark = {
     for (let round = 0; round <= (quick ? 3 : 9); round++) {
       say(round === 0 ? 'warming up' : `round ${round}`)
       const memory = await inProcess(quick ? 200_000 : 1_000_000)
-      const shared = await inRedis(redis.client, limiters)
+      const shared = await inRedis(redis.client, limiters, round)
       if (round > 0) rounds.push({ round, ...memory, ...shared })
     }
     await redis.stop()
@@ -126,23 +126,29 @@ function sharedLimiters(client: RedisClient): SharedLimiters {
   }
 }
 
-async function inRedis(client: RedisClient, { ours, flexible }: SharedLimiters) {
+async function inRedis(client: RedisClient, { ours, flexible }: SharedLimiters, round: number) {
   await client.flushall()
   const charges = chargesOf()
   const names = charges.map(({ key }) => key)
-  const oursPerSecond = await perSecond((at) =>
-    ours.reserve({
-      tenant: 'org',
-      requestId: `r${at}`,
-      held: false,
-      charges: [charges[at % KEYS] as Charge],
-    }),
-  )
-  const incrPerSecond = await perSecond((at) => client.incr(`bench:incr:${names[at % KEYS]}`))
-  const flexiblePerSecond = await perSecond((at) =>
-    flexible.consume(names[at % KEYS] as string).catch(refusal),
-  )
-  return { oursPerSecond, incrPerSecond, flexiblePerSecond }
+  const works = {
+    oursPerSecond: (at: number) =>
+      ours.reserve({
+        tenant: 'org',
+        requestId: `r${at}`,
+        held: false,
+        charges: [charges[at % KEYS] as Charge],
+      }),
+    incrPerSecond: (at: number) => client.incr(`bench:incr:${names[at % KEYS]}`),
+    flexiblePerSecond: (at: number) => flexible.consume(names[at % KEYS] as string).catch(refusal),
+  }
+  const measured = { oursPerSecond: 0, incrPerSecond: 0, flexiblePerSecond: 0 }
+  // Whoever comes first finds an empty server and a cold one.
+  const order = Object.keys(works) as (keyof typeof works)[]
+  for (let turn = 0; turn < order.length; turn++) {
+    const who = order[(turn + round) % order.length] as keyof typeof works
+    measured[who] = await perSecond(works[who])
+  }
+  return measured
 }
 
 function chargesOf(): Charge[] {

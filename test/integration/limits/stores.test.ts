@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { parseConfig } from '../../../src/config/schema.ts'
 import { silentLog } from '../../../src/core/log.ts'
+import { seededRandom } from '../../../src/core/random.ts'
 import type { Terms } from '../../../src/limits/counter.ts'
 import { MemoryStore } from '../../../src/limits/memory-store.ts'
 import { RedisStore } from '../../../src/limits/redis-store.ts'
@@ -179,6 +180,55 @@ describe.each(Object.entries(STORES))('counters %s', (name, make) => {
     at(START_MS + 60_000 + 1_000)
     expect((await store.reserve(reservation(terms))).refused).toBeUndefined()
   })
+})
+
+test('what comes in one call is decided one after the other, about several rules, as in this process', async () => {
+  let nowMs = START_MS
+  const here = new MemoryStore({ now: () => nowMs, monotonic: () => nowMs })
+  const there = new RedisStore({
+    client: redis.client,
+    prefix: `test${++places}`,
+    id: 'one',
+    nowMs: () => nowMs,
+  })
+  const random = seededRandom(23)
+  const upTo = (count: number) => Math.floor(random.uniform() * count)
+  const rules = [...KINDS, ...KINDS, 'gauge', 'budget'].map((kind, place) =>
+    charge({ kind: kind as Charge['kind'], key: `${kind}${place}`, limit: 20 + place, windowMs: 3_000 }),
+  )
+  for (const rule of rules.filter(({ kind }) => kind === 'budget')) {
+    here.seed('org_a', rule, 7)
+    await there.seed('org_a', rule, 7)
+  }
+  const open: Reservation[] = []
+  const compared: Promise<unknown>[] = []
+  let granted = 0
+  for (let step = 0; step < 6_000; step++) {
+    // Some forty in the same millisecond: calls are full, and cut.
+    if (step % 40 === 0) nowMs += upTo(700)
+    const [first] = open
+    const charges = rules.filter(() => random.uniform() < 0.3).map((rule) => ({ ...rule, cost: upTo(4) }))
+    if (first && (open.length > 60 || random.uniform() < 0.3)) {
+      const costs = first.charges.map(() => upTo(4))
+      here.settle(first, costs)
+      compared.push(there.settle(first, costs))
+      open.shift()
+    } else if (first && random.uniform() < 0.1) {
+      here.renew([first])
+      compared.push(there.renew([first]))
+    } else {
+      const one = { ...reservation(...charges), held: random.uniform() < 0.5 }
+      const expected = here.reserve(one)
+      compared.push(there.reserve(one).then((verdict) => expect(verdict).toEqual(expected)))
+      if (expected.refused !== undefined) continue
+      granted++
+      if (one.held) open.push(one)
+    }
+  }
+  await Promise.all(compared)
+  expect(await there.peek('org_a', rules)).toEqual(here.peek('org_a', rules))
+  expect(granted).toBeGreaterThan(1_000)
+  expect(granted).toBeLessThan(4_000)
 })
 
 describe('a reservation of which it was never heard what became', () => {

@@ -47,7 +47,7 @@ local function write(c, now, needed, spare, first, second)
   elseif now + needed <= c.ends then
     call('SET', c.key, pack('<ddd', c.ends, first, second), 'KEEPTTL')
   else
-    c.ends = now + needed + spare
+    c.ends = ceil(now + needed + spare)
     call('SET', c.key, pack('<ddd', c.ends, first, second), 'PXAT', c.ends)
   end
 end
@@ -104,7 +104,7 @@ counters[TOKEN_BUCKET] = {
   end,
   write = function(c, t, now)
     -- Full again by then: as good as new.
-    write(c, now, ceil((t.capacity - c.level) / t.limit) + SPARE_LIFE, t.refill, c.level, c.at)
+    write(c, now, (t.capacity - c.level) / t.limit + SPARE_LIFE, t.refill, c.level, c.at)
   end,
 }
 
@@ -283,7 +283,7 @@ local function terms_of(kind, limit, window, burst)
     window = window,
     burst = burst,
     capacity = capacity,
-    refill = ceil(capacity / limit),
+    refill = capacity / limit,
   }
 end
 

@@ -44,8 +44,8 @@ export interface Waiting {
   readonly reject: (reason: unknown) => void
 }
 
-/** So many take a script well under a millisecond, and it works on them while the next ones are written. */
-const LINES_MAX = 32
+/** So many take a script well under a millisecond; fewer cost more each. */
+const LINES_MAX = 64
 /** Where requests have many rules. */
 const KEYS_MAX = 1_000
 

@@ -149,9 +149,9 @@ class Answers {
   constructor(private readonly numbers: Buffer) {}
 
   verdict(count: number): Verdict {
-    const refused = this.next()
-    const wait = this.next()
     const gathered = this.next() === 1
+    const refused = this.next()
+    const wait = refused < 0 ? 0 : this.next()
     const standings: Standing[] = []
     let unseeded = NONE
     for (let place = 0; place < count; place++) {

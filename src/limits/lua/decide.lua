@@ -1,9 +1,9 @@
 -- KEYS: the mark of this call, then all that its lines name, each once. ARGV: time or '', the terms of its rules, each
 -- kind, limit, window and burst, and the lines. A line is a number of MODES, what it says there, how many charges, and for
 -- each its terms, its key, its cost and, where it is settled, what it really cost. Terms and keys are said by their place.
--- Returns numbers, each in eight bytes, for each line: the place that refuses or -1, the wait or -1 for ever, whether a log
--- was full, and for each charge that is not settled what remains (-1: a budget of which nothing is known) and when it is
--- reset.
+-- Returns numbers, each in eight bytes, for each line: whether a log was full; the place that refuses, and the wait or -1
+-- for ever, or only -1; and for each charge that is not settled what remains (-1: a budget of which nothing is known) and
+-- when it is reset.
 local SWEEP_MAX = 16
 local MARK_LIFE = 60000
 -- A settled name stays taken for a while: it may be settled again by somebody who did not hear the answer, and a
@@ -192,10 +192,13 @@ local function hold(record, open, life)
 end
 
 local function say(refused, wait, gathered)
-  answers[answered + 1] = refused
-  answers[answered + 2] = wait
-  answers[answered + 3] = gathered
-  answered = answered + 3
+  answers[answered + 1] = gathered
+  answers[answered + 2] = refused
+  answered = answered + 2
+  if refused ~= -1 then
+    answered = answered + 1
+    answers[answered] = wait
+  end
   for place = 1, count do
     local t, c = line_terms[place], charges[place]
     local left = c.left
@@ -322,13 +325,16 @@ local function reserve_one(t, key, cost)
       if not c.dirty then touch(c) end
     end
   end
-  local left, next = c.left, answered
-  answers[next + 1] = refused
-  answers[next + 2] = wait
-  answers[next + 3] = c.full and 1 or 0
-  answers[next + 4] = c.unseeded and -1 or left < 0 and 0 or left
-  answers[next + 5] = steps.reset(c, t, now)
-  answered = next + 5
+  local left, next = c.left, answered + 2
+  answers[next - 1] = c.full and 1 or 0
+  answers[next] = refused
+  if refused ~= -1 then
+    next = next + 1
+    answers[next] = wait
+  end
+  answers[next + 1] = c.unseeded and -1 or left < 0 and 0 or left
+  answers[next + 2] = steps.reset(c, t, now)
+  answered = next + 2
 end
 
 local MODES = {

@@ -34,6 +34,7 @@ export interface OpenedLimitStore {
 }
 
 const SWEEP_EVERY_MS = 10_000
+const REFRESH_EVERY_MS = 1_000
 
 /** Counters for one gateway in its memory, for several in Redis with their shares to fall back to. */
 export async function openLimitStore(options: LimitStoreOptions): Promise<OpenedLimitStore> {
@@ -42,7 +43,7 @@ export async function openLimitStore(options: LimitStoreOptions): Promise<Opened
 
 function ownStore({ clock }: LimitStoreOptions): OpenedLimitStore {
   const store = new MemoryStore(clock)
-  const stopSweeping = every(clock, () => store.sweep())
+  const stopSweeping = every(clock, SWEEP_EVERY_MS, () => store.sweep())
   return { store, name: () => 'memory', stop: async () => stopSweeping() }
 }
 
@@ -55,7 +56,7 @@ async function sharedStore(
   const peers = new Peers({ client, prefix, id, gatewaysMin, clock, timeoutMs })
   await peers.start()
   const store = new ResilientStore({
-    shared: new RedisStore({ client, prefix }),
+    shared: new RedisStore({ client, prefix, id }),
     probe: () => peers.renew(),
     share: () => peers.share(),
     budgets: new DatabaseBudgets(options),
@@ -69,25 +70,27 @@ async function sharedStore(
       metrics.set('helixflow_ratelimit_fallback_active', {}, away ? 1 : 0)
     },
   })
-  const stopSweeping = every(clock, () => {
+  const stopSweeping = every(clock, SWEEP_EVERY_MS, () => {
     store.sweep()
     metrics.set('helixflow_ratelimit_gateways', {}, peers.share().gateways)
   })
+  const stopRefreshing = every(clock, REFRESH_EVERY_MS, () => void store.refresh())
   return {
     store,
     name: () => (store.away ? 'share' : 'redis'),
     stop: async () => {
       stopSweeping()
+      stopRefreshing()
       store.stop()
       await peers.stop()
     },
   }
 }
 
-function every(clock: Clock, work: () => void): () => void {
+function every(clock: Clock, periodMs: number, work: () => void): () => void {
   let cancel = () => {}
   const next = () => {
-    cancel = clock.schedule(SWEEP_EVERY_MS, () => {
+    cancel = clock.schedule(periodMs, () => {
       work()
       next()
     })

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Cluster, type RedisClient } from '../redis/connection.ts'
 import { ScriptBatch } from './script-batch.ts'
+import { type Line, MODES, type Mode, type ScriptCall } from './script-call.ts'
 import {
   type Charge,
   type LimitStore,
@@ -15,6 +16,8 @@ export interface RedisStoreOptions {
   readonly client: RedisClient
   /** Begins every key. */
   readonly prefix: string
+  /** Names this store; unlike any other of that prefix. */
+  readonly id: string
   /** Instead of the server's own clock; for the suite that compares stores on given arrivals. */
   readonly nowMs?: (() => number) | undefined
 }
@@ -23,9 +26,8 @@ export interface RedisStoreOptions {
 const BUDGET_LIFE_MS = 40 * 86_400_000
 
 interface Scripts {
-  helixflowReserve(keys: 1, slot: string, nowMs: string | number, ...lines: string[]): Promise<string[]>
-  helixflowSettle(keys: 1, slot: string, nowMs: string | number, ...lines: string[]): Promise<number[]>
-  helixflowSeed(keys: 2, counter: string, open: string, spent: number, lifeMs: number): Promise<number>
+  helixflowDecideBuffer(count: number, ...keysAndWords: string[]): Promise<Buffer>
+  helixflowSeed(counter: string, open: string, spent: number, lifeMs: number): Promise<number>
 }
 
 /**
@@ -34,68 +36,72 @@ interface Scripts {
  */
 export class RedisStore implements LimitStore {
   private readonly scripts: Scripts
-  private readonly questions: ScriptBatch<string>
-  private readonly settlements: ScriptBatch<number>
+  private readonly batch: ScriptBatch
 
   constructor(private readonly options: RedisStoreOptions) {
-    const { client } = options
-    client.defineCommand('helixflowReserve', { lua: scriptOf('reserve') })
-    client.defineCommand('helixflowSettle', { lua: scriptOf('settle') })
-    client.defineCommand('helixflowSeed', { lua: scriptOf('seed') })
+    const { client, id, nowMs } = options
+    client.defineCommand('helixflowDecide', { lua: scriptOf('decide') })
+    client.defineCommand('helixflowSeed', { lua: scriptOf('seed'), numberOfKeys: 2 })
     // The client's types do not know what was just defined.
     this.scripts = client as unknown as Scripts
-    this.questions = new ScriptBatch((slot, lines) => this.scripts.helixflowReserve(1, slot, '', ...lines))
-    this.settlements = new ScriptBatch((slot, lines) => this.scripts.helixflowSettle(1, slot, '', ...lines))
+    const run = (call: ScriptCall) =>
+      this.scripts.helixflowDecideBuffer(call.keys.length, ...call.keys, ...call.words())
+    this.batch = new ScriptBatch({ run, id, nowMs })
   }
 
-  async reserve(reservation: Reservation): Promise<Verdict> {
-    return toVerdict(reservation.charges, await this.ask('reserve', reservation))
+  reserve(reservation: Reservation): Promise<Verdict> {
+    return this.ask(reservation, reservation.held ? MODES.reserveHeld : MODES.reserve)
   }
 
   async settle(reservation: Reservation, costs: readonly number[]): Promise<void> {
-    const { nowMs } = this.options
-    const line = this.line('settle', reservation, costs)
-    const slot = this.slot(reservation.tenant)
-    if (nowMs) await this.scripts.helixflowSettle(1, slot, nowMs(), line)
-    else await this.settlements.ask(slot, line)
+    await this.ask(reservation, reservation.held ? MODES.settleHeld : MODES.settle, costs)
   }
 
   async renew(reservations: readonly Reservation[]): Promise<void> {
-    await Promise.all(reservations.map((one) => this.ask('renew', one)))
+    await Promise.all(reservations.map((one) => this.ask(one, one.held ? MODES.renewHeld : MODES.renew)))
   }
 
   async seed(tenant: string, { key }: Charge, spent: number): Promise<void> {
     const base = this.base(tenant)
-    await this.scripts.helixflowSeed(2, `${base}c:${key}`, `${base}open`, spent, BUDGET_LIFE_MS)
+    await this.scripts.helixflowSeed(`${base}c:${key}`, `${base}open`, spent, BUDGET_LIFE_MS)
   }
 
   async peek(tenant: string, charges: readonly Charge[]): Promise<readonly Standing[]> {
-    const question = { tenant, requestId: '-', charges, held: false }
-    return toVerdict(charges, await this.ask('peek', question)).standings
+    const question = { tenant, requestId: '', charges, held: false }
+    return (await this.ask(question, MODES.peek)).standings
   }
 
-  private async ask(mode: string, reservation: Reservation): Promise<string> {
-    const { nowMs } = this.options
-    const line = this.line(mode, reservation)
-    const slot = this.slot(reservation.tenant)
-    if (!nowMs) return this.questions.ask(slot, line)
-    const [answer = ''] = await this.scripts.helixflowReserve(1, slot, nowMs(), line)
-    return answer
+  private ask(reservation: Reservation, mode: Mode, costs?: readonly number[]): Promise<Verdict> {
+    return new Promise((resolve, reject) => {
+      const call = this.batch.callOf(this.slot(reservation.tenant))
+      call.add(this.line(reservation, mode, call), { costs, resolve, reject })
+    })
   }
 
-  /** As the scripts read it. */
-  private line(
-    mode: string,
-    { tenant, requestId, charges, held }: Reservation,
-    costs?: readonly number[],
-  ): string {
-    const words: (string | number)[] = [mode, held ? RESERVATION_LIFE_MS : 0, this.base(tenant), requestId]
-    for (let place = 0; place < charges.length; place++) {
-      const { kind, key, limit, windowMs, burst, cost } = charges[place] as Charge
-      words.push(kind, key, limit, windowMs, burst, cost)
-      if (costs) words.push(costs[place] ?? 0)
+  private line(reservation: Reservation, mode: Mode, call: ScriptCall): Line {
+    const { tenant, requestId, charges, held } = reservation
+    const base = this.base(tenant)
+    if (mode === MODES.peek) return { mode, base, charges }
+    if (held) {
+      const lifeMs = mode === MODES.settleHeld ? undefined : RESERVATION_LIFE_MS
+      return { mode, first: `${base}r:${requestId}`, second: `${base}open`, number: lifeMs, base, charges }
     }
-    return JSON.stringify(words)
+    // Whoever did not hear the answer asks by the mark that it was sent with. A copy under another name has none.
+    if (reservation.mark?.requestId !== requestId) {
+      if (mode === MODES.reserve) {
+        reservation.mark = { requestId, key: call.mark, place: call.nextPlace }
+        return { mode, base, charges }
+      }
+      reservation.mark = { requestId, key: `${base}m:${requestId}`, place: 1 }
+    }
+    const { key, place } = reservation.mark
+    return {
+      mode: mode === MODES.reserve ? MODES.reserveAgain : mode,
+      first: key,
+      number: place,
+      base,
+      charges,
+    }
   }
 
   private base(tenant: string): string {
@@ -104,7 +110,7 @@ export class RedisStore implements LimitStore {
 
   /** Outside of a cluster all keys are in one place, and tenants can share a call. */
   private slot(tenant: string): string {
-    return this.options.client instanceof Cluster ? this.base(tenant) : this.options.prefix
+    return this.options.client instanceof Cluster ? this.base(tenant) : `${this.options.prefix}:`
   }
 }
 
@@ -112,26 +118,3 @@ function scriptOf(name: string): string {
   const read = (file: string) => readFileSync(join(import.meta.dirname, 'lua', `${file}.lua`), 'utf8')
   return `${read('counters')}\n${read(name)}`
 }
-
-function toVerdict(charges: readonly Charge[], answer: string): Verdict {
-  const [refused, wait, gathered, ...left] = answer.split(' ')
-  const standings: Standing[] = []
-  let unseeded = NONE
-  for (let place = 0; place < charges.length; place++) {
-    const remaining = left[2 * place]
-    if (remaining === 'u') unseeded = [...unseeded, place]
-    standings.push({
-      remaining: remaining === 'u' ? 0 : Number(remaining ?? 0),
-      resetMs: Number(left[2 * place + 1] ?? 0),
-    })
-  }
-  return {
-    refused: refused === '-1' ? undefined : Number(refused),
-    waitMs: wait === '-1' ? Number.POSITIVE_INFINITY : Number(wait),
-    standings,
-    unseeded,
-    gathered: gathered === '1',
-  }
-}
-
-const NONE: readonly number[] = []

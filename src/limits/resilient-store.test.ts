@@ -137,3 +137,65 @@ test('a gateway whose share is nothing says when to come back, in numbers', asyn
   })
   expect(await store.peek('org_a', [charge({ limit: 1, burst: 4 })])).toMatchObject([{ resetMs: 10_000 }])
 })
+
+/** Of ten requests to a gateway without its store, how many are granted. */
+async function grantedAlone({ state, store }: ReturnType<typeof bench>, one: Charge): Promise<number> {
+  state.away = true
+  let granted = 0
+  for (let asked = 0; asked < 10; asked++) {
+    if ((await store.reserve(reservation(one))).refused === undefined) granted++
+  }
+  return granted
+}
+
+const LIMITED = (['token-bucket', 'sliding-window', 'fixed-window'] as const).map((kind) =>
+  charge({ kind, windowMs: 3_600_000 }),
+)
+const SHARE = { gateways: 2, rank: 0 }
+
+test.each(LIMITED)('without its store a gateway that heard nothing has its share: $kind', async (one) => {
+  const all = bench(SHARE)
+  all.central.reserve(reservation({ ...one, cost: 9 }))
+  expect(await grantedAlone(all, one)).toBe(5)
+})
+
+test.each(LIMITED)(
+  'what it used itself is used, and nothing more is granted than its share: $kind',
+  async (one) => {
+    const all = bench(SHARE)
+    await all.admit(reservation({ ...one, cost: 3 }))
+    expect(await grantedAlone(all, one)).toBe(2)
+  },
+)
+
+test.each(LIMITED)('of what it heard to be left it takes no more than its part: $kind', async (one) => {
+  const all = bench(SHARE)
+  all.central.reserve(reservation({ ...one, cost: 5 }))
+  await all.admit(reservation(one))
+  expect(await grantedAlone(all, one)).toBe(2)
+})
+
+test.each(LIMITED)('what others take of a counter in use is known within two seconds: $kind', async (one) => {
+  const all = bench(SHARE)
+  await all.admit(reservation(one))
+  all.central.reserve(reservation({ ...one, cost: 9 }))
+  all.clock.advance(1_000)
+  await all.store.refresh()
+  expect(await grantedAlone(all, one)).toBe(0)
+})
+
+test('a log that was full a minute ago may be empty; a window of the clock that was full is full to its end', async () => {
+  const all = bench(SHARE)
+  const [, log, window] = LIMITED.map((one) => ({ ...one, key: one.kind, cost: 10 })) as [
+    Charge,
+    Charge,
+    Charge,
+  ]
+  for (const one of [log, window]) {
+    all.central.reserve(reservation(one))
+    await all.admit(reservation(one))
+  }
+  all.clock.advance(61_000)
+  expect(await grantedAlone(all, { ...log, cost: 1 })).toBe(5)
+  expect(await grantedAlone(all, { ...window, cost: 1 })).toBe(0)
+})

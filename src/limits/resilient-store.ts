@@ -3,6 +3,7 @@ import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { withinDeadline } from '../redis/deadline.ts'
 import type { BudgetFallback } from './budget-fallback.ts'
+import { Heard } from './heard.ts'
 import { MemoryStore } from './memory-store.ts'
 import { type Arrear, Outage, type Used } from './outage.ts'
 import { costsInShare, inShare, reservationInShare, type Share } from './share.ts'
@@ -30,8 +31,6 @@ const PROBE_EVERY_MS = 100
 /** Making good takes more than one decision, and no request waits for it. */
 const RECOVERY_TIMEOUT_MS = 1_000
 const RECOVERY_BATCH = 200
-/** What was said to remain is believed for so long when nobody can be asked any more. */
-const BELIEVED_MS = 1_000
 
 /**
  * Decides with a shared store, and while that is away by this gateway's share of each limit: never without a limit,
@@ -39,13 +38,13 @@ const BELIEVED_MS = 1_000
  * nothing is granted twice.
  *
  * All that this gateway takes is counted in shares too, all the time, so that it knows at any moment what of its share
- * is left. What the others may have used when the store went is held to be used until a window has passed.
+ * is left. Where the store said that less is left than that, it is less; of what nothing was heard, its share is its own.
  */
 export class ResilientStore implements LimitStore {
   private readonly shares: MemoryStore
   private outage: Outage | undefined
-  /** Of each counter, what remained when the store was last heard, and when. */
-  private readonly heard = new Map<string, { remaining: number; atMs: number }>()
+  private readonly heard = new Heard()
+  /** Counters whose shares were cut to what was heard, in this outage. */
   private readonly adopted = new Set<string>()
   /** The last of what has to be told is on its way. */
   private returning: Promise<void> | undefined
@@ -63,7 +62,7 @@ export class ResilientStore implements LimitStore {
   async reserve(reservation: Reservation): Promise<Verdict> {
     // Whether that succeeds is seen by what is left of the outage.
     if (this.returning) await this.returning.catch(() => {})
-    if (this.outage) return this.decideHere(reservation, this.outage, false)
+    if (this.outage) return this.decideHere(reservation, false)
     try {
       const { clock, timeoutMs, shared } = this.options
       const asked = Promise.resolve(shared.reserve(reservation))
@@ -71,7 +70,8 @@ export class ResilientStore implements LimitStore {
       this.hear(reservation, verdict)
       return verdict
     } catch (cause) {
-      return this.decideHere(reservation, this.leave(cause), true)
+      this.leave(cause)
+      return this.decideHere(reservation, true)
     }
   }
 
@@ -130,9 +130,25 @@ export class ResilientStore implements LimitStore {
   /** Forgets what is of no use any more. To be called now and then. */
   sweep(): void {
     this.shares.sweep()
+    if (!this.outage) this.heard.sweep(this.options.clock.monotonic())
+  }
+
+  /**
+   * Asks what is left of the counters in use, so that what the others take is known where this gateway is asked for
+   * little. To be called every second.
+   */
+  async refresh(): Promise<void> {
+    const { clock, shared, log } = this.options
     if (this.outage) return
-    const nowMs = this.options.clock.monotonic()
-    for (const [name, { atMs }] of this.heard) if (atMs < nowMs - BELIEVED_MS) this.heard.delete(name)
+    try {
+      await this.inBatches(this.heard.due(clock.monotonic()), async (known) => {
+        const [standing] = await shared.peek(known.tenant, [known.charge])
+        if (standing) this.heard.told(known, standing, clock.monotonic())
+      })
+    } catch (cause) {
+      // Nobody waits for it: the next request finds out whether the store is away.
+      log.debug('what is left of limits is not known anew', { cause: String(cause) })
+    }
   }
 
   stop(): void {
@@ -140,19 +156,19 @@ export class ResilientStore implements LimitStore {
   }
 
   private hear(reservation: Reservation, verdict: Verdict): void {
-    const atMs = this.options.clock.monotonic()
-    reservation.charges.forEach(({ key, kind }, place) => {
-      if (kind === 'budget' || kind === 'gauge') return
-      const remaining = verdict.standings[place]?.remaining ?? 0
-      this.heard.set(`${reservation.tenant}/${key}`, { remaining, atMs })
+    const nowMs = this.options.clock.monotonic()
+    reservation.charges.forEach((charge, place) => {
+      const standing = verdict.standings[place]
+      if (!standing || charge.kind === 'budget' || charge.kind === 'gauge') return
+      this.heard.used({ tenant: reservation.tenant, charge }, standing, nowMs)
     })
     const granted = verdict.refused === undefined && verdict.unseeded.length === 0
     if (granted) this.shares.renew([reservationInShare(reservation, this.options.share())])
   }
 
-  private async decideHere(reservation: Reservation, outage: Outage, uncertain: boolean): Promise<Verdict> {
+  private async decideHere(reservation: Reservation, uncertain: boolean): Promise<Verdict> {
     const own = reservationInShare(reservation, this.options.share())
-    for (const charge of own.charges) this.adopt(reservation.tenant, charge, outage)
+    for (const charge of own.charges) this.adopt(reservation.tenant, charge)
     let verdict = this.asIfWhole(reservation, this.shares.reserve(own))
     if (verdict.refused === undefined) {
       try {
@@ -201,21 +217,17 @@ export class ResilientStore implements LimitStore {
     return this.options.budgets.reserve(reservation)
   }
 
-  /** What the others used before the store went is not known: of what was said to remain, a share is believed. */
-  private adopt(tenant: string, charge: Charge, outage: Outage): void {
+  /** Of what was heard to be left no more than a share is taken, although of its own share more may be. */
+  private adopt(tenant: string, charge: Charge): void {
     const name = `${tenant}/${charge.key}`
     if (charge.kind === 'gauge' || this.adopted.has(name)) return
     this.adopted.add(name)
     const { clock, share } = this.options
-    const awayMs = clock.monotonic() - outage.sinceMs
-    if (charge.kind !== 'token-bucket' && awayMs >= charge.windowMs) return
-    const heard = this.heard.get(name)
-    const believed = heard && heard.atMs >= outage.sinceMs - BELIEVED_MS ? heard.remaining : 0
-    const refilled = charge.kind === 'token-bucket' ? (charge.limit * awayMs) / charge.windowMs : 0
+    const left = this.heard.left({ tenant, charge }, share(), clock.monotonic())
     const [standing] = this.shares.peek(tenant, [charge])
-    const unknown = (standing?.remaining ?? 0) - Math.floor(believed / share().gateways + refilled)
-    if (unknown <= 0) return
-    const charges = [{ ...charge, cost: unknown }]
+    const taken = (standing?.remaining ?? 0) - (left ?? Number.POSITIVE_INFINITY)
+    if (taken <= 0) return
+    const charges = [{ ...charge, cost: taken }]
     this.shares.renew([{ tenant, requestId: `adopted:${name}`, charges, held: false }])
   }
 

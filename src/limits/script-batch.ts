@@ -1,55 +1,45 @@
-/** A question that waits for the others of this moment. */
-interface Waiting<Answer> {
-  readonly line: string
-  readonly resolve: (answer: Answer) => void
-  readonly reject: (reason: unknown) => void
-}
+import { ScriptCall } from './script-call.ts'
 
-/** So many take a script well under a millisecond. */
-const LINES_MAX = 64
+export interface ScriptBatchOptions {
+  /** Runs the script. */
+  readonly run: (call: ScriptCall) => Promise<Buffer>
+  /** Names calls; unlike any other's. */
+  readonly id: string
+  readonly nowMs: (() => number) | undefined
+}
 
 /**
  * Questions that are asked in the same turn of the event loop go to Redis in one call: under load a decision costs a
  * fraction of a round trip, and a single one waits for nothing.
  */
-export class ScriptBatch<Answer> {
+export class ScriptBatch {
   /** By slot: a script may only touch keys of one. */
-  private readonly slots = new Map<string, Waiting<Answer>[]>()
-  private scheduled = false
+  private readonly calls = new Map<string, ScriptCall>()
+  private made = 0
 
-  /** @param call runs the script on the lines of a slot; its answers are in their order */
-  constructor(private readonly call: (slot: string, lines: string[]) => Promise<readonly Answer[]>) {}
+  constructor(private readonly options: ScriptBatchOptions) {}
 
-  ask(slot: string, line: string): Promise<Answer> {
-    return new Promise((resolve, reject) => {
-      const waiting = this.slots.get(slot)
-      if (waiting) waiting.push({ line, resolve, reject })
-      else this.slots.set(slot, [{ line, resolve, reject }])
-      if (this.scheduled) return
-      this.scheduled = true
-      setImmediate(() => this.send())
-    })
+  /** The call that a question of this moment goes in. */
+  callOf(slot: string): ScriptCall {
+    const nowMs = this.options.nowMs?.()
+    const call = this.calls.get(slot)
+    if (call && call.nowMs === nowMs && !call.isFull) return call
+    if (call) this.send(slot, call)
+    if (this.calls.size === 0) setImmediate(() => this.sendAll())
+    const next = new ScriptCall(`${slot}m:${this.options.id}.${(this.made++).toString(36)}`, nowMs)
+    this.calls.set(slot, next)
+    return next
   }
 
-  private send(): void {
-    this.scheduled = false
-    for (const [slot, all] of this.slots) {
-      for (let at = 0; at < all.length; at += LINES_MAX) this.sendSome(slot, all.slice(at, at + LINES_MAX))
-    }
-    this.slots.clear()
+  private sendAll(): void {
+    for (const [slot, call] of this.calls) this.send(slot, call)
   }
 
-  private sendSome(slot: string, some: readonly Waiting<Answer>[]): void {
-    this.call(
-      slot,
-      some.map(({ line }) => line),
-    ).then(
-      (answers) => {
-        for (const [place, { resolve }] of some.entries()) resolve(answers[place] as Answer)
-      },
-      (reason) => {
-        for (const { reject } of some) reject(reason)
-      },
+  private send(slot: string, call: ScriptCall): void {
+    this.calls.delete(slot)
+    this.options.run(call).then(
+      (answers) => call.answered(answers),
+      (reason) => call.failed(reason),
     )
   }
 }

@@ -12,7 +12,7 @@ export interface Share {
  * divided goes to the first of them.
  */
 export function inShare(charge: Charge, share: Share): Charge {
-  return { ...charge, limit: part(charge.limit, share), burst: part(charge.burst, share) }
+  return { ...charge, limit: partOf(charge.limit, share), burst: partOf(charge.burst, share) }
 }
 
 /** A reservation in shares; budgets, which no gateway decides alone, are left out. */
@@ -26,6 +26,7 @@ export function costsInShare({ charges }: Reservation, costs: readonly number[])
   return costs.filter((_, place) => charges[place]?.kind !== 'budget')
 }
 
-function part(whole: number, { gateways, rank }: Share): number {
+/** One gateway's part; those of all add up to the whole. */
+export function partOf(whole: number, { gateways, rank }: Share): number {
   return Math.floor(whole / gateways) + (rank < whole % gateways ? 1 : 0)
 }

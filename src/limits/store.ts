@@ -15,11 +15,21 @@ export interface Charge extends Terms {
 export interface Reservation {
   /** Whose counters these are. */
   readonly tenant: string
-  /** A second reservation with the same id is the first one. */
+  /** A second reservation with the same id is the first one; where nothing is held, the same object again. */
   readonly requestId: string
   readonly charges: readonly Charge[]
   /** Whether `settle` will follow; else what was taken is what it cost. */
   readonly held: boolean
+  /** Set by the store that it is sent to: a table beside it would cost more than the decision. */
+  mark?: Mark
+}
+
+/** Where a shared store keeps that a request that holds nothing was charged. */
+export interface Mark {
+  /** Of whom it is; whoever copies a reservation for another request copies this too. */
+  readonly requestId: string
+  readonly key: string
+  readonly place: number
 }
 
 /** What is left of one rule. */

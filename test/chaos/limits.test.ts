@@ -39,7 +39,7 @@ test.each(KINDS)(`%s in Redis: ${ARRIVALS} arrivals are decided as the specifica
   await vi.waitFor(() => redis.client.ping(), { timeout: 5_000, interval: 20 })
   await redis.client.flushall()
   let time = 0
-  const store = new RedisStore({ client: redis.client, prefix: kind, nowMs: () => time })
+  const store = new RedisStore({ client: redis.client, prefix: kind, id: 'one', nowMs: () => time })
   const terms = termsOf(kind, 17)
   const models = terms.map(modelOf)
   let differing = 0

@@ -19,6 +19,7 @@ export class Limiter {
   readonly failures: unknown[] = []
   readonly outages: boolean[] = []
   readonly running = new Map<string, Reservation>()
+  private refreshing: NodeJS.Timeout | undefined
 
   private constructor(
     readonly redis: RedisConnection,
@@ -40,7 +41,7 @@ export class Limiter {
     await peers.start()
     const store: ResilientStore = new ResilientStore({
       ...common,
-      shared: new RedisStore({ client, prefix }),
+      shared: new RedisStore({ client, prefix, id }),
       probe: () => peers.renew(),
       share: () => peers.share(),
       budgets,
@@ -50,6 +51,7 @@ export class Limiter {
       onOutage: (away) => limiter.outages.push(away),
     })
     const limiter = new Limiter(redis, peers, store)
+    limiter.refreshing = setInterval(() => void store.refresh(), 1_000)
     return limiter
   }
 
@@ -77,6 +79,7 @@ export class Limiter {
   }
 
   async stop(): Promise<void> {
+    clearInterval(this.refreshing)
     this.store.stop()
     await this.peers.stop()
     await this.redis.stop()

@@ -10,5 +10,5 @@ for _, key in ipairs(call('ZRANGE', KEYS[2], 0, -1)) do
     end
   end
 end
-call('SET', KEYS[1], text(used), 'PX', ARGV[2])
+call('SET', KEYS[1], pack('<ddd', 0, used, 0), 'PX', ARGV[2])
 return 1

@@ -198,11 +198,25 @@ describe('a shared store that is away', () => {
     const full = charge({ kind: 'sliding-window', key: 'full', limit: 10, windowMs: 3_600_000 })
     for (let sent = 0; sent < 12; sent++) await a.ask([full])
     expect(a.granted).toBe(10)
+    await b.ask([full])
     server.freeze()
     for (let sent = 0; sent < 12; sent++) await Promise.all([a.ask([full]), b.ask([full])])
     server.thaw()
     await back([a, b])
     expect([a.granted, b.granted]).toEqual([10, 0])
+  })
+
+  test('a window that nobody asked for is shared, not refused', async () => {
+    const [a, b] = await limiters(2)
+    if (!a || !b) throw new Error('no limiters')
+    const quiet = charge({ kind: 'sliding-window', key: 'quiet', limit: 10, windowMs: 3_600_000 })
+    server.freeze()
+    for (let sent = 0; sent < 12; sent++) await Promise.all([a.ask([quiet]), b.ask([quiet])])
+    server.thaw()
+    await back([a, b])
+    expect([a.granted, b.granted]).toEqual([5, 5])
+    await a.ask([quiet])
+    expect(a.granted).toBe(5)
   })
 
   test('reservations that ran while it stood still are not taken for forgotten', async () => {

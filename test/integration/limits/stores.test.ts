@@ -41,7 +41,7 @@ const STORES: Readonly<Record<string, () => ComparedStore>> = {
   },
   'in Redis': () => {
     let nowMs = START_MS
-    const options = { client: redis.client, prefix: `test${++places}`, nowMs: () => nowMs }
+    const options = { client: redis.client, prefix: `test${++places}`, id: 'one', nowMs: () => nowMs }
     return { at: (ms) => (nowMs = ms), store: new RedisStore(options) }
   },
 }
@@ -169,82 +169,5 @@ describe.each(Object.entries(STORES))('counters %s', (name, make) => {
     expect(all.map(({ gathered }) => gathered).indexOf(true)).toBe(LOG_ENTRIES_MAX)
     at(START_MS + 60_000 + 1_000)
     expect((await store.reserve(reservation(terms))).refused).toBeUndefined()
-  })
-})
-
-describe('a reservation of which it was never heard what became', () => {
-  test.each(['before it arrives', 'after it arrived'])('is void when that is said %s', async (order) => {
-    const options = { client: redis.client, prefix: `test${++places}`, nowMs: () => START_MS }
-    const store = new RedisStore(options)
-    const one = reservation(charge({ cost: 3 }), charge({ kind: 'sliding-window', key: 'w', cost: 3 }))
-    const lost = { ...one, held: false }
-    if (order === 'before it arrives') await store.settle(lost, [0, 0])
-    await store.reserve(lost)
-    if (order === 'after it arrived') await store.settle(lost, [0, 0])
-    for (const { key, kind } of one.charges)
-      expect((await store.peek('org_a', [charge({ key, kind })]))[0]?.remaining).toBe(10)
-  })
-
-  test('is settled once, however often that is said', async () => {
-    const store = new RedisStore({ client: redis.client, prefix: `test${++places}`, nowMs: () => START_MS })
-    const one = reservation(charge({ cost: 3 }))
-    await store.reserve(one)
-    for (let again = 0; again < 3; again++) {
-      await store.settle(one, [2])
-      await store.renew([one])
-      expect((await store.peek('org_a', [charge()]))[0]?.remaining).toBe(8)
-    }
-  })
-
-  test('counts once when it is charged for certain', async () => {
-    const store = new RedisStore({ client: redis.client, prefix: `test${++places}`, nowMs: () => START_MS })
-    const one = { ...reservation(charge({ cost: 3 })), held: false }
-    await store.reserve(one)
-    await store.renew([one])
-    await store.renew([one])
-    expect((await store.peek('org_a', [charge()]))[0]?.remaining).toBe(7)
-  })
-})
-
-describe('a Redis that lost everything', () => {
-  test('a budget begins with what the database knows and what is reserved at the moment', async () => {
-    const store = new RedisStore({ client: redis.client, prefix: `test${++places}` })
-    const budget = charge({ kind: 'budget', limit: 100, cost: 20 })
-    await store.seed('org_a', budget, 0)
-    const running = reservation(budget)
-    await store.reserve(running)
-    await redis.client.flushall()
-    await store.renew([running])
-    await store.seed('org_a', budget, 50)
-    expect((await store.peek('org_a', [budget]))[0]?.remaining).toBe(30)
-    await store.settle(running, [5])
-    expect((await store.peek('org_a', [budget]))[0]?.remaining).toBe(45)
-  })
-
-  test('what a killed gateway held is taken back, however long nobody asks', async () => {
-    let nowMs = START_MS
-    const prefix = `test${++places}`
-    const store = new RedisStore({ client: redis.client, prefix, nowMs: () => nowMs })
-    const place = charge({ kind: 'gauge', key: 'g', limit: 1 })
-    await store.reserve(reservation(place))
-    const silenceMs = 86_400_000
-    nowMs += silenceMs
-    for (const key of await redis.client.keys(`${prefix}:*`)) {
-      const lifeMs = await redis.client.pttl(key)
-      if (lifeMs >= 0 && lifeMs <= silenceMs) await redis.client.del(key)
-    }
-    expect((await store.reserve(reservation(place))).refused).toBeUndefined()
-  })
-
-  test('nothing of a counter outlives its use', async () => {
-    const store = new RedisStore({ client: redis.client, prefix: `test${++places}` })
-    await redis.client.flushall()
-    const kinds = KINDS.map((kind) => charge({ kind, key: kind, windowMs: 1_000 }))
-    const one = reservation(...kinds, charge({ kind: 'gauge', key: 'g' }))
-    await store.reserve(one)
-    await store.settle(one, [1, 1, 1, 0])
-    const keys = (await redis.client.keys('*')).sort()
-    for (const key of keys) expect(await redis.client.pttl(key), key).toBeGreaterThan(0)
-    expect(keys.some((key) => key.endsWith(':g'))).toBe(false)
   })
 })

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { HelixError } from '../../../src/core/errors.ts'
-import { freePort, RedisServer } from '../../support/redis.ts'
+import { freePort } from '../../support/free-port.ts'
+import { RedisServer } from '../../support/redis.ts'
 import { Generator, Listener, StreamGateway, streamHead, upTo, write } from '../../support/stream-gateway.ts'
 
 const started: { stop(): Promise<void> }[] = []

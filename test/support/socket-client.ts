@@ -40,13 +40,29 @@ export class SocketClient {
   }
 
   /** @throws the refusal */
-  static async open(
+  static open(
     origin: string,
-    { apiKey, protocols = ['helixflow.v1'], path = '/ws', ...options }: OpenOptions,
+    { apiKey, protocols = ['helixflow.v1'], path = '/ws', page, headers, protocolVersion = 13 }: OpenOptions,
   ): Promise<SocketClient> {
-    const client = SocketClient.begin(origin, { apiKey, protocols, path, ...options })
-    const outcome = await client
-    return outcome
+    const ws = new WebSocket(`${origin.replace(/^http/, 'ws')}${path}`, [...protocols], {
+      protocolVersion,
+      headers: {
+        ...(apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }),
+        ...(page === undefined ? {} : { origin: page }),
+        ...headers,
+      },
+    })
+    const client = new SocketClient(ws)
+    return new Promise<SocketClient>((resolve, reject) => {
+      ws.once('open', () => resolve(client))
+      ws.once('unexpected-response', async (_request, response) => {
+        const parts: Buffer[] = []
+        for await (const part of response) parts.push(part as Buffer)
+        const { error } = JSON.parse(Buffer.concat(parts).toString()) as { error: { code: string } }
+        reject({ status: response.statusCode ?? 0, code: error.code, headers: response.headers })
+      })
+      ws.once('error', reject)
+    })
   }
 
   /** What answered in place of a connection; a connection fails the test. */
@@ -58,25 +74,6 @@ export class SocketClient {
       return reason as RefusedUpgrade
     }
     throw new Error('the upgrade was not refused')
-  }
-
-  private static begin(origin: string, { apiKey, protocols, path, ...options }: OpenOptions) {
-    const headers = { ...(apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }), ...options.headers }
-    const ws = new WebSocket(`${origin.replace(/^http/, 'ws')}${path}`, [...(protocols ?? [])], {
-      ...options,
-      headers,
-    })
-    const client = new SocketClient(ws)
-    return new Promise<SocketClient>((resolve, reject) => {
-      ws.once('open', () => resolve(client))
-      ws.once('unexpected-response', async (_request, response) => {
-        const parts: Buffer[] = []
-        for await (const part of response) parts.push(part as Buffer)
-        const { error } = JSON.parse(Buffer.concat(parts).toString()) as { error: { code: string } }
-        reject({ status: response.statusCode ?? 0, code: error.code, headers: response.headers })
-      })
-      ws.once('error', (cause) => setTimeout(() => reject(cause), 500))
-    })
   }
 
   /** Says hello and returns the welcome. */
@@ -143,7 +140,9 @@ export class SocketClient {
     await closed
   }
 
-  private async until<Found>(look: (messages: readonly ServerMessage[]) => Found | undefined): Promise<Found> {
+  private async until<Found>(
+    look: (messages: readonly ServerMessage[]) => Found | undefined,
+  ): Promise<Found> {
     for (;;) {
       const found = look(this.messages)
       if (found !== undefined) return found
@@ -160,15 +159,19 @@ export class SocketClient {
   }
 }
 
-export interface OpenOptions extends Pick<ClientOptions, 'origin' | 'headers' | 'protocolVersion'> {
+export interface OpenOptions extends Pick<ClientOptions, 'headers' | 'protocolVersion'> {
   readonly apiKey?: string | undefined
   readonly protocols?: readonly string[]
   readonly path?: string
+  /** What a browser would say of the page. */
+  readonly page?: string
 }
 
 /** The text of the first choice in the events of a stream. */
 export function textOf(events: readonly ServerMessage[]): string {
   return events
-    .map((one) => ((one.type === 'stream.delta' && !one.choice) || one.type === 'stream.event' ? (one.text ?? '') : ''))
+    .map((one) =>
+      (one.type === 'stream.delta' && !one.choice) || one.type === 'stream.event' ? (one.text ?? '') : '',
+    )
     .join('')
 }

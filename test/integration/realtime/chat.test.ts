@@ -13,7 +13,7 @@ afterAll(() => bench?.stop())
 
 test('a chat over a socket is the stream that the engine made, whole and numbered without gaps', async () => {
   bench.upstream.play((call) => void sendStream(call, wholeStream(50)))
-  const client = await SocketClient.open(bench.server.origin, bench.server)
+  const client = await SocketClient.open(bench.server.origin, { apiKey: bench.server.apiKey })
   const welcome = await client.hello()
   expect(welcome.limits.message_bytes).toBe(2 ** 20)
   const { stream } = await client.chat()

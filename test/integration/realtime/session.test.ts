@@ -191,6 +191,7 @@ describe('chat.create', () => {
     const { key } = await makeKey()
     const other = await greeted({ apiKey: key })
     expect(await other.chat({}, { id: 'once' })).not.toMatchObject({ stream })
+    await bench.upstream.call(2)
     expect(bench.upstream.calls).toHaveLength(2)
     finish()
     expect((await second.wholeStream(stream)).map(({ seq }) => seq)[0]).toBe(1)
@@ -201,24 +202,32 @@ describe('chat.create', () => {
     bench.upstream.play((call) => void sendStream(call, wholeStream(3)))
     const [one, two] = await Promise.all([client.chat({}, { id: 'twin' }), client.chat({}, { id: 'twin' })])
     expect(one).toEqual(two)
+    await client.wholeStream(one.stream)
     expect(bench.upstream.calls).toHaveLength(1)
   })
 
   test.each([
-    ['an unknown model', { model: 'nowhere' }, 'model_not_found', 404],
     ['an unknown parameter', { nonsense: 1 }, 'unsupported_parameter', 400],
     ['a wrong value', { temperature: 'hot' }, 'invalid_value', 400],
     ['stream, which it always does', { stream: true }, 'unsupported_parameter', 400],
     ['options of it', { stream_options: {} }, 'unsupported_parameter', 400],
-  ])('with %s fails as over HTTP, and the id is free again', async (_name, change, code, status) => {
+  ])('with %s fails as over HTTP, and the id is free again', async (name, change, code, status) => {
     const client = await greeted()
     const messages = [{ role: 'user', content: 'Hello' }]
-    const message = { type: 'chat.create', id: `fails-${code}` } as const
+    const message = { type: 'chat.create', id: `fails-${name.replaceAll(' ', '-')}` } as const
     const answer = await client.ask({ ...message, request: { model: 'far', messages, ...change } })
     expect(answer).toMatchObject({ ...failure(code, status), id: message.id })
     bench.upstream.play((call) => void sendStream(call, wholeStream(1)))
     const { stream } = await client.chat({}, { id: message.id })
     await client.wholeStream(stream)
+  })
+
+  test('of an unknown model is a stream that fails with what HTTP answers', async () => {
+    const client = await greeted()
+    const { stream } = await client.chat({ model: 'nowhere' })
+    expect(await client.wholeStream(stream)).toMatchObject([
+      { type: 'stream.error', seq: 1, status: 404, error: { code: 'model_not_found' }, retryable: false },
+    ])
   })
 
   test('has a line in the access log and in the records, as a request over HTTP', async () => {

@@ -21,7 +21,7 @@ import { systemClock, systemRandom } from '../system.ts'
 import { openAuthClient } from './auth-service.ts'
 import { countedCache, openCache } from './cache-store.ts'
 import { openModelStore } from './model-store.ts'
-import { openStreams } from './stream-store.ts'
+import { type OpenStreamsOptions, openStreams } from './stream-store.ts'
 
 export interface Platform {
   readonly auth: AuthClient
@@ -66,7 +66,13 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     lifecycle.add('pool', () => running.stop())
     const metrics = await startMetrics(config, lifecycle)
     const redis = startRedis(config, lifecycle, log)
-    const memories = await openMemories(config, redis, { metrics: metrics.registry, lifecycle, log })
+    const memories = await openMemories(config, redis, {
+      metrics: metrics.registry,
+      lifecycle,
+      log,
+      // None is read here before there is a gateway.
+      orphaned: (writer, soFar) => gateway.takeOver(writer, soFar),
+    })
     const gateway = await startGateway({
       config: config.gateway,
       caching: config.cache,
@@ -86,10 +92,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       databaseProblem: () => auth.problem(),
       controlSocket: places.controlSocket,
       backups,
-      status: async () => {
-        const { url } = gateway
-        return { version, pid: process.pid, startedAtMs, url, metricsUrl: metrics.url, home: places.home }
-      },
+      status: async () =>
+        statusOf(gateway, { version, startedAtMs, metricsUrl: metrics.url, home: places.home }),
       instance: `${process.pid}`,
       version,
       clock: systemClock,
@@ -113,20 +117,25 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   }
 }
 
+function statusOf(gateway: Gateway, facts: object): object {
+  return { ...facts, pid: process.pid, url: gateway.url, realtime: gateway.realtime() }
+}
+
+interface MemoriesOptions extends OpenStreamsOptions {
+  readonly metrics: Metrics
+  readonly lifecycle: Lifecycle
+}
+
 /** What gateways remember, each by itself or together. */
 async function openMemories(
   config: Config,
   redis: RedisConnection | undefined,
-  {
-    metrics,
-    lifecycle,
-    log,
-  }: { readonly metrics: Metrics; readonly lifecycle: Lifecycle; readonly log: Logger },
+  { metrics, lifecycle, ...streaming }: MemoriesOptions,
 ) {
   const cacheMetrics = countedCache(metrics)
   const cache = openCache(config, redis, cacheMetrics)
   lifecycle.add('cache', () => cache.stop())
-  const { streams, topics, secrets, stop } = await openStreams(config, redis, { log })
+  const { streams, topics, secrets, stop } = await openStreams(config, redis, streaming)
   lifecycle.add('streams', stop)
   return { cache, cacheMetrics, streams, topics, secrets }
 }

@@ -24,6 +24,8 @@ export interface StreamRequest extends Omit<GenerationRequest, 'recipient' | 'se
   readonly detachMs: number
   /** Whether a reader over HTTP gets the usage chunk. */
   readonly includeUsage: boolean
+  /** What another gateway needs to go on with it, beside route and user; see `Takeover`. */
+  readonly again: object
   /** Who writes it down. */
   scribe(writer: StreamWriter): Scribe
 }
@@ -57,6 +59,7 @@ export class StreamRuns {
       createdAtMs: clock.now(),
       includeUsage,
       detachMs,
+      again: JSON.stringify({ ...request.again, route: request.route, user: request.user }),
     }
     const writer = await store.create(head, {
       cancel: (reason) => {

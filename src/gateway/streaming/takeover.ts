@@ -101,7 +101,9 @@ export class Takeover {
     })
     try {
       running = await generation.begin({
-        ...caller,
+        // As they are now.
+        identity: caller.identity,
+        credential: caller.credential,
         requestId: makeRequestId(),
         exchange: rest.exchange,
         route,

@@ -31,7 +31,7 @@ export interface ClientEvents {
   readonly failure: HelixFlowError
 }
 
-/** @internal Time and chance, for tests. */
+/** Time and chance, which tests give. */
 export interface Surroundings {
   readonly time: Time
   /** Uniform in [0, 1). */

@@ -31,6 +31,8 @@ export interface TrackedStream {
   /** The connection is another one, which was told what is here. */
   reconnected(): void
   resumed(): void
+  /** The server says that it does not send what follows; why, it says when it is asked for it. */
+  missing(): void
   unrecoverable(reason: string): void
   fail(error: HelixFlowError): void
   cancel(cause?: unknown): void
@@ -184,8 +186,8 @@ export class RunningStream<Event, Usage> implements GenerationStream<Event, Usag
     this.options.link.over(this.id, this.position)
   }
 
-  private missing(): void {
-    if (this.mode === 'recovering') return
+  missing(): void {
+    if (this.mode === 'recovering' || this.mode === 'over') return
     this.fruitless++
     if (this.fruitless > FRUITLESS_MAX) this.finish(incomplete())
     else this.recover()

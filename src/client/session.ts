@@ -1,4 +1,5 @@
 import { Connection, type ConnectionOwner, type ConnectionState, type Endpoint } from './connection.ts'
+import { toError } from './failure.ts'
 import type { Position } from './generation.ts'
 import { HelixFlowError } from './helix-flow-error.ts'
 import type { Ack, Hello, Request, ServerMessage, StreamMessage, Welcome } from './messages.ts'
@@ -189,7 +190,7 @@ export class Session implements ConnectionOwner, StreamLink {
         this.requests.answered(message)
         break
       case 'error':
-        if (message.id !== undefined) this.requests.refused(message.id, message)
+        this.refused(message)
         break
       case 'event':
         this.topics.accept(message, size)
@@ -223,6 +224,15 @@ export class Session implements ConnectionOwner, StreamLink {
 
   changed(state: ConnectionState): void {
     this.parts.events.state(state)
+  }
+
+  private refused(message: Extract<ServerMessage, { readonly type: 'error' }>): void {
+    const { id, stream, topic, error } = message
+    if (id !== undefined) this.requests.refused(id, message)
+    else if (topic !== undefined) this.topics.refused(topic, toError(message))
+    else if (stream !== undefined && error.code === 'stream_unrecoverable')
+      this.streams.get(stream)?.missing()
+    else if (stream !== undefined) this.streams.get(stream)?.fail(toError(message))
   }
 
   private began(stream: TrackedStream, { stream: name, epoch }: Ack): void {

@@ -56,6 +56,14 @@ export class Topics {
     }
   }
 
+  /** Something is wrong with a topic that is followed. */
+  refused(topic: string, error: HelixFlowError): void {
+    const feed = this.feeds.get(topic)
+    if (feed === undefined) return
+    if (error.code === 'stream_unrecoverable') feed.missed('gap')
+    else this.drop(feed, error)
+  }
+
   accept(message: TopicMessage, size: number): void {
     this.feeds.get(message.topic)?.accept(message, size)
   }

@@ -142,9 +142,12 @@ export class HelixFlowClient {
 
   private request(request: Request, repeatable: boolean): Promise<{ readonly seq?: number }> {
     const answer = new Deferred<{ readonly seq?: number }>()
-    this.session.ask(request, repeatable, {
-      answered: (reply) => answer.resolve('seq' in reply ? reply : {}),
-      refused: answer.reject,
+    this.session.ask(request, {
+      repeatable,
+      asker: {
+        answered: (reply) => answer.resolve('seq' in reply ? reply : {}),
+        refused: answer.reject,
+      },
     })
     return answer.promise
   }

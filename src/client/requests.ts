@@ -12,12 +12,17 @@ export interface Asker {
 export interface RequestOptions {
   /** Whether a second one does no harm: then it is sent on the next connection when this one is lost. */
   readonly repeatable: boolean
+  /** Whether it waits for ever for a connection. */
+  readonly patient?: boolean
+  /** Whether it is taken however much waits: what streams and topics need, which are few. */
+  readonly always?: boolean
   readonly asker: Asker
 }
 
 interface Pending {
   readonly text: string
   readonly asker: Asker
+  readonly patient: boolean
   repeatable: boolean
   sent: boolean
 }
@@ -37,14 +42,14 @@ export class Requests {
   }
 
   /** @throws HelixFlowError `queue_full`, `conflict` */
-  add(request: Request, { repeatable, asker }: RequestOptions): string {
+  add(request: Request, { repeatable, patient = false, always = false, asker }: RequestOptions): string {
     const id = 'id' in request ? request.id : this.nextId()
     if (this.pending.has(id)) throw new HelixFlowError('conflict', `A request '${id}' is under way.`)
     const text = JSON.stringify({ ...request, id })
-    if (this.waiting > 0 && this.waiting + text.length > WAITING_MAX) {
+    if (!always && this.waiting > 0 && this.waiting + text.length > WAITING_MAX) {
       throw new HelixFlowError('queue_full', 'Too much is waiting for a connection.', { retryable: true })
     }
-    this.pending.set(id, { text, asker, repeatable, sent: false })
+    this.pending.set(id, { text, asker, patient, repeatable, sent: false })
     this.waiting += text.length
     return id
   }
@@ -93,11 +98,13 @@ export class Requests {
     }
   }
 
+  /** There is no connection, and there may be none for long. */
+  giveUp(error: HelixFlowError): void {
+    for (const [id, { patient }] of [...this.pending]) if (!patient) this.take(id)?.asker.refused(error)
+  }
+
   fail(error: HelixFlowError): void {
-    for (const [id, { asker }] of [...this.pending]) {
-      this.take(id)
-      asker.refused(error)
-    }
+    for (const id of [...this.pending.keys()]) this.take(id)?.asker.refused(error)
   }
 
   private take(id: string): Pending | undefined {

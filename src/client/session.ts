@@ -3,7 +3,7 @@ import { toError } from './failure.ts'
 import type { Position } from './generation.ts'
 import { HelixFlowError } from './helix-flow-error.ts'
 import type { Ack, Hello, Request, ServerMessage, StreamMessage, Welcome } from './messages.ts'
-import { type Asker, Requests } from './requests.ts'
+import { type Asker, type RequestOptions, Requests } from './requests.ts'
 import type { StreamLink, TrackedStream } from './running-stream.ts'
 import type { Time } from './time.ts'
 import { Topics } from './topics.ts'
@@ -49,9 +49,10 @@ export class Session implements ConnectionOwner, StreamLink {
     this.time = parts.time
     this.requests = new Requests(parts.nextId)
     this.topics = new Topics({
-      ask: (request, asker) => this.ask(request, true, asker),
+      ask: (request, asker) => this.ask(request, { repeatable: true, patient: true, asker }),
       tell: (request) => {
-        if (this.state === 'open' && this.ended === undefined) this.ask(request, false, IGNORED)
+        if (this.state === 'open' && this.ended === undefined)
+          this.ask(request, { repeatable: false, always: true, asker: IGNORED })
       },
     })
     this.connection = new Connection({ ...parts, owner: this })
@@ -66,9 +67,9 @@ export class Session implements ConnectionOwner, StreamLink {
   }
 
   /** @throws HelixFlowError `queue_full`, `conflict`, `closed` */
-  ask(request: Request, repeatable: boolean, asker: Asker): void {
+  ask(request: Request, options: RequestOptions): void {
     if (this.ended !== undefined) throw this.ended
-    const id = this.requests.add(request, { repeatable, asker })
+    const id = this.requests.add(request, options)
     if (this.state === 'open') this.requests.dispatch((message) => this.connection.send(message), [id])
     else this.connection.ensure()
   }
@@ -76,10 +77,11 @@ export class Session implements ConnectionOwner, StreamLink {
   /** Has the server begin it. */
   begin(stream: TrackedStream, request: Extract<Request, { readonly request: unknown }>): void {
     try {
-      this.ask(request, true, {
+      const asker: Asker = {
         answered: (reply) => this.began(stream, reply as Ack),
         refused: (error) => stream.fail(error),
-      })
+      }
+      this.ask(request, { repeatable: true, asker })
       this.begun.set(stream.id, stream)
     } catch (reason) {
       if (!(reason instanceof HelixFlowError)) throw reason
@@ -128,13 +130,14 @@ export class Session implements ConnectionOwner, StreamLink {
     // The greeting of the next connection asks for all of them.
     if (this.state !== 'open') return
     const { stream, epoch, seq } = position
-    this.ask({ type: 'resume', stream, epoch, seq }, false, {
+    const asker: Asker = {
       answered: (reply) => {
         if (reply.type !== 'resumed' || reply.recovered) this.streams.get(stream)?.resumed()
         else this.streams.get(stream)?.unrecoverable(reply.reason)
       },
       refused: (error) => this.notResumed(position, error),
-    })
+    }
+    this.ask({ type: 'resume', stream, epoch, seq }, { repeatable: false, always: true, asker })
   }
 
   acknowledge({ stream, seq }: Position): void {
@@ -144,7 +147,10 @@ export class Session implements ConnectionOwner, StreamLink {
   cancel(id: string, position: Position | undefined): void {
     this.requests.abandon(id)
     if (position !== undefined && this.ended === undefined) {
-      this.ask({ type: 'response.cancel', stream: position.stream }, true, IGNORED)
+      this.ask(
+        { type: 'response.cancel', stream: position.stream },
+        { repeatable: true, always: true, asker: IGNORED },
+      )
     } else if (position !== undefined) {
       const { stream } = position
       this.connection.send(() => JSON.stringify({ type: 'response.cancel', id: this.parts.nextId(), stream }))
@@ -212,11 +218,12 @@ export class Session implements ConnectionOwner, StreamLink {
 
   unreachable(error: HelixFlowError): void {
     for (const stream of [...this.begun.values()]) stream.fail(error)
-    this.requests.fail(error)
+    this.requests.giveUp(error)
   }
 
   failed(error: HelixFlowError): void {
     this.unreachable(error)
+    this.requests.fail(error)
     this.topics.end(error)
     this.pinned = false
     this.parts.events.failure(error)

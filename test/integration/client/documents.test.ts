@@ -11,11 +11,12 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { GatewayBench } from '../../support/gateway-bench.ts'
-import { chatAnswer, sendStream, sendWhole, wholeStream } from '../../support/scripted-upstream.ts'
+import { chatAnswer, sendWhole, type UpstreamCall, wholeStream } from '../../support/scripted-upstream.ts'
 
 const root = join(import.meta.dirname, '..', '..', '..')
 const built = join(root, 'dist', 'client')
@@ -37,7 +38,7 @@ beforeAll(async () => {
   bench = await GatewayBench.start()
   bench.upstream.play((call) => {
     const { stream } = JSON.parse(call.body) as { stream?: boolean }
-    if (stream) void sendStream(call, wholeStream(30))
+    if (stream) void sendSlowly(call, wholeStream(30))
     else sendWhole(call, chatAnswer('hi'))
   })
 })
@@ -103,6 +104,16 @@ describe('the examples of docs/client.md', () => {
     },
   )
 })
+
+/** As a model speaks: one that has answered before the question is asked again shows nothing of going on. */
+async function sendSlowly({ response }: UpstreamCall, events: readonly string[]): Promise<void> {
+  response.writeHead(200, { 'content-type': 'text/event-stream' })
+  for (const event of events) {
+    response.write(event)
+    await sleep(20)
+  }
+  response.end()
+}
 
 async function node(...parts: string[]): Promise<{ out: string; err: string }> {
   const { stdout, stderr } = await promisify(execFile)(process.execPath, parts, { timeout: 50_000 })

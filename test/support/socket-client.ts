@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import type { IncomingHttpHeaders } from 'node:http'
 import { type ClientOptions, WebSocket } from 'ws'
@@ -23,7 +24,6 @@ export class SocketClient {
   readonly messages: ServerMessage[] = []
   readonly ended: Promise<Ending>
   private readonly waiting = new Set<() => void>()
-  private id = 0
 
   private constructor(readonly ws: WebSocket) {
     ws.on('error', () => {})
@@ -87,7 +87,8 @@ export class SocketClient {
   }
 
   nextId(): string {
-    return `r${++this.id}`
+    // A create with the id of another is that other one.
+    return randomUUID()
   }
 
   /** Sends a request and returns its one answer. */
@@ -95,15 +96,16 @@ export class SocketClient {
     message: Record<string, unknown> & { type: ClientMessageInput['type'] },
   ): Promise<Typed<'ack'> | Typed<'error'> | Typed<'resumed'>> {
     const id = (message['id'] as string | undefined) ?? this.nextId()
+    const before = this.messages.length
     this.ws.send(JSON.stringify({ id, ...message }))
     const isAnswer = (one: ServerMessage) =>
       (one.type === 'ack' || one.type === 'error' || one.type === 'resumed') && one.id === id
-    return (await this.until((messages) => messages.find(isAnswer))) as Typed<'ack'>
+    return (await this.until((messages) => messages.slice(before).find(isAnswer))) as Typed<'ack'>
   }
 
-  /** Starts a chat and returns its stream and epoch. */
+  /** Starts a chat like no other, so that none shares its answer; returns its stream and epoch. */
   async chat(more: object = {}, message: object = {}): Promise<{ stream: string; epoch: string }> {
-    const request = { model: 'far', messages: [{ role: 'user', content: 'Hello' }], ...more }
+    const request = { model: 'far', messages: [{ role: 'user', content: randomUUID() }], ...more }
     const answer = await this.ask({ type: 'chat.create', request, ...message })
     if (answer.type !== 'ack') throw new Error(JSON.stringify(answer))
     return { stream: answer.stream ?? '', epoch: answer.epoch ?? '' }

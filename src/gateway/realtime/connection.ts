@@ -44,6 +44,8 @@ export interface Hub {
  */
 export class Connection {
   readonly pulse: Pulse
+  /** The code that we ended it with, whether or not the client could read it. */
+  closedWith: number | undefined
   private said: Said | undefined
   private outlets: Set<Outlet> | undefined
   private inbox: Buffer[] | undefined
@@ -120,7 +122,8 @@ export class Connection {
   /** @param code 4xxx codes go only to clients that know them */
   close(code: CloseCode, reason: string): void {
     if (!this.isOpen) return
-    this.ws.close(this.opened.own ? code : plainCode(code), reason)
+    this.closedWith = this.opened.own ? code : plainCode(code)
+    this.ws.close(this.closedWith, reason)
   }
 
   /** A message of the client, whole. */

@@ -62,7 +62,7 @@ export class Connections implements Hub {
     this.parts.metrics.set('helixflow_ws_connections', {}, this.all.size)
   }
 
-  /** @param code with which it was closed */
+  /** @param code with which the client closed it */
   remove(connection: Connection, code: number): void {
     if (!this.all.delete(connection)) return
     const { countedAs } = connection.opened
@@ -70,7 +70,7 @@ export class Connections implements Hub {
     if (left > 0) this.perKey.set(countedAs, left)
     else this.perKey.delete(countedAs)
     this.touched.delete(connection)
-    this.tally.closed(code)
+    this.tally.closed(connection.closedWith ?? code)
     this.parts.metrics.set('helixflow_ws_connections', {}, this.all.size)
     connection.gone()
   }

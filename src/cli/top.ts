@@ -67,7 +67,9 @@ async function look({ control }: CommandContext): Promise<Snapshot> {
 
 /** As much as the terminal shows. */
 function draw(text: string): void {
-  const { columns = 80, rows = 24 } = process.stdout
+  // A terminal that does not know its size says 0.
+  const columns = process.stdout.columns || 80
+  const rows = process.stdout.rows || 24
   const lines = text.split('\n').slice(0, rows - 1)
   const cut = lines.map((line) => `${line.slice(0, columns)}${CLEAR_LINE_END}\n`)
   process.stdout.write(`${HOME}${cut.join('')}${CLEAR_BELOW}`)

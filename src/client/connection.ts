@@ -1,5 +1,6 @@
 import { backoffMs } from './backoff.ts'
 import { verdictOf } from './closing.ts'
+import { Deferred } from './deferred.ts'
 import { HelixFlowError } from './helix-flow-error.ts'
 import type { Hello, ServerMessage, Welcome } from './messages.ts'
 import type { Time } from './time.ts'
@@ -53,7 +54,7 @@ export class Connection {
   private comeBackMs: number | undefined
   private cancelRetry: (() => void) | undefined
   private current: ConnectionState = 'idle'
-  private onClosed: (() => void) | undefined
+  private readonly closed = new Deferred<void>()
   private lastFailure: unknown
 
   constructor(private readonly parts: ConnectionParts) {}
@@ -84,13 +85,10 @@ export class Connection {
   /** Ends it for ever; resolves when it has ended. */
   close(): Promise<void> {
     this.cancelRetry?.()
-    const { wire } = this
     this.change('closed')
-    if (wire === undefined) return Promise.resolve()
-    return new Promise((resolve) => {
-      this.onClosed = resolve
-      wire.close()
-    })
+    this.wire?.close()
+    if (this.wire === undefined) this.closed.resolve()
+    return this.closed.promise
   }
 
   private async connect(): Promise<void> {
@@ -135,8 +133,10 @@ export class Connection {
 
   private async ended({ code, reason, welcomed }: Ending): Promise<void> {
     this.wire = undefined
-    this.onClosed?.()
-    if (this.current === 'closed') return
+    if (this.current === 'closed') {
+      this.closed.resolve()
+      return
+    }
     this.offlineSinceMs ??= this.parts.time.now()
     this.change('waiting')
     this.parts.owner.lost()

@@ -42,6 +42,7 @@ export class Session implements ConnectionOwner, StreamLink {
   /** Those that the server has taken, by its name for them. */
   private readonly streams = new Map<string, TrackedStream>()
   private readonly begun = new Map<string, TrackedStream>()
+  private readonly acks = new Map<string, number>()
   private greeted: ReadonlySet<string> = new Set()
   private ended: HelixFlowError | undefined
 
@@ -141,7 +142,11 @@ export class Session implements ConnectionOwner, StreamLink {
   }
 
   acknowledge({ stream, seq }: Position): void {
-    this.connection.send(() => JSON.stringify({ type: 'ack', stream, seq }))
+    if (this.state !== 'open') return
+    const waits = this.acks.has(stream)
+    this.acks.set(stream, seq)
+    // One that waits for its turn says the newest when it has come.
+    if (!waits) this.connection.send(() => this.takeAck(stream))
   }
 
   cancel(id: string, position: Position | undefined): void {
@@ -213,6 +218,7 @@ export class Session implements ConnectionOwner, StreamLink {
   }
 
   lost(): void {
+    this.acks.clear()
     this.requests.lost()
   }
 
@@ -231,6 +237,12 @@ export class Session implements ConnectionOwner, StreamLink {
 
   changed(state: ConnectionState): void {
     this.parts.events.state(state)
+  }
+
+  private takeAck(stream: string): string {
+    const seq = this.acks.get(stream)
+    this.acks.delete(stream)
+    return JSON.stringify({ type: 'ack', stream, seq })
   }
 
   private refused(message: Extract<ServerMessage, { readonly type: 'error' }>): void {

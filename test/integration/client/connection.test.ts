@@ -37,6 +37,7 @@ test('there is no connection before it is needed, and one afterwards', async () 
   expect([client.state, gateway.handshakes]).toEqual(['idle', 0])
   await client.chat(question).result
   expect(states).toEqual(['connecting', 'open'])
+  await Promise.all([client.close(), client.close()])
   await client.close()
   expect(client.state).toBe('closed')
   await expect.poll(() => gateway.links.size).toBe(0)

@@ -15,11 +15,11 @@ afterEach(async () => {
   for (const one of opened.splice(0).reverse()) await one.stop()
 })
 
-async function start(script: Partial<Script> = {}, options: Partial<HelixFlowOptions> = {}) {
+async function start(script: Partial<Script> = {}, options: Partial<HelixFlowOptions> = {}, speed = 100) {
   const gateway = await ScriptedGateway.start({ pieces: () => PIECES, ...script })
   const client = new HelixFlowClient(
     { url: gateway.url, apiKey: 'a key', WebSocket, ...options },
-    { time: fastTime(100), random: () => 0.5 },
+    { time: fastTime(speed), random: () => 0.5 },
   )
   opened.push(gateway, { stop: () => client.close() })
   return { gateway, client }
@@ -107,6 +107,18 @@ describe('a chat', () => {
     expect(told.at(-1)).toBe(302)
     for (const [index, seq] of told.entries()) expect(seq - (told[index - 1] ?? 0)).toBeLessThanOrEqual(64)
   })
+})
+
+test('many fast streams are acknowledged under the rate that the server announces, to their ends', async () => {
+  const pieces = Array.from({ length: 4_000 }, () => 'a')
+  const { client, gateway } = await start({ pieces: () => pieces }, {}, 1)
+  const startedMs = performance.now()
+  await Promise.all(Array.from({ length: 16 }, () => client.chat(question).result))
+  const ends = () => [...gateway.streams.values()].map(({ acknowledged }) => acknowledged)
+  await expect.poll(ends, { timeout: 5_000 }).toEqual(Array(16).fill(4_002))
+  // Sixty times 16 and more, were each sent that is due.
+  const seconds = (performance.now() - startedMs) / 1_000
+  expect(messages(gateway, 'ack').length).toBeLessThan(80 + 40 * (seconds + 1))
 })
 
 describe('what the server cannot continue ends with its reason', () => {

@@ -1,5 +1,6 @@
-// Compiles src to dist and puts the files that are read at run time beside the modules that read them. The finished
-// build takes the place of the old one at once: a program that starts meanwhile finds either.
+// Compiles src to dist and puts the files that are read at run time beside the modules that read them. The client is
+// compiled once more, with what a browser has and nothing of Node, for its types. The finished build takes the place of
+// the old one at once: a program that starts meanwhile finds either.
 import { spawnSync } from 'node:child_process'
 import { cpSync, renameSync, rmSync } from 'node:fs'
 import { dirname, extname, join } from 'node:path'
@@ -11,11 +12,10 @@ const fresh = join(root, 'node_modules', '.cache', 'helixflow', `dist-${process.
 const old = `${fresh}-old`
 
 const tsc = join(root, 'node_modules', '.bin', 'tsc')
-const { status } = spawnSync(tsc, ['-p', join(root, 'tsconfig.build.json'), '--outDir', fresh], {
-  cwd: root,
-  stdio: 'inherit',
-})
-if (status !== 0) {
+for (const project of ['tsconfig.build.json', 'tsconfig.client.json']) {
+  const options = { cwd: root, stdio: 'inherit' }
+  const { status } = spawnSync(tsc, ['-p', join(root, project), '--outDir', fresh], options)
+  if (status === 0) continue
   rmSync(fresh, { recursive: true, force: true })
   process.exit(status ?? 1)
 }

@@ -20,7 +20,7 @@ whenChanged('dependencies', ['package.json', 'package-lock.json'], 'node_modules
 if (process.argv.includes('--build')) {
   whenChanged(
     'build',
-    ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts', 'src'],
+    ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'tsconfig.client.json', 'scripts', 'src'],
     'dist/main.js',
     () => {
       say('building ...')

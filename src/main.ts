@@ -11,6 +11,7 @@ import { dbCommand } from './cli/db.ts'
 import { doctorCommand } from './cli/doctor.ts'
 import { enginesCommand } from './cli/engines.ts'
 import { modelsCommand } from './cli/models.ts'
+import { topCommand } from './cli/top.ts'
 import { upCommand } from './cli/up.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
@@ -25,6 +26,7 @@ const program = new Command('helixflow')
   .addCommand(modelsCommand())
   .addCommand(backupCommand())
   .addCommand(chatCommand())
+  .addCommand(topCommand())
   .addCommand(enginesCommand())
   .addCommand(dbCommand())
   .addCommand(cacheCommand())

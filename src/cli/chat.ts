@@ -1,9 +1,10 @@
 import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
-import { request } from 'undici'
+import { WebSocket } from 'ws'
+import { HelixFlowClient } from '../client/client.ts'
+import { HelixFlowError } from '../client/helix-flow-error.ts'
 import { OPERATIONS } from '../contracts/administration/operations.ts'
-import { EventSplitter, eventData } from '../contracts/sse.ts'
-import { type ErrorBody, HelixError } from '../core/errors.ts'
+import { ERROR_CODES, HelixError } from '../core/errors.ts'
 import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
 
 type ChatFlags = CommonOptions & { readonly message?: string; readonly url?: string; readonly key?: string }
@@ -21,6 +22,8 @@ interface Endpoint {
 }
 
 const KEY_LIFE_MS = 24 * 60 * 60 * 1000
+/** A server that restarts is waited for; one that is not there is not. */
+const GIVE_UP_MS = 10_000
 
 export function chatCommand(): Command {
   return command('chat', 'talk to a model in the terminal')
@@ -37,12 +40,15 @@ async function chat(context: CommandContext, model: string | undefined, flags: C
   const name = model ?? context.settings.config.models.default
   if (!name) throw new HelixError('invalid_arguments', 'Say which model: helixflow chat MODEL')
   const endpoint = await openEndpoint(context, flags)
+  const { url, key: apiKey } = endpoint
+  const client = new HelixFlowClient({ url, apiKey, WebSocket, giveUpMs: GIVE_UP_MS })
   try {
     const question = flags.message ?? (process.stdin.isTTY ? undefined : await readAll(process.stdin))
-    if (question === undefined) await converse(context, endpoint, name)
-    else await answerOnce(context, endpoint, name, question)
+    if (question === undefined) await converse(context, client, name)
+    else await answerOnce(context, client, name, question)
     return 0
   } finally {
+    await client.close()
     await endpoint.close()
   }
 }
@@ -65,17 +71,17 @@ async function openEndpoint({ control, settings }: CommandContext, flags: ChatFl
 
 async function answerOnce(
   context: CommandContext,
-  endpoint: Endpoint,
+  client: HelixFlowClient,
   model: string,
   question: string,
 ): Promise<void> {
   const messages: Message[] = [{ role: 'user', content: question }]
   const write = context.json ? () => {} : (text: string) => void process.stdout.write(text)
-  const answer = await ask(endpoint, { model, messages, signal: context.signal, write })
+  const answer = await ask(client, { model, messages, signal: context.signal, write })
   context.output.result({ model, message: answer }, () => '')
 }
 
-async function converse(context: CommandContext, endpoint: Endpoint, model: string): Promise<void> {
+async function converse(context: CommandContext, client: HelixFlowClient, model: string): Promise<void> {
   const terminal = createInterface({ input: process.stdin, output: process.stdout })
   const messages: Message[] = []
   context.output.note(`Talking to ${model}. An empty line or Ctrl-D ends.`)
@@ -86,7 +92,7 @@ async function converse(context: CommandContext, endpoint: Endpoint, model: stri
       if (question.trim() === '') return
       messages.push({ role: 'user', content: question })
       const write = (text: string) => void process.stdout.write(text)
-      const content = await ask(endpoint, { model, messages, signal: context.signal, write })
+      const content = await ask(client, { model, messages, signal: context.signal, write })
       messages.push({ role: 'assistant', content })
       context.output.line()
     }
@@ -102,36 +108,25 @@ interface Question {
   write(text: string): void
 }
 
-async function ask({ url, key }: Endpoint, { model, messages, signal, write }: Question): Promise<string> {
-  const answer = await request(`${url}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ model, messages, stream: true }),
-    signal,
-    headersTimeout: 0,
-    bodyTimeout: 0,
-  })
-  if (answer.statusCode !== 200) throw toError((await answer.body.json()) as ErrorBody)
-  const splitter = new EventSplitter(2 ** 24)
-  let whole = ''
-  for await (const chunk of answer.body) {
-    for (const event of splitter.push(chunk as Buffer) ?? []) {
-      const data = eventData(event)
-      if (data === undefined || data === '[DONE]') continue
-      const value = JSON.parse(data) as Partial<ErrorBody> & {
-        choices?: { delta?: { content?: string | null } }[]
-      }
-      if (value.error) throw toError({ error: value.error })
-      const text = value.choices?.[0]?.delta?.content ?? ''
-      whole += text
-      write(text)
-    }
+async function ask(client: HelixFlowClient, question: Question): Promise<string> {
+  const { model, messages, signal, write } = question
+  try {
+    const stream = client.chat({ model, messages }, { signal })
+    for await (const text of stream.text()) write(text)
+    return (await stream.result).text
+  } catch (reason) {
+    throw reason instanceof HelixFlowError ? toHelixError(reason) : reason
   }
-  return whole
 }
 
-function toError({ error }: ErrorBody): HelixError {
-  return new HelixError(error.code, error.message, { param: error.param ?? undefined })
+/** The client's own codes are not in the table of the server's. */
+function toHelixError(error: HelixFlowError): HelixError {
+  const known = ERROR_CODES.find((code) => code === error.code)
+  const { param, message } = error
+  if (known !== undefined) return new HelixError(known, message, { param, cause: error })
+  if (error.code === 'integrity')
+    return new HelixError('upstream_invalid_response', message, { cause: error })
+  return new HelixError('not_running', `The server cannot be talked to: ${message}`, { cause: error })
 }
 
 async function readAll(stream: NodeJS.ReadStream): Promise<string> {

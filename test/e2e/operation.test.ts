@@ -1,7 +1,11 @@
+import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { WebSocket } from 'ws'
+import { HelixFlowClient } from '../../src/client/client.ts'
 import { writeTinyModel } from '../../src/engines/gguf/tiny-model.ts'
 import { helixflow } from '../support/helixflow.ts'
 import { processesWith } from '../support/processes.ts'
@@ -226,6 +230,52 @@ describe('the command line', () => {
     expect(out.trim().length).toBeGreaterThan(0)
     const active = await helixflow(server, 'keys', 'list', '--state', 'active', '--json')
     expect(JSON.parse(active.out).data).toHaveLength(1)
+  })
+
+  test('chats: what the server refuses is said, and a server that is not there', async () => {
+    const server = await start()
+    const unknown = await helixflow(server, 'chat', 'none', '-m', 'Hello', '--json')
+    expect([unknown.code, JSON.parse(unknown.err).error.code]).toEqual([1, 'model_not_found'])
+    const wrongKey = await helixflow(
+      server,
+      'chat',
+      'tiny',
+      '-m',
+      'Hello',
+      '--key',
+      'hf_live_wrong',
+      '--json',
+    )
+    expect([wrongKey.code, JSON.parse(wrongKey.err).error.code]).toEqual([1, 'invalid_api_key'])
+    const nowhere = ['--url', 'http://127.0.0.1:1', '--key', server.apiKey, '--json']
+    const gone = await helixflow(server, 'chat', 'tiny', '-m', 'Hello', ...nowhere)
+    expect([gone.code, JSON.parse(gone.err).error.code]).toEqual([1, 'not_running'])
+  })
+
+  test('shows what goes on, once and again and again, also where there is no terminal', async () => {
+    const server = await start()
+    const client = new HelixFlowClient({ url: server.origin, apiKey: server.apiKey, WebSocket })
+    const topic = client.subscribe('models')
+    await topic.ready
+    const once = JSON.parse((await helixflow(server, 'top', '--once', '--json')).out)
+    expect(once).toMatchObject({
+      server: { url: server.origin },
+      requestsInFlight: 0,
+      realtime: { connections: 1, streams: 0, topics: { models: 1 } },
+      models: [{ name: 'tiny', state: 'ready' }],
+    })
+    expect((await helixflow(server, 'top', '--once')).out).toMatch(/^tiny +ready +0 /m)
+    const top = spawn(process.execPath, ['bin/helixflow.js', 'top', '--json', '--home', server.home], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    const seen: unknown[] = []
+    for await (const line of createInterface({ input: top.stdout })) {
+      seen.push(JSON.parse(line))
+      if (seen.length === 2) top.kill('SIGINT')
+    }
+    expect(seen).toHaveLength(2)
+    await expect.poll(() => top.exitCode).toBe(0)
+    await client.close()
   })
 
   test('examines itself: engines and doctor are well, and say so as JSON too', async () => {

@@ -1,69 +1,36 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { stringify } from 'yaml'
-import type { TlsFiles } from '../../src/contracts/rpc-transport.ts'
-import { makeCertificates } from '../support/certificates.ts'
-import { freePort } from '../support/free-port.ts'
+import { ApartPlatform } from '../support/apart-platform.ts'
 import { helixflow } from '../support/helixflow.ts'
 import { rotateUnderLoad } from '../support/key-rotation.ts'
-import { RedisServer } from '../support/redis.ts'
+import type { RedisServer } from '../support/redis.ts'
 import { chatAnswer, ScriptedUpstream, sendWhole } from '../support/scripted-upstream.ts'
-import { type Server, startServer } from '../support/server.ts'
+import type { Server } from '../support/server.ts'
 
-const program = join(import.meta.dirname, '..', '..', 'bin', 'helixflow.js')
-
-let tls: TlsFiles
-let home: string
-let auth: ChildProcess
-let authUrl: string
+let platform: ApartPlatform
 /** Two gateways on one auth service, as on three machines. */
 let first: Server
 let second: Server
-let upstream: ScriptedUpstream
 let redis: RedisServer
+let upstream: ScriptedUpstream
 beforeAll(async () => {
-  tls = await makeCertificates()
-  home = mkdtempSync(join(tmpdir(), 'helixflow-test-'))
-  chmodSync(home, 0o755)
-  // It is started again on the same one.
-  authUrl = await startAuth(await freePort())
   upstream = await ScriptedUpstream.start((call) => sendWhole(call, chatAnswer('hi')))
-  const far = { name: 'far', url: upstream.url, models: ['far'], slots: 32 }
-  redis = await RedisServer.start()
-  const config = {
-    rpc: { tls, authUrl },
-    gateway: { keyCacheTtl: '1s' },
-    upstreams: [far],
-    redis: { urls: [redis.url] },
-    prices: { far: { input: 1_000, output: 1_000 } },
-  }
-  first = await startServer({ config })
-  second = await startServer({ config })
+  platform = await ApartPlatform.start(2, {
+    config: {
+      gateway: { keyCacheTtl: '1s' },
+      upstreams: [{ name: 'far', url: upstream.url, models: ['far'], slots: 32 }],
+      prices: { far: { input: 1_000, output: 1_000 } },
+    },
+  })
+  const [one, other] = platform.gateways
+  if (!one || !other) throw new Error('two were started')
+  first = one
+  second = other
+  redis = platform.redis
 })
 afterAll(async () => {
-  await Promise.all([first?.stop(), second?.stop(), upstream?.stop()])
-  await redis?.stop()
-  const ended = new Promise((resolve) => auth?.once('exit', resolve))
-  auth?.kill('SIGTERM')
-  await ended
-  for (const directory of [home, dirname(tls.key)]) rmSync(directory, { recursive: true, force: true })
+  await platform?.stop()
+  await upstream?.stop()
 })
-
-async function startAuth(authPort: number): Promise<string> {
-  const path = join(home, 'auth.yaml')
-  writeFileSync(path, stringify({ rpc: { tls, authPort } }))
-  auth = spawn(process.execPath, [program, 'auth', '--json', '--config', path], {
-    stdio: ['ignore', 'pipe', 'ignore'],
-    env: { PATH: process.env['PATH'] ?? '', HELIXFLOW_HOME: home },
-  })
-  for await (const line of createInterface({ input: auth.stdout ?? process.stdin }))
-    return (JSON.parse(line) as { url: string }).url
-  throw new Error('the auth service ended')
-}
 
 function models(server: Server, key: string): Promise<number> {
   const headers = { authorization: `Bearer ${key}` }
@@ -164,14 +131,13 @@ test('a key that is rotated at one gateway fails at neither, and dies at both at
 test('while the auth service is away known keys go on, and it is found again when it is back', async () => {
   const unknown = JSON.parse((await helixflow(first, 'keys', 'create', 'unused', '--json')).out)
   expect(await models(first, first.apiKey)).toBe(200)
-  const ended = new Promise((resolve) => auth.once('exit', resolve))
-  auth.kill('SIGKILL')
-  await ended
+  await platform.stopAuth('SIGKILL')
   expect(await models(first, unknown.plaintext)).toBe(503)
   expect(await models(first, first.apiKey)).toBe(200)
   const ready = await fetch(`${first.origin}/readyz`)
   expect([ready.status, await ready.text()]).toEqual([503, expect.stringContaining('storage_unavailable')])
-  expect(await startAuth(Number(new URL(authUrl).port))).toBe(authUrl)
+  const { authUrl } = platform
+  expect(await platform.startAuth(Number(new URL(authUrl).port))).toBe(authUrl)
   await expect.poll(() => models(first, unknown.plaintext), { timeout: 20_000 }).toBe(200)
 })
 

@@ -30,13 +30,13 @@ export class Limiter {
   static async start(
     settings: { readonly urls: readonly string[]; readonly mode?: string; readonly sentinelName?: string },
     prefix: string,
-    budgets: BudgetFallback = noBudgets,
+    timeoutMs = TIMEOUT_MS,
   ): Promise<Limiter> {
     const redis = openRedis(parseConfig({ redis: settings }).redis, silentLog)
     const { client } = redis
     while (client.status !== 'ready') await new Promise((resolve) => client.once('ready', resolve))
     const id = randomUUID()
-    const common = { client, prefix, clock: systemClock, timeoutMs: TIMEOUT_MS }
+    const common = { client, prefix, clock: systemClock, timeoutMs }
     const peers = new Peers({ ...common, id, gatewaysMin: 1 })
     await peers.start()
     const store: ResilientStore = new ResilientStore({
@@ -44,7 +44,7 @@ export class Limiter {
       shared: new RedisStore({ client, prefix, id }),
       probe: () => peers.renew(),
       share: () => peers.share(),
-      budgets,
+      budgets: noBudgets,
       id,
       running: () => [...limiter.running.values()],
       log: silentLog,

@@ -84,6 +84,7 @@ export class RedisStreams implements StreamStore {
     })
     const outbox = new Outbox({
       ...common,
+      log: options.log,
       owner: gateway,
       tombstoneMs: keepMs + FORGOTTEN_AFTER_MS,
     })

@@ -45,7 +45,7 @@ export async function openStreams(
   const { prefix, timeout: timeoutMs } = config.redis
   const { client } = redis
   const gateway = randomUUID()
-  const channels = new RedisChannels({ client, subscriber: redis.subscriber(), clock })
+  const channels = new RedisChannels({ client, subscriber: redis.subscriber(), clock, log })
   const common = { client, channels, prefix, gateway, clock }
   const streams = new RedisStreams({ ...common, timeoutMs, eventsMax, bytesMax, keepMs, log, orphaned })
   const topics = new RedisTopics(common)

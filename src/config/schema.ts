@@ -272,7 +272,7 @@ const Redis = z
       .array(z.url({ protocol: /^rediss?$/ }))
       .default([])
       .describe(
-        'redis://user:password@host:6379/0, or rediss:// for TLS; several for a cluster or for sentinels. None: limits and cache are kept in this process, which is right for one gateway.',
+        'redis://user:password@host:6379/0, or rediss:// for TLS; several for a cluster or for sentinels. None: limits, cache and streams are kept in this process, which is right for one gateway.',
       ),
     mode: z
       .enum(['single', 'cluster', 'sentinel'])
@@ -286,7 +286,9 @@ const Redis = z
       .describe('Begins every key, for servers that are shared with others.'),
     timeout: duration()
       .prefault('25ms')
-      .describe('Longest wait for Redis; after it each gateway goes on with its share of every limit.'),
+      .describe(
+        'Longest wait for Redis; after it each gateway goes on with its share of every limit, and with its own streams.',
+      ),
   })
   .refine(({ mode, urls }) => mode !== 'single' || urls.length <= 1, {
     path: ['urls'],
@@ -340,7 +342,7 @@ export const Config = z.strictObject({
     ),
   auth: Auth.prefault({}).describe('Tokens and logins.'),
   rpc: Rpc.prefault({}).describe('How the services of several machines reach each other.'),
-  redis: Redis.prefault({}).describe('Shared by several gateways: limits, cache.'),
+  redis: Redis.prefault({}).describe('Shared by several gateways: limits, cache, streams.'),
   limits: Limits.prefault({}).describe('How limits and budgets are kept; the rules are set at run time.'),
   metrics: Metrics.prefault({}).describe('For Prometheus.'),
   cache: CacheSettings.prefault({}).describe('Answers that are given again instead of being made again.'),

@@ -12,6 +12,9 @@ import {
   type Verdict,
 } from './store.ts'
 
+/** Of the values; gateways that write another one do not read these. */
+const FORMAT = 'limits2'
+
 export interface RedisStoreOptions {
   readonly client: RedisClient
   /** Begins every key. */
@@ -105,12 +108,12 @@ export class RedisStore implements LimitStore {
   }
 
   private base(tenant: string): string {
-    return `${this.options.prefix}:{${tenant}}:`
+    return `${this.options.prefix}:${FORMAT}:{${tenant}}:`
   }
 
   /** Outside of a cluster all keys are in one place, and tenants can share a call. */
   private slot(tenant: string): string {
-    return this.options.client instanceof Cluster ? this.base(tenant) : `${this.options.prefix}:`
+    return this.options.client instanceof Cluster ? this.base(tenant) : `${this.options.prefix}:${FORMAT}:`
   }
 }
 

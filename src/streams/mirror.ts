@@ -110,23 +110,32 @@ export class Mirror {
 
   /** Reads what is not here yet. @throws what Redis answers, or that it does not */
   refresh(): Promise<void> {
+    if (this.over || this.stream.ended) return Promise.resolve()
     this.readAgain = true
-    this.reading ??= this.readAll().finally(() => {
-      this.reading = undefined
-    })
+    this.reading ??= this.readAll()
     return this.reading
   }
 
   private async readAll(): Promise<void> {
-    while (this.readAgain && !this.over && !this.stream.ended) {
-      this.readAgain = false
-      const { lastSeq: seq, readers } = this.stream
-      const answer = await readAfter(this.parts, { seq, owner: this.owner, reads: readers > 0 })
-      if (this.over) return
-      if (!answer) return this.lose('gap')
+    try {
+      while (this.readAgain && !this.over && !this.stream.ended) {
+        this.readAgain = false
+        await this.readOnce()
+      }
+    } finally {
+      // In the same step as the last look: whoever asks after it must not be given this reading.
+      this.reading = undefined
+    }
+  }
+
+  private async readOnce(): Promise<void> {
+    const { lastSeq: seq, readers } = this.stream
+    const answer = await readAfter(this.parts, { seq, owner: this.owner, reads: readers > 0 })
+    if (this.over) return
+    if (answer) {
       this.apply(answer)
       if (answer[1] > this.stream.lastSeq) this.readAgain = true
-    }
+    } else this.lose('gap')
   }
 
   private apply([owner, last, isLost, entries, head, earlier]: StreamAnswer): void {

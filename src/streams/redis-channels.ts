@@ -1,4 +1,5 @@
 import type { Clock } from '../core/clock.ts'
+import type { Logger } from '../core/log.ts'
 import type { RedisClient } from '../redis/connection.ts'
 import { withinDeadline } from '../redis/deadline.ts'
 
@@ -7,6 +8,7 @@ export interface RedisChannelsParts {
   /** A connection for nothing else. */
   readonly subscriber: RedisClient
   readonly clock: Clock
+  readonly log: Logger
 }
 
 export type ChannelListener = (text: string) => void
@@ -98,6 +100,12 @@ export class RedisChannels {
   }
 
   private heard(channel: string, text: string): void {
-    for (const listener of [...(this.listeners.get(channel) ?? [])]) listener(text)
+    for (const listener of [...(this.listeners.get(channel) ?? [])])
+      try {
+        listener(text)
+      } catch (cause) {
+        // Whoever can publish here must not be able to end a gateway.
+        this.parts.log.error('message was not taken', { channel, cause: String(cause) })
+      }
   }
 }

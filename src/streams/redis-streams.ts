@@ -84,6 +84,7 @@ export class RedisStreams implements StreamStore {
     })
     const outbox = new Outbox({
       ...common,
+      log: options.log,
       owner: gateway,
       tombstoneMs: keepMs + FORGOTTEN_AFTER_MS,
     })
@@ -243,10 +244,14 @@ export class RedisStreams implements StreamStore {
     producer.is(orphaned(writer, soFar))
   }
 
-  private mirror(id: string): Promise<Mirror | undefined> {
-    const present = this.mirrors.get(id)
-    if (present) return Promise.resolve(present)
-    const opening = this.opening.get(id) ?? this.openMirror(id).finally(() => this.opening.delete(id))
+  private async mirror(id: string): Promise<Mirror | undefined> {
+    const present = this.mirrors.get(id) ?? (await this.opening.get(id))
+    if (present) {
+      // Who comes from another gateway may have seen there what has not been told here yet.
+      await this.patiently(present.refresh())
+      if (!present.lost) return present
+    }
+    const opening = this.openMirror(id).finally(() => this.opening.delete(id))
     this.opening.set(id, opening)
     return opening
   }

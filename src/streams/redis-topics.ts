@@ -170,16 +170,19 @@ export class RedisTopics implements Topics {
   /** @throws HelixError `storage_unavailable` */
   private catchUp(topic: Topic): Promise<void> {
     topic.readAgain = true
-    topic.reading ??= this.readMissing(topic).finally(() => {
-      topic.reading = undefined
-    })
+    topic.reading ??= this.readMissing(topic)
     return topic.reading
   }
 
   private async readMissing(topic: Topic): Promise<void> {
-    while (topic.readAgain) {
-      topic.readAgain = false
-      topic.feed.catchUp(await this.read(topic, topic.feed.seq))
+    try {
+      while (topic.readAgain) {
+        topic.readAgain = false
+        topic.feed.catchUp(await this.read(topic, topic.feed.seq))
+      }
+    } finally {
+      // In the same step as the last look: whoever asks after it must not be given this reading.
+      topic.reading = undefined
     }
   }
 

@@ -119,6 +119,7 @@ export class SharedStream implements Sender {
       return
     }
     this.queue.push(event)
+    this.stream.comingSeq = event.seq
     const isAway = this.parts.isAway()
     if (!isAway) this.parts.outbox.add(this)
     if (this.state === 'ahead') this.show([event])

@@ -118,6 +118,8 @@ export interface RingWatcher {
 /** A stream out of a ring: what both kinds of store give their readers. */
 export class RingStream implements Stream {
   ended = false
+  /** Number of the newest event that is on its way to be shown: a reader who comes from elsewhere may have been faster. */
+  comingSeq = 0
   private readonly cursors = new Set<RingCursor>()
   private earlier: readonly EarlierEpoch[] = []
   private lost: Unrecoverable | undefined
@@ -155,7 +157,8 @@ export class RingStream implements Stream {
   open(afterSeq: number, reader: Reader, epoch?: string): Cursor | Unrecoverable {
     if (this.lost) return this.lost
     if (epoch !== undefined && !this.continues(epoch, afterSeq)) return 'epoch'
-    if (afterSeq > this.ring.last || afterSeq < this.ring.first - 1) return 'gap'
+    const newest = Math.max(this.ring.last, this.comingSeq)
+    if (afterSeq > newest || afterSeq < this.ring.first - 1) return 'gap'
     const cursor = new RingCursor(this.ring, afterSeq + 1, reader, {
       closed: (one) => this.leave(one),
       acknowledged: (seq) => {

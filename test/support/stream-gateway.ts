@@ -35,7 +35,12 @@ export class StreamGateway {
     for (const client of [redis.client, subscriber])
       while (client.status !== 'ready') await new Promise((resolve) => client.once('ready', resolve))
     const id = randomUUID()
-    const channels = new RedisChannels({ client: redis.client, subscriber, clock: systemClock })
+    const channels = new RedisChannels({
+      client: redis.client,
+      subscriber,
+      clock: systemClock,
+      log: silentLog,
+    })
     const { client } = redis
     const common = { client, channels, prefix: settings.prefix ?? 'test', gateway: id, clock: systemClock }
     const streams = new RedisStreams({

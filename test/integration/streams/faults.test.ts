@@ -124,6 +124,24 @@ describe('while Redis stands still', () => {
   })
 })
 
+test('what Redis keeps of a stream is bounded, however long it gets', async (context) => {
+  const { server, gateway } = await place(context)
+  const here = await gateway({ eventsMax: 1_000, bytesMax: 20_000, keepMs: 100 })
+  const head = streamHead()
+  const writer = await here.streams.create(head, new Generator())
+  for (let rounds = 1; rounds <= 50; rounds++) {
+    write(writer, 100)
+    await waitFor(() => expect(writer.stream.lastSeq).toBe(100 * rounds))
+    // What memory keeps, what came in one turn, and what is in one node of the list with them.
+    const kept = Number(await server.command('XLEN', `test:stream:{${head.id}}:events`))
+    expect(kept).toBeLessThan(20_000 / (64 + 2 * 12) + 100 + 100)
+  }
+  writer.append('end', '{}')
+  await waitFor(async () => expect(await here.streams.find('org_a', head.id)).toBe('expired'))
+  const left = await server.command('KEYS', 'test:stream:*')
+  expect(left).toBe(`test:stream:{${head.id}}:gone`)
+})
+
 describe('when Redis has lost everything', () => {
   test.each([
     ['it was emptied', (server: RedisServer) => server.command('FLUSHALL')],

@@ -134,13 +134,13 @@ export class RunningStream<Event, Usage> implements GenerationStream<Event, Usag
   accept(message: StreamMessage, size: number): void {
     const { position } = this
     if (this.mode === 'over' || this.mode === 'paused' || position === undefined) return
-    const place = message.epoch === position.epoch ? placeOf(position.seq, message) : 'elsewhere'
-    if (place === 'elsewhere') this.unrecoverable('epoch')
+    const place = placeOf(position.seq, message)
     if (place === 'gap') this.missing()
     if (place !== 'next' || !this.hasRoom()) return
     this.fruitless = 0
     const { seq, seq_to = seq } = message as StreamMessage & { readonly seq_to?: number }
-    this.position = { ...position, seq: seq_to }
+    // Its epoch is another one where another gateway has taken the stream over.
+    this.position = { ...position, epoch: message.epoch, seq: seq_to }
     this.acks.came(seq_to)
     this.take(message, size)
   }

@@ -82,6 +82,7 @@ class Engine {
     let number = 0
     let said = 0
     while (said + pieceOf(label, number).length <= begun.length) said += pieceOf(label, number++).length
+    const whole = number
     response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
     response.write(chunk({ role: 'assistant', content: '' }))
     const timer = setInterval(() => {
@@ -92,7 +93,8 @@ class Engine {
         return
       }
       clearInterval(timer)
-      const usage = { prompt_tokens: 3, completion_tokens: pieces, total_tokens: pieces + 3 }
+      const made = pieces - whole
+      const usage = { prompt_tokens: 3 + whole, completion_tokens: made, total_tokens: pieces + 3 }
       response.end(`${chunk({}, 'stop')}${event({ choices: [], usage })}data: [DONE]\n\n`)
     }, everyMs)
     response.on('close', () => clearInterval(timer))

@@ -24,6 +24,8 @@ export interface StreamRequest extends Omit<GenerationRequest, 'recipient' | 'se
   readonly detachMs: number
   /** Whether a reader over HTTP gets the usage chunk. */
   readonly includeUsage: boolean
+  /** Told why nothing has come yet, every now and then. */
+  notice?(text: string): void
   /** Who writes it down. */
   scribe(writer: StreamWriter): Scribe
 }
@@ -38,6 +40,8 @@ export interface StartedStream {
 
 /** Starts generations that nobody in particular waits for: what they bring lies in a stream. */
 export class StreamRuns {
+  private readonly running = new Set<Promise<void>>()
+
   constructor(private readonly parts: StreamRunsParts) {}
 
   /** @throws HelixError as `Generation.begin`: then there is no stream */
@@ -69,7 +73,7 @@ export class StreamRuns {
     try {
       running = await this.parts.generation.begin({
         ...request,
-        recipient: () => new StreamRecipient(scribe),
+        recipient: () => new StreamRecipient(scribe, request.notice),
         settled: (told) => {
           settlement = told
         },
@@ -79,7 +83,18 @@ export class StreamRuns {
       throw reason
     }
     if (cancelled) running.end(cancelled)
-    return { writer, headers: running.headers, ended: this.follow(running, scribe).then(() => settlement) }
+    const following = this.follow(running, scribe)
+    this.running.add(following)
+    const ended = following.then(() => {
+      this.running.delete(following)
+      return settlement
+    })
+    return { writer, headers: running.headers, ended }
+  }
+
+  /** Resolves when everything that ran has ended and is written down; who ends it is the dispatcher. */
+  async stop(): Promise<void> {
+    await Promise.all(this.running)
   }
 
   private async follow(running: RunningGeneration, scribe: Scribe): Promise<void> {
@@ -92,6 +107,7 @@ export class StreamRuns {
       scribe.fail(error)
     } finally {
       await running.ended
+      await scribe.written
       release()
     }
   }

@@ -8,6 +8,7 @@ import type { Config } from '../config/schema.ts'
 import type { AuthClient, TokenIssuer } from '../contracts/auth.ts'
 import type { DatabaseAdministration } from '../contracts/database.ts'
 import type { PoolClient } from '../contracts/pool.ts'
+import type { ResponsesStore } from '../contracts/responses-store.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
@@ -26,7 +27,7 @@ import { startDispatch } from './dispatch/start-dispatch.ts'
 import { Drain } from './drain.ts'
 import { Generation } from './generation.ts'
 import { type LimitParts, startLimits } from './limits/start-limits.ts'
-import { StreamRuns } from './streaming/stream-runs.ts'
+import { startRuns } from './responses/start-runs.ts'
 import { type MeterOptions, UsageMeter } from './usage/meter.ts'
 
 export interface GatewayParts {
@@ -35,6 +36,7 @@ export interface GatewayParts {
   readonly cache: LayeredCache
   readonly realtime: Config['realtime']
   readonly streams: StreamStore
+  readonly responses: ResponsesStore
   readonly auth: AuthClient & TokenIssuer
   readonly pool: PoolClient
   readonly database: DatabaseAdministration | undefined
@@ -88,10 +90,12 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     requestDeadlineMs: config.requestDeadline,
   })
   const generation = new Generation({ dispatch: caching, meter, credentials, limits: limits.gate })
+  const { runs, responses, stop: stopRuns } = startRuns({ ...parts, generation, drain })
   const app = buildApp({
     generation,
     streams: parts.streams,
-    runs: new StreamRuns({ generation, store: parts.streams, drain, clock, log }),
+    runs,
+    responses: { responses, store: parts.responses, streams: parts.streams },
     limits: limits.gate,
     credentials,
     auth,
@@ -122,6 +126,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     // First: who had its turn now would begin what is ended here.
     limits.gate.stop()
     await caching.stop()
+    await stopRuns()
     await limits.stop()
     await meter.stop()
     await control.close()

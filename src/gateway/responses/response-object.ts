@@ -163,6 +163,17 @@ export function inputItems(input: ResponseRequest['input'], responseId: string):
   })
 }
 
+/** For who did not ask for log probabilities of what was made earlier. */
+export function withoutLogprobs(response: ResponseObject): ResponseObject {
+  return { ...response, output: response.output.map(withoutItemLogprobs) }
+}
+
+export function withoutItemLogprobs<T extends { readonly type: string }>(item: T): T {
+  if (item.type !== 'message' || !('content' in item) || !Array.isArray(item.content)) return item
+  const content = item.content.map((part) => ('logprobs' in part ? { ...part, logprobs: [] } : part))
+  return { ...item, content }
+}
+
 function hexOf(responseId: string): string {
   return responseId.replace(/^resp_/, '')
 }

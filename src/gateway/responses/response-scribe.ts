@@ -106,9 +106,8 @@ export class ResponseScribe implements Scribe {
   }
 
   private event(event: ResponseEvent): void {
-    if (event.type !== 'response.output_text.delta') return this.append('event', event, {})
-    const text = String(event['delta'])
-    this.text.update(text)
+    const text = event.type === 'response.output_text.delta' ? String(event['delta']) : undefined
+    if (text !== undefined) this.text.update(text)
     this.append('event', event, { text })
   }
 

@@ -32,8 +32,8 @@ export interface StreamRequest extends Omit<GenerationRequest, 'recipient' | 'se
 
 export interface StartedStream {
   readonly writer: StreamWriter
-  /** What its limits say. */
-  readonly headers: Readonly<Record<string, string>>
+  /** What it says of itself: its limits at first, and where its answer comes from once it has begun. */
+  headers(): Readonly<Record<string, string>>
   /** What it cost, once nothing of it runs any more; undefined when it was never told. */
   readonly ended: Promise<Settlement | undefined>
 }
@@ -70,10 +70,14 @@ export class StreamRuns {
     })
     const scribe = request.scribe(writer)
     let settlement: Settlement | undefined
+    let headers: Readonly<Record<string, string>> = {}
     try {
       running = await this.parts.generation.begin({
         ...request,
-        recipient: () => new StreamRecipient(scribe, request.notice),
+        recipient: (given) => {
+          headers = given
+          return new StreamRecipient(scribe, request.notice)
+        },
         settled: (told) => {
           settlement = told
         },
@@ -89,7 +93,8 @@ export class StreamRuns {
       this.running.delete(following)
       return settlement
     })
-    return { writer, headers: running.headers, ended }
+    headers = { ...running.headers, ...headers }
+    return { writer, headers: () => headers, ended }
   }
 
   /** Resolves when everything that ran has ended and is written down; who ends it is the dispatcher. */

@@ -34,6 +34,7 @@ beforeAll(async () => {
     pepperFile: join(place.root, 'pepper'),
     config: authSettings,
     usageRetentionMs: 400 * 86_400_000,
+    responsesRetentionMs: 30 * 86_400_000,
     acquireTimeoutMs: 1_000,
     queryTimeoutMs: 1_000,
     log: silentLog,

@@ -45,7 +45,7 @@ export class MemoryStreams implements StreamStore {
     const stream = new RingStream(head, new EventRing(this.options), {
       attended: (isAttended) => this.attended(kept, isAttended),
       read: () => {
-        if (head.kind === 'chat' && stream.readers <= 1) this.forget(kept)
+        if ((head.kind === 'chat' || head.detachMs === 0) && stream.readers <= 1) this.forget(kept)
       },
     })
     const kept: Kept = { stream, producer, cancelTimer: () => {} }
@@ -120,9 +120,11 @@ export class MemoryStreams implements StreamStore {
 
   private forget(kept: Kept): void {
     kept.cancelTimer()
-    const { id, tenant } = kept.stream.head
+    const { id, tenant, detachMs } = kept.stream.head
     if (!this.streams.delete(id)) return
     kept.stream.lose('expired')
+    // Nobody was promised that it could be read again; and there may be very many.
+    if (detachMs === 0) return
     this.gone.set(id, tenant)
     this.options.clock.schedule(FORGOTTEN_AFTER_MS, () => this.gone.delete(id))
   }

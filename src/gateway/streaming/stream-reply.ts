@@ -79,8 +79,10 @@ export class StreamReply implements Reader {
     while (!this.draining && this.cursor) {
       const { text, last } = this.take(this.cursor)
       if (last?.kind === 'error') this.failed(text, last)
-      else if (last) this.finish(text)
-      else if (text === '') return
+      else if (last) {
+        readOnce(this.parts.stream, this.cursor)
+        this.finish(text)
+      } else if (text === '') return
       else this.send(text)
     }
   }
@@ -117,6 +119,7 @@ export class StreamReply implements Reader {
   private failed(text: string, event: StreamEvent): void {
     const { response, format } = this.parts
     const isFirst = !response.headersSent && event.seq === this.parts.afterSeq + 1
+    if (this.cursor) readOnce(this.parts.stream, this.cursor)
     if (format.endsFailed && !isFirst) {
       this.finish(text)
       return
@@ -148,6 +151,14 @@ export class StreamReply implements Reader {
 }
 
 /**
+ * Of a stream that ends with its reader nobody was promised more than one reading. Of others nothing is acknowledged: that
+ * bytes went out over HTTP does not say that they have arrived.
+ */
+function readOnce({ head, lastSeq }: Stream, cursor: Cursor): void {
+  if (head.detachMs === 0) cursor.acknowledge(lastSeq)
+}
+
+/**
  * The last event of a stream, for a client that gets nothing before.
  * @throws HelixError `client_closed_request` when the client leaves before; then it reads no more
  */
@@ -161,6 +172,7 @@ export function lastEventOf(stream: Stream, response: ServerResponse, afterSeq =
       for (let event = cursor.next(); event; event = cursor.next()) {
         if (!isLast(event)) continue
         response.off('close', left)
+        readOnce(stream, cursor)
         cursor.close()
         resolve(event)
         return

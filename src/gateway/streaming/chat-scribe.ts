@@ -16,7 +16,6 @@ interface Choice {
  * the end is of the text of the first choice.
  */
 export class ChatScribe implements Scribe {
-  readonly written = Promise.resolve()
   private readonly text = createHash('sha256')
   private finishReason: string | null = null
   private usage: unknown = null

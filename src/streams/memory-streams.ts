@@ -115,6 +115,8 @@ export class MemoryStreams implements StreamStore {
 
   private ended(kept: Kept): void {
     kept.cancelTimer()
+    // A reader may have acknowledged it while it was shown.
+    if (!this.streams.has(kept.stream.head.id)) return
     kept.cancelTimer = this.options.clock.schedule(this.options.keepMs, () => this.forget(kept))
   }
 

@@ -72,17 +72,17 @@ export class StreamReply implements Reader {
   }
 
   lost(reason: Unrecoverable): void {
-    this.fail(unrecoverable(reason))
+    // Of what has been read to its end nothing can be lost.
+    if (this.cursor) this.fail(unrecoverable(reason))
   }
 
   private pump(): void {
     while (!this.draining && this.cursor) {
       const { text, last } = this.take(this.cursor)
+      if (last) this.read(this.cursor)
       if (last?.kind === 'error') this.failed(text, last)
-      else if (last) {
-        readOnce(this.parts.stream, this.cursor)
-        this.finish(text)
-      } else if (text === '') return
+      else if (last) this.finish(text)
+      else if (text === '') return
       else this.send(text)
     }
   }
@@ -97,6 +97,11 @@ export class StreamReply implements Reader {
       if (text.length >= WRITE_LENGTH_MAX) break
     }
     return { text, last: undefined }
+  }
+
+  private read(cursor: Cursor): void {
+    this.cursor = undefined
+    endReading(this.parts.stream, cursor)
   }
 
   private send(text: string): void {
@@ -119,7 +124,6 @@ export class StreamReply implements Reader {
   private failed(text: string, event: StreamEvent): void {
     const { response, format } = this.parts
     const isFirst = !response.headersSent && event.seq === this.parts.afterSeq + 1
-    if (this.cursor) readOnce(this.parts.stream, this.cursor)
     if (format.endsFailed && !isFirst) {
       this.finish(text)
       return
@@ -154,8 +158,9 @@ export class StreamReply implements Reader {
  * Of a stream that ends with its reader nobody was promised more than one reading. Of others nothing is acknowledged: that
  * bytes went out over HTTP does not say that they have arrived.
  */
-function readOnce({ head, lastSeq }: Stream, cursor: Cursor): void {
+function endReading({ head, lastSeq }: Stream, cursor: Cursor): void {
   if (head.detachMs === 0) cursor.acknowledge(lastSeq)
+  cursor.close()
 }
 
 /**
@@ -172,9 +177,8 @@ export function lastEventOf(stream: Stream, response: ServerResponse, afterSeq =
       for (let event = cursor.next(); event; event = cursor.next()) {
         if (!isLast(event)) continue
         response.off('close', left)
-        readOnce(stream, cursor)
-        cursor.close()
         resolve(event)
+        endReading(stream, cursor)
         return
       }
     }

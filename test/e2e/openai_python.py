@@ -154,8 +154,7 @@ def responses():
     request = {"model": "tiny", "input": "Hello", "max_output_tokens": 9, "temperature": 0}
     whole = client().responses.create(**request)
     with client().responses.stream(**request) as events:
-        types = [event.type for event in events]
-        streamed = events.get_final_response()
+        told = list(events)
     background = client().responses.create(**{**request, "max_output_tokens": 200}, background=True)
     followed = list(client().responses.retrieve(background.id, stream=True))
     rest = list(client().responses.retrieve(background.id, stream=True, starting_after=5))
@@ -164,8 +163,8 @@ def responses():
     client().responses.delete(whole.id)
     return {
         "whole": whole.output_text,
-        "streamed": streamed.output_text,
-        "types": [types[0], types[-1]],
+        "streamed": told[-1].response.output_text,
+        "types": [told[0].type, told[-1].type],
         "queued": background.status,
         "numbers": [event.sequence_number for event in followed],
         "rest": len(rest),

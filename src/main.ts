@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { administrationCommands } from './cli/administration.ts'
 import { authCommand } from './cli/auth.ts'
 import { backupCommand } from './cli/backup.ts'
+import { broadcastCommand } from './cli/broadcast.ts'
 import { cacheCommand } from './cli/cache.ts'
 import { chatCommand } from './cli/chat.ts'
 import { configCommand } from './cli/config.ts'
@@ -27,6 +28,7 @@ const program = new Command('helixflow')
   .addCommand(enginesCommand())
   .addCommand(dbCommand())
   .addCommand(cacheCommand())
+  .addCommand(broadcastCommand())
   .addCommand(doctorCommand(version))
   .addCommand(configCommand())
 for (const administration of administrationCommands()) program.addCommand(administration)

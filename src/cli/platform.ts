@@ -87,10 +87,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       databaseProblem: () => auth.problem(),
       controlSocket: places.controlSocket,
       backups,
-      status: async () => {
-        const { url } = gateway
-        return { version, pid: process.pid, startedAtMs, url, metricsUrl: metrics.url, home: places.home }
-      },
+      status: async () =>
+        statusOf(gateway, { version, startedAtMs, metricsUrl: metrics.url, home: places.home }),
       instance: `${process.pid}`,
       version,
       clock: systemClock,
@@ -114,6 +112,10 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   }
 }
 
+function statusOf(gateway: Gateway, facts: object): object {
+  return { ...facts, pid: process.pid, url: gateway.url, realtime: gateway.realtime() }
+}
+
 /** What gateways remember, each by itself or together. */
 function openMemories(
   config: Config,
@@ -123,9 +125,9 @@ function openMemories(
   const cacheMetrics = countedCache(metrics)
   const cache = openCache(config, redis, cacheMetrics)
   lifecycle.add('cache', () => cache.stop())
-  const streams = openStreams(config)
-  lifecycle.add('streams', () => streams.stop())
-  return { cache, cacheMetrics, streams }
+  const { streams, topics, secrets, stop } = openStreams(config)
+  lifecycle.add('streams', stop)
+  return { cache, cacheMetrics, streams, topics, secrets }
 }
 
 /** Undefined: this gateway is the only one. */

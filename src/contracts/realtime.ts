@@ -123,7 +123,12 @@ export type ServerMessage =
       readonly seq?: number
       readonly recovered?: boolean
     }
-  | ({ readonly type: 'error'; readonly id?: string; readonly stream?: string } & Failure)
+  | ({
+      readonly type: 'error'
+      readonly id?: string
+      readonly stream?: string
+      readonly topic?: string
+    } & Failure)
   | ({
       readonly type: 'resumed'
       readonly id: string

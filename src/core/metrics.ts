@@ -41,6 +41,32 @@ export const METRICS = {
     help: 'Money by which counters of budgets that are idle here differ from the records in the database; to be 0.',
     labels: [],
   },
+  helixflow_ws_connections: { type: 'gauge', help: 'Open WebSockets at this gateway.', labels: [] },
+  helixflow_ws_messages_total: {
+    type: 'counter',
+    help: 'Messages over WebSockets by direction and type.',
+    labels: ['direction', 'type'],
+  },
+  helixflow_ws_resume_total: {
+    type: 'counter',
+    help: 'Streams that a client wanted to continue, by what came of it.',
+    labels: ['outcome'],
+  },
+  helixflow_ws_closed_total: {
+    type: 'counter',
+    help: 'WebSockets that ended, by their close code; 1006 is an end without one.',
+    labels: ['code'],
+  },
+  helixflow_ws_buffered_bytes: {
+    type: 'gauge',
+    help: 'Bytes that wait to be sent over all WebSockets.',
+    labels: [],
+  },
+  helixflow_streams: {
+    type: 'gauge',
+    help: 'Generations that are made here as streams, and readers of streams over WebSockets.',
+    labels: ['state'],
+  },
   helixflow_cache_requests_total: {
     type: 'counter',
     help: 'Look-ups in the response cache by layer and outcome.',

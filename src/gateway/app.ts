@@ -13,7 +13,7 @@ import type { CredentialCache } from './credential-cache.ts'
 import { completionExchange } from './dispatch/completion-exchange.ts'
 import { embeddingExchange } from './dispatch/embedding-exchange.ts'
 import { tokenizeExchange } from './dispatch/tokenize-exchange.ts'
-import type { Drain } from './drain.ts'
+import { type Drain, drainingError } from './drain.ts'
 import type { Generation } from './generation.ts'
 import { requireAccess } from './hooks/access.ts'
 import { authenticate, identified } from './hooks/authenticate.ts'
@@ -22,6 +22,9 @@ import { accessLog } from './hooks/observe.ts'
 import { makeRequestId } from './hooks/request-id.ts'
 import { refuseUnreadable } from './hooks/unreadable.ts'
 import type { LimitGate } from './limits/limit-gate.ts'
+import type { Realtime } from './realtime/realtime.ts'
+import { upgradeCredential } from './realtime/upgrade-credential.ts'
+import { acceptUpgrades } from './realtime/upgrades.ts'
 import { registerAdministration } from './routes/administration.ts'
 import { invalidateCache } from './routes/cache.ts'
 import { chatCompletions } from './routes/chat.ts'
@@ -43,6 +46,7 @@ export interface AppParts {
   readonly runs: StreamRuns
   readonly streams: StreamStore
   readonly responses: ResponseRouteParts
+  readonly realtime: Realtime
   readonly cache: LayeredCache
   readonly limits: LimitGate
   readonly pool: PoolClient
@@ -86,7 +90,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
   })
   readBodiesAsBytes(app)
   requireAccess(app)
-  for (const field of ['identity', 'model', 'settlement', 'work', 'failure', 'user'])
+  for (const field of ['identity', 'credential', 'model', 'settlement', 'work', 'failure', 'user'])
     app.decorateRequest(field, undefined)
   app.decorateRequest('startedMs', 0)
   app.setErrorHandler(errorReply(log, random))
@@ -98,6 +102,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
     done(request.raw.url?.startsWith('/') ? undefined : new HelixError('unknown_url', 'Send the path alone.'))
   })
   app.addHook('onRequest', accessLog(parts.accessLog))
+  acceptUpgrades(app)
 
   app.get('/livez', open, livez())
   app.get('/readyz', open, readyz(readiness))
@@ -111,6 +116,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
       drain.enter(reply.raw)
       done()
     })
+    v1.addHook('onRequest', upgradeCredential(parts.realtime.tickets))
     v1.addHook('onRequest', authenticate(credentials))
     v1.get('/v1/models', seesModels, listModels(pool))
     v1.get('/v1/models/*', seesModels, showModel(pool))
@@ -126,6 +132,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
     v1.delete('/v1/streams/:id', generates, cancelStream(parts.streams))
     v1.post('/v1/cache/invalidate', managesModels, invalidateCache(parts.cache))
     registerAdministration(v1, auth, identified)
+    parts.realtime.register(v1)
   })
   return app
 }
@@ -136,10 +143,4 @@ function readBodiesAsBytes(app: FastifyInstance): void {
   app.addContentTypeParser(/^application\/json\s*(;|$)/i, { parseAs: 'buffer' }, (_request, body, done) =>
     done(null, body),
   )
-}
-
-function drainingError(): HelixError {
-  return new HelixError('server_draining', 'The server is shutting down; send the request again.', {
-    retryAfterMs: 250,
-  })
 }

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import type { Clock } from '../core/clock.ts'
+import { HelixError } from '../core/errors.ts'
 
 /** The requests at work, and the end of taking new ones. */
 export class Drain {
@@ -33,4 +34,11 @@ export class Drain {
       }
     })
   }
+}
+
+/** What new work is answered while the gateway drains. */
+export function drainingError(): HelixError {
+  return new HelixError('server_draining', 'The server is shutting down; send the request again.', {
+    retryAfterMs: 250,
+  })
 }

@@ -12,6 +12,7 @@ import type { Settlement } from './dispatch/settlement.ts'
 import { makeRequestId } from './hooks/request-id.ts'
 import type { Admission, LimitGate } from './limits/limit-gate.ts'
 import { Payment } from './limits/payment.ts'
+import type { UsageMinutes } from './realtime/usage-minutes.ts'
 import type { Meter, Ticket } from './usage/meter.ts'
 
 export interface GenerationParts {
@@ -19,6 +20,8 @@ export interface GenerationParts {
   readonly meter: Meter
   readonly credentials: CredentialCache
   readonly limits: LimitGate
+  /** What is told of the present. */
+  readonly minutes: UsageMinutes
 }
 
 /** What somebody wants generated, whichever way they came. */
@@ -97,6 +100,7 @@ export class Generation {
       settled: (settlement) => {
         ticket.settle(settlement)
         payment.settle(settlement)
+        this.parts.minutes.add(identity, settlement)
         request.settled(settlement)
       },
     })

@@ -14,7 +14,9 @@ import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
 import type { Random } from '../core/random.ts'
+import type { OneTimeSecrets } from '../streams/secrets.ts'
 import type { StreamStore } from '../streams/stream.ts'
+import type { Topics } from '../streams/topics.ts'
 import { buildApp } from './app.ts'
 import { CachingDispatch } from './caching/caching-dispatch.ts'
 import { ModelRevisions } from './caching/model-revisions.ts'
@@ -27,6 +29,8 @@ import { startDispatch } from './dispatch/start-dispatch.ts'
 import { Drain } from './drain.ts'
 import { Generation } from './generation.ts'
 import { type LimitParts, startLimits } from './limits/start-limits.ts'
+import { Realtime, type RealtimeStatus } from './realtime/realtime.ts'
+import { UsageMinutes } from './realtime/usage-minutes.ts'
 import { startRuns } from './responses/start-runs.ts'
 import { type MeterOptions, UsageMeter } from './usage/meter.ts'
 
@@ -37,6 +41,8 @@ export interface GatewayParts {
   readonly realtime: Config['realtime']
   readonly streams: StreamStore
   readonly responses: ResponsesStore
+  readonly topics: Topics
+  readonly secrets: OneTimeSecrets
   readonly auth: AuthClient & TokenIssuer
   readonly pool: PoolClient
   readonly database: DatabaseAdministration | undefined
@@ -62,15 +68,18 @@ export interface GatewayParts {
 export interface Gateway {
   /** Where it listens: `http://127.0.0.1:8443`. */
   readonly url: string
+  realtime(): RealtimeStatus
   /** Refuses new requests, lets running ones finish within the grace time, then closes. */
   stop(): Promise<void>
 }
 
 const KEEP_ALIVE_BEAT_MS = 5_000
+/** Of the grace time, for sockets that were open to its end. */
+const GOODBYE_MS = 1_500
 
 /** @throws HelixError `address_in_use` */
 export async function startGateway(parts: GatewayParts): Promise<Gateway> {
-  const { config, auth, pool, clock, log, random } = parts
+  const { config, auth, pool, clock } = parts
   const drain = new Drain()
   const credentials = new CredentialCache({
     auth,
@@ -79,42 +88,35 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     ttlMs: config.keyCacheTtl,
     graceMs: config.keyGrace,
   })
-  const { dispatch, stop: stopDispatch } = startDispatch(parts)
-  const revisions = new ModelRevisions(pool, clock)
-  const caching = makeCaching(parts, dispatch, revisions)
-  const meter = new UsageMeter({ ...parts.usage, instance: parts.instance, clock, log })
-  const limits = await startLimits({
+  const work = await startWork(parts, { drain, credentials })
+  const { caching, meter, limits, revisions, stopRuns, stopDispatch } = work
+  const readiness = { drain, database: parts.databaseProblem, usage: () => meter.problem(), pool }
+  const realtime = new Realtime({
     ...parts,
-    ...parts.limits,
-    price: parts.usage.price,
-    requestDeadlineMs: config.requestDeadline,
+    ...work,
+    settings: parts.realtime,
+    credentials,
+    readiness,
+    drain,
   })
-  const generation = new Generation({ dispatch: caching, meter, credentials, limits: limits.gate })
-  const { runs, responses, stop: stopRuns } = startRuns({ ...parts, generation, drain })
   const app = buildApp({
-    generation,
-    streams: parts.streams,
-    runs,
-    responses: { responses, store: parts.responses, streams: parts.streams },
+    ...parts,
+    generation: work.generation,
+    runs: work.runs,
+    responses: { responses: work.responses, store: parts.responses, streams: parts.streams },
+    realtime,
     limits: limits.gate,
     credentials,
-    auth,
-    cache: parts.cache,
-    pool,
     drain,
-    readiness: { drain, database: parts.databaseProblem, usage: () => meter.problem(), pool },
-    log,
-    accessLog: parts.accessLog,
-    random,
-    instance: parts.instance,
-    version: parts.version,
+    readiness,
     trustedProxies: config.trustedProxies,
     bodyLimitBytes: config.bodyLimit,
   })
-  const control = buildControlApp({ ...parts, limits: limits.gate })
+  const control = buildControlApp({ ...parts, limits: limits.gate, realtime })
   try {
     await openDoors(parts, app, control)
   } catch (reason) {
+    await realtime.stop()
     await meter.stop()
     await limits.stop()
     throw reason
@@ -122,7 +124,10 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
   const stopKeepAlive = EventStream.keepAlive(KEEP_ALIVE_BEAT_MS)
 
   const stop = async () => {
-    await drain.begin(clock, config.drainGrace)
+    // Whoever is sent away takes a moment to go.
+    const sendAwayMs = Math.max(config.drainGrace - GOODBYE_MS, config.drainGrace / 2)
+    const drained = drain.begin(clock, config.drainGrace)
+    await Promise.all([drained, realtime.drain(sendAwayMs).then(() => realtime.stop())])
     // First: who had its turn now would begin what is ended here.
     limits.gate.stop()
     await caching.stop()
@@ -137,7 +142,29 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     credentials.stop()
     await stopDispatch()
   }
-  return { url: urlOf(app.server.address() as AddressInfo), stop }
+  return { url: urlOf(app.server.address() as AddressInfo), realtime: () => realtime.status(), stop }
+}
+
+/** What a request passes on its way to an engine. */
+async function startWork(
+  parts: GatewayParts,
+  { drain, credentials }: { readonly drain: Drain; readonly credentials: CredentialCache },
+) {
+  const { config, pool, clock, log } = parts
+  const { dispatch, stop: stopDispatch } = startDispatch(parts)
+  const revisions = new ModelRevisions(pool, clock)
+  const caching = makeCaching(parts, dispatch, revisions)
+  const meter = new UsageMeter({ ...parts.usage, instance: parts.instance, clock, log })
+  const limits = await startLimits({
+    ...parts,
+    ...parts.limits,
+    price: parts.usage.price,
+    requestDeadlineMs: config.requestDeadline,
+  })
+  const minutes = new UsageMinutes(clock)
+  const generation = new Generation({ dispatch: caching, meter, credentials, limits: limits.gate, minutes })
+  const { runs, responses, stop: stopRuns } = startRuns({ ...parts, generation, drain })
+  return { caching, meter, limits, revisions, minutes, generation, runs, responses, stopRuns, stopDispatch }
 }
 
 /** @throws HelixError `address_in_use` */

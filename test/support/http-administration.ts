@@ -1,3 +1,8 @@
+import { join } from 'node:path'
+import { ControlClient } from '../../src/cli/control-client.ts'
+import { loadSettings } from '../../src/config/load.ts'
+import { placesOf } from '../../src/config/places.ts'
+import { OPERATIONS } from '../../src/contracts/administration/operations.ts'
 import { helixflow } from './helixflow.ts'
 import type { Server } from './server.ts'
 
@@ -36,4 +41,19 @@ export async function sendJson(
   })
   const parsed = (await answer.json()) as AdministrationAnswer['body'] & { error?: { code: string } }
   return { status: answer.status, code: parsed.error?.code, body: parsed }
+}
+
+/** The running server as its operator speaks to it. */
+export function operatorOf(server: Pick<Server, 'home'>): ControlClient {
+  const { home, config } = loadSettings({ configPath: join(server.home, 'test.yaml'), home: server.home })
+  return new ControlClient(placesOf(home, config).controlSocket)
+}
+
+/** A key of an organisation of its own. */
+export async function keyElsewhere(server: Server): Promise<string> {
+  const operator = operatorOf(server)
+  const { id } = await operator.administer(OPERATIONS['organisations.create'], { name: 'Elsewhere' })
+  const projects = await operator.administer(OPERATIONS['projects.create'], { name: 'theirs' }, String(id))
+  const input = { name: 'theirs', projectId: projects['id'] }
+  return String((await operator.administer(OPERATIONS['keys.create'], input, String(id)))['plaintext'])
 }

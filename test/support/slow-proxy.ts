@@ -1,10 +1,12 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 
-/** Stands before a server on this machine and hands its replies on late, whole and in their order. */
+/** Stands before a server on this machine and hands its replies on late, whole and in their order; or does worse. */
 export class SlowProxy {
   /** How late; may be changed at any time. */
   delayMs = 0
+  /** What comes, from either side, goes nowhere, and nobody is told. */
+  swallows = false
   private readonly sockets = new Set<Socket>()
 
   private constructor(
@@ -21,6 +23,11 @@ export class SlowProxy {
     return proxy
   }
 
+  /** Breaks every connection as a crashed machine does: both sides get a reset. */
+  reset(): void {
+    for (const socket of this.sockets) socket.resetAndDestroy()
+  }
+
   async stop(): Promise<void> {
     for (const socket of this.sockets) socket.destroy()
     await new Promise((resolve) => this.server.close(resolve))
@@ -28,13 +35,13 @@ export class SlowProxy {
 
   private join(client: Socket, target: Socket): void {
     let last = Promise.resolve()
-    client.on('data', (bytes) => target.write(bytes))
+    client.on('data', (bytes) => this.swallows || target.write(bytes))
     target.on('data', (bytes) => {
       const { delayMs } = this
       const due = new Promise((resolve) => setTimeout(resolve, delayMs))
       last = last.then(async () => {
         await due
-        client.write(bytes)
+        if (!this.swallows) client.write(bytes)
       })
     })
     for (const [one, other] of [
@@ -45,7 +52,7 @@ export class SlowProxy {
       one.on('error', () => {})
       one.on('close', () => {
         this.sockets.delete(one)
-        other.destroy()
+        if (!this.swallows) other.destroy()
       })
     }
   }

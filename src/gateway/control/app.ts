@@ -16,6 +16,7 @@ import type { Random } from '../../core/random.ts'
 import { errorReply } from '../hooks/error-reply.ts'
 import { makeRequestId } from '../hooks/request-id.ts'
 import type { LimitGate } from '../limits/limit-gate.ts'
+import type { Realtime } from '../realtime/realtime.ts'
 import { registerAdministration } from '../routes/administration.ts'
 import { invalidate } from '../routes/cache.ts'
 import { explainLimits } from '../routes/limits.ts'
@@ -25,6 +26,7 @@ export interface ControlParts {
   readonly auth: AuthClient
   readonly pool: PoolClient
   readonly limits: LimitGate
+  readonly realtime: Realtime
   /** Undefined where the database is behind an auth service elsewhere. */
   readonly database: DatabaseAdministration | undefined
   /** What `helixflow doctor` and `models list` show of the running server. */
@@ -48,6 +50,11 @@ const StatementsQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(STATEMENTS_MAX).default(20),
 })
 
+const Broadcast = z.strictObject({
+  message: z.string().min(1).max(4_096),
+  level: z.enum(['info', 'warning']).default('info'),
+})
+
 const CreateBackup = z.strictObject({ secrets: z.boolean().optional() })
 
 /**
@@ -58,6 +65,7 @@ export function buildControlApp({
   auth,
   pool,
   limits,
+  realtime,
   database,
   status,
   backups,
@@ -92,6 +100,11 @@ export function buildControlApp({
   app.post<ModelRoute>('/admin/v1/models/:name/unload', async (request, reply) =>
     pool.unload(request.params.name, untilClosed(reply.raw)),
   )
+  app.post('/admin/v1/broadcast', async (request) => {
+    const notice = parseRequest(Broadcast, parseJson(request.body as Buffer))
+    realtime.broadcast(operatorOf(request).organisationId, notice)
+    return { announced: true }
+  })
   app.get('/admin/v1/cache', async () => cache.stats())
   app.post(
     '/admin/v1/cache/invalidate',

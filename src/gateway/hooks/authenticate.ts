@@ -14,7 +14,7 @@ export function authenticate(cache: CredentialCache) {
   return (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void => {
     const { access } = request.routeOptions.config
     const accept = (identity: Identity) => {
-      const problem = addressProblem(identity, request) ?? accessProblem(identity, access)
+      const problem = addressProblem(identity, request.ip) ?? accessProblem(identity, access)
       if (problem) return done(problem)
       request.identity = identity
       done()
@@ -39,7 +39,11 @@ export function identified({ identity }: FastifyRequest): Identity {
 const CREDENTIAL_LENGTH_MAX = 8_192
 
 /** @throws HelixError `missing_api_key`, `invalid_api_key` */
-export function presentedCredential({ headers: { authorization } }: FastifyRequest): string {
+export function presentedCredential({
+  headers: { authorization },
+  credential: offered,
+}: FastifyRequest): string {
+  if (offered !== undefined) return offered
   const [, credential] = /^Bearer +(\S+) *$/i.exec(authorization ?? '') ?? []
   if (credential !== undefined && credential.length <= CREDENTIAL_LENGTH_MAX) return credential
   if (authorization === undefined) {
@@ -60,12 +64,13 @@ function accessProblem({ rights, projectId }: Identity, access: Access | undefin
 /** One per identity: it lives as long as the cache's entry. */
 const allowed = new WeakMap<Identity, BlockList>()
 
-function addressProblem(identity: Identity, request: FastifyRequest): HelixError | undefined {
+/** Why it may not be used from that address. */
+export function addressProblem(identity: Identity, ip: string): HelixError | undefined {
   if (!identity.ipRules) return undefined
   const list = allowed.get(identity) ?? addressList(identity.ipRules)
   allowed.set(identity, list)
   // A socket that takes both families writes the older one inside the newer.
-  const address = request.ip.replace(/^::ffff:(?=\d+\.)/, '')
+  const address = ip.replace(/^::ffff:(?=\d+\.)/, '')
   if (list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')) return undefined
   return new HelixError('ip_not_authorized', 'This credential may not be used from this address.')
 }

@@ -8,6 +8,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Set once the key was verified; nothing else sets it. */
     identity: Identity | undefined
+    /** What an upgrade brought in place of the header Authorization. */
+    credential: string | undefined
     /** When it arrived, on the monotonic clock. */
     startedMs: number
     model: string | undefined

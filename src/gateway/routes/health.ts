@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify'
 import type { PoolClient } from '../../contracts/pool.ts'
-import type { HelixError } from '../../core/errors.ts'
+import type { ErrorCode, HelixError } from '../../core/errors.ts'
 import type { Drain } from '../drain.ts'
 
 /** What readiness asks; each says why not, or nothing. */
@@ -20,13 +20,23 @@ export function livez() {
 /** GET /readyz: whether requests should be sent here, and if not, why. */
 export function readyz(checks: ReadinessChecks) {
   return async (_request: unknown, reply: FastifyReply) => {
-    const failures = [await checks.database(), checks.usage(), await checks.pool.unavailability()].filter(
-      (one) => one !== undefined,
-    )
-    const reasons = failures.map(({ code, publicMessage }) => ({ code, message: publicMessage }))
-    if (checks.drain.draining)
-      reasons.unshift({ code: 'server_draining', message: 'The server is shutting down.' })
+    const reasons = await unreadiness(checks)
     if (reasons.length === 0) return { status: 'ready', reasons }
     return reply.code(503).send({ status: 'not_ready', reasons })
   }
+}
+
+export interface Reason {
+  readonly code: ErrorCode
+  readonly message: string
+}
+
+/** Why requests should not be sent here; empty when they should. */
+export async function unreadiness(checks: ReadinessChecks): Promise<readonly Reason[]> {
+  const failures = [await checks.database(), checks.usage(), await checks.pool.unavailability()]
+  const reasons: Reason[] = failures
+    .filter((one) => one !== undefined)
+    .map(({ code, publicMessage }) => ({ code, message: publicMessage }))
+  const draining = { code: 'server_draining', message: 'The server is shutting down.' } as const
+  return checks.drain.draining ? [draining, ...reasons] : reasons
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { HelixError } from '../../core/errors.ts'
+import type { ErrorBody, HelixError } from '../../core/errors.ts'
 import type { StreamWriter } from '../../streams/stream.ts'
 import type { Answer } from '../dispatch/exchange.ts'
 import type { Scribe } from './scribe.ts'
@@ -79,8 +79,14 @@ export class ChatScribe implements Scribe {
   }
 }
 
+interface FailureFields extends ErrorBody {
+  readonly status: number
+  readonly retryable: boolean
+  readonly retry_after_ms?: number
+}
+
 /** A failure as every message about one has it. */
-export function errorFields(error: HelixError): object {
+export function errorFields(error: HelixError): FailureFields {
   return {
     ...error.toBody(),
     status: error.status,

@@ -1,0 +1,31 @@
+import { availableParallelism, freemem, loadavg, totalmem } from 'node:os'
+import type { PoolClient } from '../../../contracts/pool.ts'
+import type { Clock } from '../../../core/clock.ts'
+import type { Publisher } from '../facts.ts'
+import { publishChanges } from './repeat.ts'
+
+const EVERY_MS = 5_000
+
+/** What the gateway's machine has and uses. */
+export function devicesPublisher(pool: PoolClient, clock: Clock, instance: string): Publisher {
+  return {
+    start: (_about, publish) =>
+      publishChanges({ clock, everyMs: EVERY_MS }, () => machine(pool, clock, instance), publish),
+  }
+}
+
+async function machine(pool: PoolClient, clock: Clock, instance: string): Promise<object> {
+  const loaded = (await pool.listModels()).filter(({ state }) => state === 'ready')
+  const [load = 0] = loadavg()
+  return {
+    node: instance,
+    time: clock.now(),
+    cpus: availableParallelism(),
+    load_1m: load,
+    memory_bytes: totalmem(),
+    memory_free_bytes: freemem(),
+    gateway_bytes: process.memoryUsage.rss(),
+    // What the pool reckons for them; undefined where it knows nothing, as of an upstream.
+    models: loaded.map(({ name, memoryBytes }) => ({ id: name, memory_bytes: memoryBytes ?? null })),
+  }
+}

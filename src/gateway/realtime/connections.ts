@@ -170,11 +170,12 @@ export class Connections implements Hub {
   private watchAge(connection: Connection, nowMs: number): void {
     const leftMs = connection.pulse.endMs - nowMs
     const noticeMs = Math.min(AGE_NOTICE_MS, this.parts.times.age / 10)
-    if (leftMs <= 0) connection.close(CLOSE.leaving, 'age')
-    else if (leftMs <= noticeMs && !connection.pulse.isToldOfAge) {
+    // Also when the time for it has passed: nobody is closed without a word.
+    if (leftMs <= noticeMs && !connection.pulse.isToldOfAge) {
       connection.pulse.isToldOfAge = true
       this.sayLeaving(connection, leftMs)
     }
+    if (leftMs <= 0) connection.close(CLOSE.leaving, 'age')
   }
 
   private watchIdle(connection: Connection, nowMs: number): void {

@@ -95,7 +95,8 @@ export class ResponseKeeper {
       drop: async () => {
         this.running.delete(id)
         const { organisationId, projectId } = file.identity
-        await store.remove({ organisationId, projectId, id })
+        // Where that fails, it is told as failed when its lease is over.
+        await store.remove({ organisationId, projectId, id }).catch(() => false)
       },
       progress: (response) => {
         // Said again at the end: that this one is lost does no harm.

@@ -1,5 +1,7 @@
 import type { Config } from '../../config/schema.ts'
 import type { Clock } from '../../core/clock.ts'
+import { HelixError } from '../../core/errors.ts'
+import type { Logger } from '../../core/log.ts'
 import type { Metrics } from '../../core/metrics.ts'
 import type { Random } from '../../core/random.ts'
 import { CLOSE } from './close-codes.ts'
@@ -13,6 +15,7 @@ export interface ConnectionsParts {
   readonly clock: Clock
   readonly random: Random
   readonly metrics: Metrics
+  readonly log: Logger
   /** Streams that are made here. */
   readonly streaming: () => number
 }
@@ -113,8 +116,18 @@ export class Connections implements Hub {
     this.isScheduled = false
     const { touched } = this
     this.touched = new Set()
-    for (const connection of touched) connection.flush()
+    for (const connection of touched) this.guard(connection, () => connection.flush())
     this.frames.clear()
+  }
+
+  /** What goes wrong with one connection ends that one, and no other. */
+  guard(connection: Connection, work: () => void): void {
+    try {
+      work()
+    } catch (reason) {
+      this.parts.log.error('connection failed', { cause: HelixError.from(reason).message })
+      connection.close(CLOSE.bug, 'internal_error')
+    }
   }
 
   private closeSome(most: number): void {

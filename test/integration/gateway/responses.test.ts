@@ -109,7 +109,7 @@ describe('a client that leaves', () => {
     let finish = () => {}
     upstream.play((call) => {
       void sendEvents(call, [chatEvent('a')])
-      finish = () => void call.response.end(chatEvent('b', 'stop') + 'data: [DONE]\n\n')
+      finish = () => void call.response.end(`${chatEvent('b', 'stop')}data: [DONE]\n\n`)
     })
     const read = await readCut(`${bench.server.url}/responses`, {
       method: 'POST',

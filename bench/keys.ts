@@ -23,6 +23,7 @@ export const keys: Benchmark = {
       pepperFile: join(place.root, 'pepper'),
       config: parseConfig({}).auth,
       usageRetentionMs: 400 * 86_400_000,
+      responsesRetentionMs: 30 * 86_400_000,
       log: silentLog,
       clock: systemClock,
       ...limits,

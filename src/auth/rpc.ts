@@ -10,20 +10,23 @@ import {
 import { AuthService } from '../contracts/gen/helixflow/v1/auth_pb.ts'
 import { fromReserveSpendRequest, fromSpendQueryMessage } from '../contracts/limit-messages.ts'
 import type { SpendClient } from '../contracts/limits.ts'
+import type { ResponsesStore } from '../contracts/responses-store.ts'
 import { toConnectError } from '../contracts/rpc-errors.ts'
 import type { UsageSink } from '../contracts/usage.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
+import { responsesMethods } from './responses-rpc.ts'
 
 export interface AuthRpcParts {
   readonly auth: AuthClient & TokenIssuer
   readonly usage: UsageSink
   readonly spend: SpendClient
+  readonly responses: ResponsesStore
   readonly log: Logger
 }
 
 /** The auth service's methods, for whatever carries them. */
-export function authRoutes({ auth, usage, spend, log }: AuthRpcParts) {
+export function authRoutes({ auth, usage, spend, responses, log }: AuthRpcParts) {
   const told = answering(log)
   return (router: ConnectRouter): void => {
     router.service(AuthService, {
@@ -71,6 +74,7 @@ export function authRoutes({ auth, usage, spend, log }: AuthRpcParts) {
           await spend.releaseSpend(organisationId, requestIds)
           return {}
         }),
+      ...responsesMethods(responses, told),
       checkHealth: () =>
         told(async () => {
           const problem = await auth.problem()

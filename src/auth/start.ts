@@ -16,6 +16,8 @@ import { AccessTokens } from './access-tokens.ts'
 import { pepperFingerprint } from './api-keys.ts'
 import { OidcLogin } from './oidc.ts'
 import { hashPassword } from './passwords.ts'
+import { ResponsesService } from './responses.ts'
+import { startResponsesUpkeep } from './responses-upkeep.ts'
 import { AuthService } from './service.ts'
 import { SigningKeys } from './signing-keys.ts'
 import { SpendService } from './spend.ts'
@@ -36,6 +38,8 @@ export interface AuthOptions {
   readonly config: Config['auth']
   /** How long the record of a request is kept. */
   readonly usageRetentionMs: number
+  /** How long a response is kept that was asked to be. */
+  readonly responsesRetentionMs: number
   readonly log: Logger
   readonly clock: Clock
 }
@@ -44,6 +48,7 @@ export interface RunningAuth extends Stoppable {
   readonly auth: AuthService
   readonly usage: UsageService
   readonly spend: SpendService
+  readonly responses: ResponsesService
 }
 
 /**
@@ -82,12 +87,16 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
       (subject) => auth.announceRevocation(subject),
       () => auth.announceRevocation(undefined),
     )
-    const upkeep = await startUsageUpkeep({ database, retentionMs: options.usageRetentionMs, clock, log })
+    const responses = new ResponsesService({ database, clock, retentionMs: options.responsesRetentionMs })
+    const upkeep = await Promise.all([
+      startUsageUpkeep({ database, retentionMs: options.usageRetentionMs, clock, log }),
+      startResponsesUpkeep({ database, clock, log }),
+    ])
     const stop = async () => {
-      await upkeep.stop()
+      await Promise.all(upkeep.map((one) => one.stop()))
       await database.close()
     }
-    return { auth, usage, spend: new SpendService(database, clock), stop }
+    return { auth, usage, spend: new SpendService(database, clock), responses, stop }
   } catch (reason) {
     await database.close()
     throw reason

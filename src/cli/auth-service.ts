@@ -6,6 +6,7 @@ import type { Places } from '../config/places.ts'
 import { AuthRpcClient } from '../contracts/auth-rpc-client.ts'
 import type { DatabaseAdministration } from '../contracts/database.ts'
 import type { SpendClient } from '../contracts/limits.ts'
+import type { ResponsesStore } from '../contracts/responses-store.ts'
 import { inMemory, overTls, type TlsFiles } from '../contracts/rpc-transport.ts'
 import type { UsageClient, UsageSink } from '../contracts/usage.ts'
 import { HelixError } from '../core/errors.ts'
@@ -32,6 +33,7 @@ export interface OpenedAuth {
   readonly auth: AuthRpcClient
   readonly usage: UsageSink
   readonly spend: SpendClient
+  readonly responses: ResponsesStore
   /** Undefined where the database is somebody else's. */
   readonly database: DatabaseAdministration | undefined
   readonly backups: BackupService | undefined
@@ -47,13 +49,15 @@ export async function openAuthClient(request: AuthServiceRequest): Promise<Opene
   lifecycle.add('auth client', () => auth.stop())
   // Records in their thousands are not worth writing and reading twice within one process.
   const usage = here?.usage ?? auth
-  return { auth, usage, spend: auth, database: here?.database, backups: here?.backups }
+  const { responses } = auth
+  return { auth, usage, spend: auth, responses, database: here?.database, backups: here?.backups }
 }
 
 export interface StartedAuth {
   readonly auth: AuthService
   readonly usage: UsageClient
   readonly spend: SpendClient
+  readonly responses: ResponsesStore
   readonly database: DatabaseAdministration
   readonly backups: BackupService
 }
@@ -67,7 +71,7 @@ export async function startAuthService(request: AuthServiceRequest): Promise<Sta
   const connection = postgres?.connection ?? databaseUrl(settings)
   const administration = startDatabaseAdministration(connection, database, log)
   lifecycle.add('database administration', () => administration.stop())
-  const { auth, usage, spend, stop } = await startAuth({
+  const { stop, ...started } = await startAuth({
     connection,
     connectionsMax: database.connectionsMax,
     connectionsMin: database.connectionsMin,
@@ -78,13 +82,14 @@ export async function startAuthService(request: AuthServiceRequest): Promise<Sta
     pepperFile: places.pepper,
     config: settings.config.auth,
     usageRetentionMs: settings.config.usage.retention,
+    responsesRetentionMs: settings.config.responses.retention,
     log,
     clock: systemClock,
   })
   lifecycle.add('auth', stop)
   const backups = startBackups({ settings, places, postgres, log })
   lifecycle.add('backups', () => backups.stop())
-  return { auth, usage, spend, database: administration, backups }
+  return { ...started, database: administration, backups }
 }
 
 /** @throws HelixError `invalid_configuration` */

@@ -23,8 +23,8 @@ async function serve({ settings, places, log, output }: CommandContext): Promise
   const stopping = stopSignal()
   const lifecycle = new Lifecycle(log)
   try {
-    const { auth, usage, spend } = await startAuthService({ settings, places, log, lifecycle })
-    const server = await serveRpc({ host, port, tls, routes: authRoutes({ auth, usage, spend, log }) })
+    const started = await startAuthService({ settings, places, log, lifecycle })
+    const server = await serveRpc({ host, port, tls, routes: authRoutes({ ...started, log }) })
     lifecycle.add('rpc', () => server.stop())
     output.result({ url: server.url }, () => `The auth service listens at ${server.url}`)
     await stopping.asked

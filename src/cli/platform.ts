@@ -58,7 +58,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   const startedAtMs = systemClock.now()
   try {
     const asked = { settings, places, log, lifecycle }
-    const { auth, usage, spend, database, backups } = await openAuthClient(asked)
+    const { auth, usage, spend, responses, database, backups } = await openAuthClient(asked)
     const store = await openModelStore(settings, places, log)
     const parts = { store, socketDirectory: places.runtime, clock: systemClock, log }
     const node = startNode({ config: config.engines, engine: () => engine(places), ...parts })
@@ -78,6 +78,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       caching: config.cache,
       realtime: config.realtime,
       ...memories,
+      responses,
       auth,
       pool: running.pool,
       database,

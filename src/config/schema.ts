@@ -266,6 +266,12 @@ const Usage = z.strictObject({
     ),
 })
 
+const Responses = z.strictObject({
+  retention: duration()
+    .prefault('30d')
+    .describe('How long a response is kept that was asked for with store: true, which is the default.'),
+})
+
 const Redis = z
   .strictObject({
     urls: z
@@ -348,6 +354,7 @@ export const Config = z.strictObject({
   cache: CacheSettings.prefault({}).describe('Answers that are given again instead of being made again.'),
   realtime: RealtimeSettings.prefault({}).describe('WebSockets, and streams that can be continued.'),
   usage: Usage.prefault({}).describe('What each request cost, kept in the database.'),
+  responses: Responses.prefault({}).describe('Answers of the Responses API, kept in the database.'),
   prices: z
     .record(z.string().min(1).max(256), Price)
     .default({})

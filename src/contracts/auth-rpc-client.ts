@@ -1,4 +1,4 @@
-import { createClient, type Transport } from '@connectrpc/connect'
+import { type CallOptions, createClient, type Transport } from '@connectrpc/connect'
 import { type Clock, delay } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
@@ -23,6 +23,8 @@ import {
 import { AuthService } from './gen/helixflow/v1/auth_pb.ts'
 import { toReserveSpendRequest, toSpendQueryMessage } from './limit-messages.ts'
 import type { SpendClient, SpendQuery, SpendReservation } from './limits.ts'
+import { ResponsesRpcClient } from './responses-rpc-client.ts'
+import type { ResponsesStore } from './responses-store.ts'
 import { fromConnectError } from './rpc-errors.ts'
 import type { UsageRecord, UsageSink } from './usage.ts'
 
@@ -39,6 +41,7 @@ const RECONNECT_DELAY_MAX_MS = 2_000
 
 /** The auth service as every other service sees it, wherever it runs. */
 export class AuthRpcClient implements AuthClient, TokenIssuer, UsageSink, SpendClient {
+  readonly responses: ResponsesStore
   private readonly client
   private readonly listeners = new Set<(subject: string | undefined) => void>()
   private readonly stopping = new AbortController()
@@ -46,6 +49,7 @@ export class AuthRpcClient implements AuthClient, TokenIssuer, UsageSink, SpendC
 
   constructor(private readonly options: AuthRpcClientOptions) {
     this.client = createClient(AuthService, options.transport)
+    this.responses = new ResponsesRpcClient(this.client, (ask) => this.call(ask))
   }
 
   async verify(credential: string): Promise<Identity> {
@@ -128,9 +132,7 @@ export class AuthRpcClient implements AuthClient, TokenIssuer, UsageSink, SpendC
     await this.watching
   }
 
-  private async call<Answer>(
-    ask: (options: { timeoutMs: number; signal: AbortSignal }) => Promise<Answer>,
-  ): Promise<Answer> {
+  private async call<Answer>(ask: (options: CallOptions) => Promise<Answer>): Promise<Answer> {
     try {
       return await ask({ timeoutMs: this.options.timeoutMs, signal: this.stopping.signal })
     } catch (reason) {

@@ -39,7 +39,7 @@ const CODES = {
   conflict: { status: 409, type: 'invalid_request_error', retryable: false },
   upgrade_required: { status: 426, type: 'invalid_request_error', retryable: false },
   unknown_type: { status: 400, type: 'invalid_request_error', retryable: false },
-  previous_response_not_found: { status: 404, type: 'invalid_request_error', retryable: false },
+  previous_response_not_found: { status: 400, type: 'invalid_request_error', retryable: false },
   stream_unrecoverable: { status: 410, type: 'invalid_request_error', retryable: false },
   idempotency_in_progress: { status: 409, type: 'invalid_request_error', retryable: true },
   idempotency_key_reused: { status: 422, type: 'invalid_request_error', retryable: false },

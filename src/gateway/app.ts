@@ -1,7 +1,6 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { LayeredCache } from '../cache/layered-cache.ts'
 import type { AuthClient, TokenIssuer } from '../contracts/auth.ts'
-import { ChatRequest } from '../contracts/openai/chat.ts'
 import { CompletionRequest } from '../contracts/openai/completions.ts'
 import { EmbeddingRequest } from '../contracts/openai/embeddings.ts'
 import { TokenizeRequest } from '../contracts/openai/tokenize.ts'
@@ -11,7 +10,6 @@ import type { Logger } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
 import type { StreamStore } from '../streams/stream.ts'
 import type { CredentialCache } from './credential-cache.ts'
-import { chatExchange } from './dispatch/chat-exchange.ts'
 import { completionExchange } from './dispatch/completion-exchange.ts'
 import { embeddingExchange } from './dispatch/embedding-exchange.ts'
 import { tokenizeExchange } from './dispatch/tokenize-exchange.ts'
@@ -29,13 +27,17 @@ import { upgradeCredential } from './realtime/upgrade-credential.ts'
 import { acceptUpgrades } from './realtime/upgrades.ts'
 import { registerAdministration } from './routes/administration.ts'
 import { invalidateCache } from './routes/cache.ts'
+import { chatCompletions } from './routes/chat.ts'
 import { openApiDocument, readableDocument } from './routes/documents.ts'
 import { generate } from './routes/generate.ts'
 import { livez, type ReadinessChecks, readyz } from './routes/health.ts'
 import { ownLimits } from './routes/limits.ts'
 import { listModels, showModel } from './routes/models.ts'
+import { type ResponseRouteParts, registerResponses } from './routes/responses.ts'
+import { cancelStream, readStream } from './routes/streams.ts'
 import { registerTokens } from './routes/tokens.ts'
 import { refuseUnknown } from './routes/unknown.ts'
+import type { StreamReaders } from './streaming/stream-readers.ts'
 import type { StreamRuns } from './streaming/stream-runs.ts'
 
 export interface AppParts {
@@ -43,7 +45,9 @@ export interface AppParts {
   readonly auth: AuthClient & TokenIssuer
   readonly generation: Generation
   readonly runs: StreamRuns
+  readonly readers: StreamReaders
   readonly streams: StreamStore
+  readonly responses: ResponseRouteParts
   readonly realtime: Realtime
   readonly cache: LayeredCache
   readonly limits: LimitGate
@@ -120,11 +124,14 @@ export function buildApp(parts: AppParts): FastifyInstance {
     v1.get('/v1/models/*', seesModels, showModel(pool))
     v1.get('/v1/limits', seesModels, ownLimits(parts.limits, identified))
     const generates = { config: { access: 'inference' } } as const
-    const { generation } = parts
-    v1.post('/v1/chat/completions', generates, generate(generation, ChatRequest, chatExchange))
+    const { generation, readers } = parts
+    v1.post('/v1/chat/completions', generates, chatCompletions(generation, parts.runs, readers))
     v1.post('/v1/completions', generates, generate(generation, CompletionRequest, completionExchange))
     v1.post('/v1/embeddings', generates, generate(generation, EmbeddingRequest, embeddingExchange))
     v1.post('/tokenize', generates, generate(generation, TokenizeRequest, tokenizeExchange))
+    registerResponses(v1, parts.responses)
+    v1.get('/v1/streams/:id', generates, readStream(parts.streams, readers))
+    v1.delete('/v1/streams/:id', generates, cancelStream(parts.streams))
     v1.post('/v1/cache/invalidate', managesModels, invalidateCache(parts.cache))
     registerAdministration(v1, auth, identified)
     parts.realtime.register(v1)

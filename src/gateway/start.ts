@@ -8,6 +8,7 @@ import type { Config } from '../config/schema.ts'
 import type { AuthClient, TokenIssuer } from '../contracts/auth.ts'
 import type { DatabaseAdministration } from '../contracts/database.ts'
 import type { PoolClient } from '../contracts/pool.ts'
+import type { ResponsesStore } from '../contracts/responses-store.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
@@ -31,9 +32,10 @@ import { Generation } from './generation.ts'
 import { type LimitParts, startLimits } from './limits/start-limits.ts'
 import { Realtime, type RealtimeStatus } from './realtime/realtime.ts'
 import { UsageMinutes } from './realtime/usage-minutes.ts'
+import { responseRevival } from './responses/response-revival.ts'
+import { startRuns } from './responses/start-runs.ts'
 import { chatRevival } from './streaming/chat-revival.ts'
 import { StreamReaders } from './streaming/stream-readers.ts'
-import { StreamRuns } from './streaming/stream-runs.ts'
 import { Takeover } from './streaming/takeover.ts'
 import { type MeterOptions, UsageMeter } from './usage/meter.ts'
 
@@ -43,6 +45,7 @@ export interface GatewayParts {
   readonly cache: LayeredCache
   readonly realtime: Config['realtime']
   readonly streams: StreamStore
+  readonly responses: ResponsesStore
   readonly topics: Topics
   /** Tickets for sockets. */
   readonly secrets: OneTimeSecrets
@@ -94,7 +97,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     graceMs: config.keyGrace,
   })
   const work = await startWork(parts, { drain, credentials })
-  const { caching, meter, limits, revisions, stopDispatch } = work
+  const { caching, meter, limits, revisions, stopRuns, stopDispatch } = work
   const readiness = { drain, database: parts.databaseProblem, usage: () => meter.problem(), pool }
   const realtime = new Realtime({
     ...parts,
@@ -108,6 +111,8 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     ...parts,
     generation: work.generation,
     runs: work.runs,
+    readers: work.readers,
+    responses: { ...work, store: parts.responses, streams: parts.streams },
     realtime,
     limits: limits.gate,
     credentials,
@@ -135,6 +140,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     // First: who had its turn now would begin what is ended here.
     limits.gate.stop()
     await caching.stop()
+    await stopRuns()
     await limits.stop()
     await meter.stop()
     await control.close()
@@ -171,11 +177,23 @@ async function startWork(
   })
   const minutes = new UsageMinutes(clock)
   const generation = new Generation({ dispatch: caching, meter, credentials, limits: limits.gate, minutes })
-  const runs = new StreamRuns({ generation, store: parts.streams, drain, clock, log })
+  const { runs, responses, keeper, stop: stopRuns } = startRuns({ ...parts, generation, drain })
   const readers = new StreamReaders()
-  const revive = { chat: chatRevival, response: chatRevival }
+  const revive = { chat: chatRevival, response: responseRevival(keeper, clock) }
   const takeover = new Takeover({ generation, readers, drain, clock, log, revive })
-  return { caching, meter, limits, revisions, minutes, generation, runs, readers, takeover, stopDispatch }
+  const started = {
+    caching,
+    meter,
+    limits,
+    revisions,
+    minutes,
+    generation,
+    runs,
+    responses,
+    readers,
+    takeover,
+  }
+  return { ...started, stopRuns, stopDispatch }
 }
 
 /** @throws HelixError `address_in_use` */

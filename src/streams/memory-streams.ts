@@ -47,7 +47,7 @@ export class MemoryStreams implements StreamStore {
     const stream = new RingStream(head, new EventRing(this.options), {
       attended: (isAttended) => kept.attendance.attended(isAttended),
       read: () => {
-        if (head.kind === 'chat' && stream.readers <= 1) this.forget(kept)
+        if ((head.kind === 'chat' || head.detachMs === 0) && stream.readers <= 1) this.forget(kept)
       },
     })
     const { clock } = this.options
@@ -104,10 +104,11 @@ export class MemoryStreams implements StreamStore {
 
   private forget(kept: Kept): void {
     kept.cancelTimer()
-    const { id, tenant } = kept.stream.head
+    const { id, tenant, detachMs } = kept.stream.head
     if (!this.streams.delete(id)) return
     kept.stream.lose('expired')
-    this.gone.add(id, tenant)
+    // Where nobody was promised that it could be read again there may be very many.
+    if (detachMs > 0) this.gone.add(id, tenant)
   }
 }
 

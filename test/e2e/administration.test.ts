@@ -70,6 +70,13 @@ test('every route but health and documents wants a credential', async () => {
     ['GET', '/v1/models'],
     ['POST', '/v1/chat/completions'],
     ['POST', '/v1/embeddings'],
+    ['POST', '/v1/responses'],
+    ['GET', '/v1/responses/resp_x'],
+    ['DELETE', '/v1/responses/resp_x'],
+    ['POST', '/v1/responses/resp_x/cancel'],
+    ['GET', '/v1/responses/resp_x/input_items'],
+    ['GET', '/v1/streams/str_x'],
+    ['DELETE', '/v1/streams/str_x'],
     ['POST', '/tokenize'],
   ] as const
   for (const [method, path] of routes) {

@@ -106,6 +106,21 @@ describe.skipIf(noPython)(`the official Python client${noPython ? ` (skipped: ${
     })
   })
 
+  test('uses the Responses API: whole, streamed, in the background, one after another', async () => {
+    const told = await ask<{ whole: string; numbers: readonly number[]; rest: number }>('responses')
+    expect(told.whole.length).toBeGreaterThan(0)
+    expect(told).toMatchObject({
+      streamed: told.whole,
+      types: ['response.created', 'response.incomplete'],
+      queued: 'queued',
+      kept: true,
+      longer: true,
+      items: ['Hello'],
+    })
+    expect(told.numbers).toEqual(told.numbers.map((_, at) => at))
+    expect(told.rest).toBe(told.numbers.length - 6)
+  })
+
   test('raises the exception of each failure, with code, parameter and request id', async () => {
     const failures = await ask<Record<string, { message: string; request_id: string }>>('errors')
     expect(failures).toMatchObject({

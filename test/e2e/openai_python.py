@@ -150,6 +150,30 @@ def embeddings():
     }
 
 
+def responses():
+    request = {"model": "tiny", "input": "Hello", "max_output_tokens": 9, "temperature": 0}
+    whole = client().responses.create(**request)
+    with client().responses.stream(**request) as events:
+        told = list(events)
+    background = client().responses.create(**{**request, "max_output_tokens": 200}, background=True)
+    followed = list(client().responses.retrieve(background.id, stream=True))
+    rest = list(client().responses.retrieve(background.id, stream=True, starting_after=5))
+    after = client().responses.create(**request, previous_response_id=whole.id)
+    items = client().responses.input_items.list(whole.id)
+    client().responses.delete(whole.id)
+    return {
+        "whole": whole.output_text,
+        "streamed": told[-1].response.output_text,
+        "types": [told[0].type, told[-1].type],
+        "queued": background.status,
+        "numbers": [event.sequence_number for event in followed],
+        "rest": len(rest),
+        "kept": client().responses.retrieve(background.id).output_text == followed[-1].response.output_text,
+        "longer": after.usage.input_tokens > whole.usage.input_tokens,
+        "items": [item.content[0].text for item in items],
+    }
+
+
 def errors():
     create = client().chat.completions.create
     calls = {
@@ -209,6 +233,7 @@ COMMANDS = {
         json_schema,
         completions,
         embeddings,
+        responses,
         errors,
         cancel,
     )

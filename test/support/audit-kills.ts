@@ -56,6 +56,7 @@ async function withAuth<Result>(
       pepperFile: join(place.root, 'pepper'),
       config: authSettings,
       usageRetentionMs: 400 * 86_400_000,
+      responsesRetentionMs: 30 * 86_400_000,
       ...limits,
     })
     try {

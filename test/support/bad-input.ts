@@ -94,6 +94,7 @@ export function problemOf(answer: RawAnswer, request: Pick<MutatedRequest, 'body
 function problemOfSuccess({ headers, text }: RawAnswer): string | undefined {
   if (headers['content-type']?.startsWith('text/event-stream')) {
     const events = eventsOf(text)
+    if (isEndOfResponse(events.at(-1))) return undefined
     return events.at(-1) === '[DONE]' ? undefined : `a stream without its end: ${text.slice(-300)}`
   }
   try {
@@ -102,6 +103,12 @@ function problemOfSuccess({ headers, text }: RawAnswer): string | undefined {
   } catch {
     return `no JSON: ${text.slice(0, 300)}`
   }
+}
+
+/** Also a response that fails ends with an event that says so. */
+function isEndOfResponse(event: unknown): boolean {
+  const type = (event as { type?: unknown } | undefined)?.type
+  return type === 'response.completed' || type === 'response.incomplete' || type === 'response.failed'
 }
 
 function problemOfRefusal({ status, headers, text }: RawAnswer): string | undefined {

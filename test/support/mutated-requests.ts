@@ -3,7 +3,13 @@ import { HOSTILE_SCHEMAS } from './hostile-schemas.ts'
 import { CONTENT_TYPES, EXTRA_KEYS, HOSTILE_MESSAGES, HOSTILE_VALUES, raw } from './hostile-values.ts'
 import { type JsonObject, type JsonValue, validBodies } from './valid-bodies.ts'
 
-export const ROUTES = ['/v1/chat/completions', '/v1/completions', '/v1/embeddings', '/tokenize'] as const
+export const ROUTES = [
+  '/v1/chat/completions',
+  '/v1/completions',
+  '/v1/embeddings',
+  '/tokenize',
+  '/v1/responses',
+] as const
 export type Route = (typeof ROUTES)[number]
 
 export interface MutatedRequest {
@@ -104,7 +110,7 @@ const MUTATIONS = {
   message: {
     weight: 10,
     apply: ({ root }, random) => {
-      const list = isObject(root.body) ? root.body['messages'] : undefined
+      const list = isObject(root.body) ? (root.body['messages'] ?? root.body['input']) : undefined
       if (!Array.isArray(list)) return ''
       const message = pick(random, HOSTILE_MESSAGES)
       list.splice(below(random, list.length + 1), below(random, 2), structuredClone(message))

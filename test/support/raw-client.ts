@@ -62,8 +62,7 @@ function withoutUndefined(headers: OutgoingHttpHeaders): OutgoingHttpHeaders {
 export function eventsOf(text: string): unknown[] {
   return text
     .split('\n\n')
-    .filter((event) => event.startsWith('data: '))
-    .map((event) => event.slice('data: '.length))
+    .flatMap((event) => /^data: (.*)$/m.exec(event)?.[1] ?? [])
     .map((data) => (data === '[DONE]' ? data : JSON.parse(data)))
 }
 

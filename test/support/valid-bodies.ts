@@ -101,6 +101,86 @@ const CHAT: readonly Body[] = [
   () => chat({ response_format: { type: 'json_object' }, max_tokens: 4 }),
 ]
 
+const response = (change: JsonObject): JsonObject => ({
+  model: 'tiny',
+  input: 'Hello',
+  max_output_tokens: 2,
+  ...change,
+})
+
+const functions = (): JsonValue =>
+  (tools() as { function: JsonObject }[]).map(({ function: one }) => ({ type: 'function', ...one }))
+
+const RESPONSE: readonly Body[] = [
+  () => response({}),
+  () =>
+    response({
+      instructions: 'Be brief.',
+      temperature: 0.5,
+      top_p: 0.9,
+      include: ['message.output_text.logprobs'],
+      top_logprobs: 2,
+      metadata: { a: 'b' },
+      truncation: 'disabled',
+      service_tier: 'auto',
+      user: 'u',
+      safety_identifier: 's',
+      prompt_cache_key: 'k',
+      store: false,
+    }),
+  () =>
+    response({
+      input: [
+        { role: 'developer', content: [{ type: 'input_text', text: 'Be kind.' }] },
+        { type: 'message', role: 'user', content: 'Hi' },
+        { type: 'reasoning', id: 'rs', summary: [], content: [{ type: 'reasoning_text', text: 'hm' }] },
+        {
+          type: 'message',
+          id: 'msg',
+          role: 'assistant',
+          status: 'completed',
+          content: [{ type: 'output_text', text: 'Wait.', annotations: [], logprobs: [] }],
+        },
+        { type: 'function_call', call_id: 'c', name: 'get_weather', arguments: '{"city":"Rome"}' },
+        { type: 'function_call_output', call_id: 'c', output: 'sunny' },
+      ],
+      tools: functions(),
+      tool_choice: 'auto',
+      parallel_tool_calls: false,
+    }),
+  () => response({ stream: true, stream_options: { include_obfuscation: false } }),
+  () => response({ background: true, store: true }),
+  () => response({ background: true, stream: true }),
+  () =>
+    response({
+      tools: functions(),
+      tool_choice: 'required',
+      parallel_tool_calls: true,
+      max_output_tokens: 8,
+    }),
+  () =>
+    response({
+      tools: functions(),
+      tool_choice: { type: 'function', name: 'get_weather' },
+      stream: true,
+      max_output_tokens: 8,
+    }),
+  () =>
+    response({
+      text: {
+        format: {
+          type: 'json_schema',
+          name: 'thing',
+          description: 'A thing.',
+          strict: true,
+          schema: schema(),
+        },
+      },
+      max_output_tokens: 8,
+    }),
+  () => response({ text: { format: { type: 'json_object' } }, max_output_tokens: 4 }),
+]
+
 const completion = (change: JsonObject): JsonObject => ({
   model: 'tiny',
   prompt: 'a',
@@ -133,6 +213,7 @@ const TOKENIZE: readonly Body[] = [
 /** Bodies that the route takes; together they use all that it knows. */
 export function validBodies(route: string): readonly Body[] {
   if (route === '/v1/chat/completions') return CHAT
+  if (route === '/v1/responses') return RESPONSE
   if (route === '/v1/completions') return COMPLETION
   return route === '/v1/embeddings' ? EMBEDDING : TOKENIZE
 }

@@ -1,7 +1,5 @@
 import { z } from 'zod'
-import { jsonSchema, only, samplingFields, text } from './fields.ts'
-
-const functionName = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, 'must be 1 to 64 of a-z, A-Z, 0-9, _ and -')
+import { functionName, isJson, jsonSchema, only, samplingFields, text } from './fields.ts'
 
 const textPart = z.strictObject({ type: z.literal('text'), text })
 const imagePart = z
@@ -19,15 +17,6 @@ const userContent = z.union([
     .min(1)
     .max(4_096),
 ])
-
-function isJson(value: string): boolean {
-  try {
-    JSON.parse(value)
-    return true
-  } catch {
-    return false
-  }
-}
 
 const toolCall = z.strictObject({
   id: text.max(256),

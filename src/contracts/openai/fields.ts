@@ -10,6 +10,11 @@ export const tokenId = z
   .min(0)
   .max(2 ** 31 - 1)
 
+/** How a function is called that a model may call. */
+export const functionName = z
+  .string()
+  .regex(/^[a-zA-Z0-9_-]{1,64}$/, 'must be 1 to 64 of a-z, A-Z, 0-9, _ and -')
+
 export const modelName = text.min(1).max(256)
 
 /** For parameters that OpenAI documents and that mean nothing here unless they hold their default. */
@@ -26,6 +31,16 @@ export const jsonSchema = z.record(z.string(), z.unknown()).superRefine((schema,
   const problem = schemaProblem(schema)
   if (problem) context.addIssue({ code: 'custom', message: problem })
 })
+
+/** Whether a text is JSON, of whatever shape. */
+export function isJson(value: string): boolean {
+  try {
+    JSON.parse(value)
+    return true
+  } catch {
+    return false
+  }
+}
 
 export const streamOptions = z.strictObject({ include_usage: z.boolean().nullish() })
 

@@ -36,6 +36,8 @@ export interface Hub {
   endOfAgeMs(): number
   /** It has something to send at the end of this turn of the loop. */
   touch(connection: Connection): void
+  /** Does it, and ends the connection where that fails. */
+  guard(connection: Connection, work: () => void): void
 }
 
 /**
@@ -128,6 +130,10 @@ export class Connection {
 
   /** A message of the client, whole. */
   receive(data: Buffer): void {
+    this.hub.guard(this, () => this.take(data))
+  }
+
+  private take(data: Buffer): void {
     this.pulse.heard(this.hub.clock.monotonic())
     if (this.inbox || this.inFlight >= IN_FLIGHT_MAX) {
       this.inbox ??= []

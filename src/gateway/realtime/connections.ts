@@ -1,5 +1,7 @@
 import type { Config } from '../../config/schema.ts'
 import type { Clock } from '../../core/clock.ts'
+import { HelixError } from '../../core/errors.ts'
+import type { Logger } from '../../core/log.ts'
 import type { Metrics } from '../../core/metrics.ts'
 import type { Random } from '../../core/random.ts'
 import { CLOSE } from './close-codes.ts'
@@ -13,6 +15,7 @@ export interface ConnectionsParts {
   readonly clock: Clock
   readonly random: Random
   readonly metrics: Metrics
+  readonly log: Logger
   /** Streams that are made here. */
   readonly streaming: () => number
 }
@@ -113,8 +116,18 @@ export class Connections implements Hub {
     this.isScheduled = false
     const { touched } = this
     this.touched = new Set()
-    for (const connection of touched) connection.flush()
+    for (const connection of touched) this.guard(connection, () => connection.flush())
     this.frames.clear()
+  }
+
+  /** What goes wrong with one connection ends that one, and no other. */
+  guard(connection: Connection, work: () => void): void {
+    try {
+      work()
+    } catch (reason) {
+      this.parts.log.error('connection failed', { cause: HelixError.from(reason).message })
+      connection.close(CLOSE.bug, 'internal_error')
+    }
   }
 
   private closeSome(most: number): void {
@@ -170,11 +183,12 @@ export class Connections implements Hub {
   private watchAge(connection: Connection, nowMs: number): void {
     const leftMs = connection.pulse.endMs - nowMs
     const noticeMs = Math.min(AGE_NOTICE_MS, this.parts.times.age / 10)
-    if (leftMs <= 0) connection.close(CLOSE.leaving, 'age')
-    else if (leftMs <= noticeMs && !connection.pulse.isToldOfAge) {
+    // Also when the time for it has passed: nobody is closed without a word.
+    if (leftMs <= noticeMs && !connection.pulse.isToldOfAge) {
       connection.pulse.isToldOfAge = true
       this.sayLeaving(connection, leftMs)
     }
+    if (leftMs <= 0) connection.close(CLOSE.leaving, 'age')
   }
 
   private watchIdle(connection: Connection, nowMs: number): void {

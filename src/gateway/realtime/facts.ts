@@ -40,7 +40,10 @@ export class Facts {
     const publisher = this.publishers[rule.source === 'presence' ? 'presence' : (topic as FactTopic)]
     const scope = `${scopeOf(identity, rule)} ${publisher.variant?.(identity) ?? ''}`
     const leave = this.join({ scope, topic, rule }, publisher, identity)
-    const following = await this.topics.follow(scope, topic, position, follower)
+    const following = await this.topics.follow(scope, topic, position, follower).catch((reason: unknown) => {
+      leave()
+      throw reason
+    })
     return {
       ...following,
       stop: () => {

@@ -6,7 +6,7 @@ import type { Settlement } from '../dispatch/settlement.ts'
 export interface LoggedGeneration {
   readonly requestId: string
   /** The client's own name for it. */
-  readonly clientRequest: string
+  readonly clientRequest: string | undefined
   readonly route: string
   readonly identity: Identity
   readonly startedMs: number

@@ -12,6 +12,7 @@ import type { Topics } from '../../streams/topics.ts'
 import type { CredentialCache } from '../credential-cache.ts'
 import type { Drain } from '../drain.ts'
 import { identified, presentedCredential } from '../hooks/authenticate.ts'
+import type { ResponseRuns } from '../responses/response-runs.ts'
 import type { ReadinessChecks } from '../routes/health.ts'
 import type { StreamReaders } from '../streaming/stream-readers.ts'
 import type { StreamRuns } from '../streaming/stream-runs.ts'
@@ -28,6 +29,8 @@ import { devicesPublisher } from './publishers/devices.ts'
 import { modelsPublisher } from './publishers/models.ts'
 import { presencePublisher } from './publishers/presence.ts'
 import { usagePublisher } from './publishers/usage.ts'
+import { responseCreator } from './response-creator.ts'
+import { ResponsesSpeaker } from './responses-speaker.ts'
 import { Session, type SessionParts } from './session.ts'
 import { issueTicket } from './ticket-route.ts'
 import { Tickets } from './tickets.ts'
@@ -41,6 +44,7 @@ export interface RealtimeParts {
   readonly secrets: OneTimeSecrets
   readonly runs: StreamRuns
   readonly readers: StreamReaders
+  readonly responses: ResponseRuns
   readonly pool: PoolClient
   readonly readiness: ReadinessChecks
   readonly minutes: UsageMinutes
@@ -99,6 +103,8 @@ export class Realtime {
   register(app: FastifyInstance): void {
     const upgrades = { config: { access: 'authenticated', upgrade: true } } as const
     app.get('/ws', upgrades, this.handshake.route(this.ownTerms()))
+    const generates = { config: { access: 'inference', upgrade: true } } as const
+    app.get('/v1/responses', generates, this.handshake.route(this.responsesTerms()))
     const known = { config: { access: 'authenticated' } } as const
     app.post('/v1/ws/tickets', known, issueTicket(this.tickets, this.handshake))
   }
@@ -146,6 +152,17 @@ export class Realtime {
     }
   }
 
+  private responsesTerms(): UpgradeTerms {
+    return {
+      subprotocol: 'ignored',
+      speaker: (connection, request) =>
+        new ResponsesSpeaker(this.parts, connection, {
+          credential: presentedCredential(request),
+          identity: identified(request),
+        }),
+    }
+  }
+
   private announced(scope: string, data: string): void {
     const frame = textFrame(data)
     for (const { opened, spokenBy } of this.connections)
@@ -153,8 +170,8 @@ export class Realtime {
   }
 }
 
-function creatorsOf({ runs }: RealtimeParts): Creators {
-  return { 'chat.create': chatCreator(runs) }
+function creatorsOf({ runs, responses }: RealtimeParts): Creators {
+  return { 'chat.create': chatCreator(runs), 'response.create': responseCreator(responses) }
 }
 
 function publishersOf({ pool, clock, instance, minutes, readiness, topics }: RealtimeParts) {

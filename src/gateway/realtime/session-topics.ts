@@ -83,7 +83,8 @@ export class SessionTopics {
       throw reason
     }
     // It may have been given up, or the connection may have gone, in the meantime.
-    if (this.followed.get(topic) === 'beginning') this.followed.set(topic, subscription)
+    const isWanted = this.followed.get(topic) === 'beginning' && this.owner.connection.isOpen
+    if (isWanted) this.followed.set(topic, subscription)
     else subscription.stop()
     return { ...subscription.position, begin: () => subscription.begin() }
   }

@@ -41,8 +41,9 @@ const RECHECK_MS = 10_000
 /** One client of `/ws`: what it says, and what it is told. */
 export class Session implements Speaker {
   private readonly caller: SocketCaller
-  private readonly streamed: SessionStreams
-  private readonly topics: SessionTopics
+  // Made when they are needed: most connections are idle most of the time.
+  private madeStreams: SessionStreams | undefined
+  private madeTopics: SessionTopics | undefined
   private opening: Promise<void> | undefined
   private isGreeted = false
   private checkedMs: number
@@ -53,7 +54,6 @@ export class Session implements Speaker {
     private readonly connection: Connection,
     { credential, identity }: { readonly credential: string; readonly identity: SocketCallerIdentity },
   ) {
-    const { frames, tally } = parts.connections
     this.checkedMs = connection.pulse.openedMs
     this.caller = new SocketCaller(
       {
@@ -66,27 +66,14 @@ export class Session implements Speaker {
       credential,
       identity,
     )
-    this.streamed = new SessionStreams(parts, this.caller, {
-      connection,
-      frames,
-      tally,
-      presence: this.presence(),
-      lost: (stream, reason) => this.tell(unrecoverable(reason), { stream }),
-    })
-    this.topics = new SessionTopics(parts, this.caller, {
-      connection,
-      frames,
-      tally,
-      gap: (topic, reason) => this.tell(unrecoverable(reason), { topic }),
-    })
   }
 
   get busy(): boolean {
-    return this.streams > 0 || this.topics.size > 0
+    return this.streams > 0 || (this.madeTopics?.size ?? 0) > 0
   }
 
   get streams(): number {
-    return this.streamed.live
+    return this.madeStreams?.live ?? 0
   }
 
   message(said: Said): Promise<void> | boolean {
@@ -117,7 +104,7 @@ export class Session implements Speaker {
     if (!this.opening && nowMs + SWEEP_MS - this.connection.pulse.openedMs >= helloTimeoutMs)
       this.connection.close(CLOSE.noHello, 'no_hello')
     this.caller.tick()
-    if (this.topics.size === 0 || nowMs - this.checkedMs < RECHECK_MS) return
+    if (!this.madeTopics?.size || nowMs - this.checkedMs < RECHECK_MS) return
     this.checkedMs = nowMs
     void this.recheck()
   }
@@ -137,13 +124,13 @@ export class Session implements Speaker {
   }
 
   follows(): Iterable<string> {
-    return this.topics.names()
+    return this.madeTopics?.names() ?? []
   }
 
   closed(): void {
     this.caller.stop()
-    this.streamed.stop()
-    this.topics.stop()
+    this.madeStreams?.stop()
+    this.madeTopics?.stop()
     const { onGone } = this
     this.onGone = undefined
     for (const tell of onGone ?? []) tell()
@@ -311,6 +298,29 @@ export class Session implements Speaker {
   private say(message: ServerMessage): void {
     this.parts.connections.tally.add('out', message.type)
     this.connection.send(textFrame(messageText(message)))
+  }
+
+  private get streamed(): SessionStreams {
+    const { connections } = this.parts
+    this.madeStreams ??= new SessionStreams(this.parts, this.caller, {
+      connection: this.connection,
+      frames: connections.frames,
+      tally: connections.tally,
+      presence: this.presence(),
+      lost: (stream, reason) => this.tell(unrecoverable(reason), { stream }),
+    })
+    return this.madeStreams
+  }
+
+  private get topics(): SessionTopics {
+    const { connections } = this.parts
+    this.madeTopics ??= new SessionTopics(this.parts, this.caller, {
+      connection: this.connection,
+      frames: connections.frames,
+      tally: connections.tally,
+      gap: (topic, reason) => this.tell(unrecoverable(reason), { topic }),
+    })
+    return this.madeTopics
   }
 
   private presence() {

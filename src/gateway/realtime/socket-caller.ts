@@ -20,6 +20,7 @@ const EXPIRY_NOTICE_MS = 60_000
 export class SocketCaller {
   private release: () => void
   private isTold = false
+  private isStopped = false
 
   constructor(
     private readonly parts: SocketCallerParts,
@@ -54,6 +55,7 @@ export class SocketCaller {
       throw new HelixError('insufficient_permissions', 'The token is not of the same subject.')
     const problem = addressProblem(identity, this.parts.address)
     if (problem) throw problem
+    if (this.isStopped) return
     this.release()
     this.credential = credential
     this.known = identity
@@ -73,6 +75,7 @@ export class SocketCaller {
   }
 
   stop(): void {
+    this.isStopped = true
     this.release()
   }
 

@@ -9,4 +9,6 @@ export interface Scribe {
   complete(): void
   /** It ends here, for this reason. Nothing comes after `complete` or `fail`. */
   fail(error: HelixError): void
+  /** Resolves when its last event has been written, where that takes longer than `complete` and `fail`. */
+  readonly written?: Promise<void>
 }

@@ -13,7 +13,11 @@ export class StreamRecipient implements AnswerRecipient {
   committed = false
   private readonly splitter = new EventSplitter(Number.POSITIVE_INFINITY)
 
-  constructor(private readonly scribe: Scribe) {}
+  constructor(
+    private readonly scribe: Scribe,
+    /** Told why nothing comes yet. */
+    private readonly notice: (text: string) => void = () => {},
+  ) {}
 
   whenGone(): () => void {
     return () => {}
@@ -24,7 +28,7 @@ export class StreamRecipient implements AnswerRecipient {
     for (const event of this.splitter.push(bytes) ?? []) {
       const data = eventData(event)
       if (data === '[DONE]') this.scribe.complete()
-      else if (data !== undefined) this.scribe.chunk(JSON.parse(data) as Answer)
+      else if (data !== undefined) this.scribe.chunk(parseChunk(data))
     }
     return true
   }
@@ -41,8 +45,22 @@ export class StreamRecipient implements AnswerRecipient {
     throw new HelixError('internal_error', 'Internal error.', { internal: 'a stream got a whole answer' })
   }
 
+  comment(text: string): void {
+    this.notice(text)
+  }
+
   drained(): void {}
-  comment(): void {}
   end(): void {}
   leave(): void {}
+}
+
+/** Whole events with braces around are passed on without being read: another's server may have written anything. */
+function parseChunk(data: string): Answer {
+  try {
+    return JSON.parse(data) as Answer
+  } catch (cause) {
+    throw new HelixError('upstream_invalid_response', 'The engine sent an event that cannot be read.', {
+      cause,
+    })
+  }
 }

@@ -26,20 +26,24 @@ export interface StreamRequest extends Omit<GenerationRequest, 'recipient' | 'se
   readonly includeUsage: boolean
   /** What another gateway needs to go on with it, beside route and user; see `Takeover`. */
   readonly again: object
+  /** Told why nothing has come yet, every now and then. */
+  notice?(text: string): void
   /** Who writes it down. */
   scribe(writer: StreamWriter): Scribe
 }
 
 export interface StartedStream {
   readonly writer: StreamWriter
-  /** What its limits say. */
-  readonly headers: Readonly<Record<string, string>>
+  /** What it says of itself: its limits at first, and where its answer comes from once it has begun. */
+  headers(): Readonly<Record<string, string>>
   /** What it cost, once nothing of it runs any more; undefined when it was never told. */
   readonly ended: Promise<Settlement | undefined>
 }
 
 /** Starts generations that nobody in particular waits for: what they bring lies in a stream. */
 export class StreamRuns {
+  private readonly running = new Set<Promise<void>>()
+
   constructor(private readonly parts: StreamRunsParts) {}
 
   /** @throws HelixError as `Generation.begin`: then there is no stream */
@@ -69,10 +73,14 @@ export class StreamRuns {
     })
     const scribe = request.scribe(writer)
     let settlement: Settlement | undefined
+    let headers: Readonly<Record<string, string>> = {}
     try {
       running = await this.parts.generation.begin({
         ...request,
-        recipient: () => new StreamRecipient(scribe),
+        recipient: (given) => {
+          headers = given
+          return new StreamRecipient(scribe, request.notice)
+        },
         settled: (told) => {
           settlement = told
         },
@@ -82,7 +90,19 @@ export class StreamRuns {
       throw reason
     }
     if (cancelled) running.end(cancelled)
-    return { writer, headers: running.headers, ended: this.follow(running, scribe).then(() => settlement) }
+    const following = this.follow(running, scribe)
+    this.running.add(following)
+    const ended = following.then(() => {
+      this.running.delete(following)
+      return settlement
+    })
+    headers = { ...running.headers, ...headers }
+    return { writer, headers: () => headers, ended }
+  }
+
+  /** Resolves when everything that ran has ended and is written down; who ends it is the dispatcher. */
+  async stop(): Promise<void> {
+    await Promise.all(this.running)
   }
 
   private async follow(running: RunningGeneration, scribe: Scribe): Promise<void> {
@@ -95,6 +115,7 @@ export class StreamRuns {
       scribe.fail(error)
     } finally {
       await running.ended
+      await scribe.written
       release()
     }
   }

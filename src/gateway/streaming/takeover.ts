@@ -123,6 +123,7 @@ export class Takeover {
       scribe.fail(HelixError.from(reason))
     }
     await running?.ended
+    await scribe.written
   }
 }
 

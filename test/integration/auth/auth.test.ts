@@ -48,6 +48,7 @@ function start({
     clock,
     config: authSettings,
     usageRetentionMs,
+    responsesRetentionMs: 30 * 86_400_000,
     ...limits,
   })
 }

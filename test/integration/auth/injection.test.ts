@@ -28,6 +28,7 @@ beforeAll(async () => {
     pepperFile: join(place.root, 'pepper'),
     config: authSettings,
     usageRetentionMs: 400 * 86_400_000,
+    responsesRetentionMs: 30 * 86_400_000,
     ...limits,
   })
 })

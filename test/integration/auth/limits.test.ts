@@ -30,6 +30,7 @@ beforeAll(async () => {
     pepperFile: join(place.root, 'pepper'),
     config: authSettings,
     usageRetentionMs: 400 * 86_400_000,
+    responsesRetentionMs: 30 * 86_400_000,
     acquireTimeoutMs: 5_000,
     queryTimeoutMs: 5_000,
     log: silentLog,

@@ -40,6 +40,7 @@ beforeAll(async () => {
     usageRetentionMs: 400 * 86_400_000,
     acquireTimeoutMs: 5_000,
     queryTimeoutMs: 5_000,
+    responsesRetentionMs: 30 * 86_400_000,
     log: silentLog,
     clock: systemClock,
   })

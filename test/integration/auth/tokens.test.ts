@@ -62,6 +62,7 @@ function start(): Promise<RunningAuth> {
     pepperFile,
     config: authSettings,
     usageRetentionMs: 400 * 86_400_000,
+    responsesRetentionMs: 30 * 86_400_000,
     clock,
     ...limits,
   })

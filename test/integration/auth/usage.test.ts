@@ -32,6 +32,7 @@ beforeAll(async () => {
     pepperFile: join(place.root, 'pepper'),
     config: authSettings,
     usageRetentionMs: RETENTION_MS,
+    responsesRetentionMs: 30 * 86_400_000,
     ...limits,
   })
 })

@@ -292,7 +292,7 @@ describe('messages that cannot be taken', () => {
     const more = { type: 'leave', stream: `str_${'0'.repeat(32)}`, more: 1 } as const
     expect(await client.ask(more)).toMatchObject(failure('unsupported_parameter', 400))
     expect(await client.ask({ type: 'response.create', request: {} })).toMatchObject(
-      failure('not_implemented', 501),
+      failure('invalid_value', 400),
     )
     client.send({ type: 'ping', n: 3 })
     await client.find('pong', ({ n }) => n === 3)

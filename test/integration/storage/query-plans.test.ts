@@ -13,6 +13,7 @@ import * as keys from '../../../src/storage/keys.ts'
 import * as limitRules from '../../../src/storage/limit-rules.ts'
 import * as memberships from '../../../src/storage/memberships.ts'
 import { migrate } from '../../../src/storage/migrate.ts'
+import * as responses from '../../../src/storage/responses.ts'
 import * as serviceAccounts from '../../../src/storage/service-accounts.ts'
 import * as sessions from '../../../src/storage/sessions.ts'
 import * as spend from '../../../src/storage/spend.ts'
@@ -98,6 +99,21 @@ const CLAIMS = (['organisation', 'project', 'key', 'user'] as const).map((kind) 
   amount: 1e9,
   cost: 1,
 }))
+
+const keptResponse = {
+  ...MINE,
+  id: 'resp_new',
+  actor: 'key:x',
+  previousId: 'resp_5000',
+  status: 'in_progress',
+  model: 'm',
+  background: true,
+  createdAtMs: NOW_MS,
+  input: '[]',
+  output: '[]',
+  response: '{}',
+  leaseMs: 60_000,
+} as const
 
 type Call = (queries: TenantQueries, database: Database) => Promise<unknown>
 
@@ -254,6 +270,15 @@ const CALLS: Readonly<Record<string, Call>> = {
       NOW_MS,
     ),
   releaseSpend: (queries) => spend.releaseSpend(queries, { ...AUDITED, requestIds: ['request_500'] }),
+  insertResponse: (queries) => responses.insertResponse(queries, keptResponse, { ...NOW, keepMs: 1_000 }),
+  updateResponse: (queries) =>
+    responses.updateResponse(queries, { ...keptResponse, id: 'resp_5000' }, NOW_MS),
+  findResponse: (queries) => responses.findResponse(queries, { ...MINE, id: 'resp_5000' }, NOW_MS),
+  responseChain: (queries) => responses.responseChain(queries, { ...MINE, id: 'resp_5000' }, NOW_MS),
+  removeResponse: (queries) => responses.removeResponse(queries, { ...MINE, id: 'resp_5000' }),
+  renewResponses: (queries) =>
+    responses.renewResponses(queries, { ids: ['resp_1', 'resp_2'], untilMs: NOW_MS }),
+  removeExpiredResponses: (queries) => responses.removeExpiredResponses(queries, Date.UTC(2020, 1, 1)),
   insertUsage: (_queries, database) => usage.insertUsage(database, [usageRecord]),
   usageSummary: (_queries, database) =>
     usage.usageSummary(database, { ...AUDITED, fromMs: NOW_MS - 86_400_000, toMs: NOW_MS, groupBy: 'day' }),
@@ -320,6 +345,12 @@ const SEEDS: Readonly<Record<string, string>> = {
     select 'org_' || n % ${ORGANISATIONS}, '2026-10-31'::date - n / 10000, 'proj_' || n % ${PROJECTS},
            'key_' || n % 10000, 'user_' || n % ${ORGANISATIONS}, 'm', 1
     from generate_series(0, ${KEYS - 1}) n`,
+  responses: `insert into responses (id, organisation_id, project_id, actor, previous_id, status, model, background,
+      input, output, response, size_bytes, created_at, expires_at, lease_until)
+    select 'resp_' || n, 'org_' || n % ${PROJECTS} / ${PROJECTS / ORGANISATIONS}, 'proj_' || n % ${PROJECTS}, 'key:x',
+           case when n >= ${PROJECTS} then 'resp_' || n - ${PROJECTS} end, 'completed', 'm', false, '[]', '[]', '{}', 4,
+           now(), now() + n * interval '1 minute', case when n % 1000 = 0 then now() end
+    from generate_series(0, ${KEYS - 1}) n`,
   spend_reservations: `insert into spend_reservations (organisation_id, request_id, subject_kind, subject_id, model, cost,
       expires_at)
     select 'org_' || n % ${ORGANISATIONS}, 'request_' || n, 'key', 'key_' || n, '', 1, now() + interval '1 hour'
@@ -343,6 +374,7 @@ const MODULES = {
   usage,
   'limit-rules': limitRules,
   spend,
+  responses,
 } as const
 
 let place: DatabasePlace

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file helixflow/v1/auth.proto.
  */
 export const file_helixflow_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("ChdoZWxpeGZsb3cvdjEvYXV0aC5wcm90bxIMaGVsaXhmbG93LnYxIiMKDVZlcmlmeVJlcXVlc3QSEgoKY3JlZGVudGlhbBgBIAEoCSI6Cg5WZXJpZnlSZXNwb25zZRIoCghpZGVudGl0eRgBIAEoCzIWLmhlbGl4Zmxvdy52MS5JZGVudGl0eSKpBAoISWRlbnRpdHkSDQoFYWN0b3IYASABKAkSFwoPb3JnYW5pc2F0aW9uX2lkGAIgASgJEhIKCnByb2plY3RfaWQYAyABKAkSEwoGa2V5X2lkGAQgASgJSACIAQESFAoHdXNlcl9pZBgFIAEoCUgBiAEBEiAKGG9yZ2FuaXNhdGlvbl9wZXJtaXNzaW9ucxgGIAMoCRJLChNwcm9qZWN0X3Blcm1pc3Npb25zGAcgAygLMi4uaGVsaXhmbG93LnYxLklkZW50aXR5LlByb2plY3RQZXJtaXNzaW9uc0VudHJ5EigKBm1vZGVscxgIIAEoCzITLmhlbGl4Zmxvdy52MS5OYW1lc0gCiAEBEioKCGlwX3J1bGVzGAkgASgLMhMuaGVsaXhmbG93LnYxLk5hbWVzSAOIAQESGgoNZXhwaXJlc19hdF9tcxgKIAEoA0gEiAEBEhAKCHN1YmplY3RzGAsgAygJEiwKBmxpbWl0cxgMIAMoCzIcLmhlbGl4Zmxvdy52MS5FZmZlY3RpdmVMaW1pdBpUChdQcm9qZWN0UGVybWlzc2lvbnNFbnRyeRILCgNrZXkYASABKAkSKAoFdmFsdWUYAiABKAsyGS5oZWxpeGZsb3cudjEuUGVybWlzc2lvbnM6AjgBQgkKB19rZXlfaWRCCgoIX3VzZXJfaWRCCQoHX21vZGVsc0ILCglfaXBfcnVsZXNCEAoOX2V4cGlyZXNfYXRfbXMijAIKDkVmZmVjdGl2ZUxpbWl0Eg8KB3J1bGVfaWQYASABKAkSKwoHc3ViamVjdBgCIAEoCzIaLmhlbGl4Zmxvdy52MS5MaW1pdFN1YmplY3QSDwoHbWVhc3VyZRgDIAEoCRISCgVtb2RlbBgEIAEoCUgAiAEBEg4KBmFtb3VudBgFIAEoAxIRCglhbGdvcml0aG0YBiABKAkSEQoJd2luZG93X21zGAcgASgDEhIKBWJ1cnN0GAggASgDSAGIAQESEwoGcGVyaW9kGAkgASgJSAKIAQESGQoRc2hhcGVfbWF4X3dhaXRfbXMYCiABKANCCAoGX21vZGVsQggKBl9idXJzdEIJCgdfcGVyaW9kIigKDExpbWl0U3ViamVjdBIMCgRraW5kGAEgASgJEgoKAmlkGAIgASgJIiIKC1Blcm1pc3Npb25zEhMKC3Blcm1pc3Npb25zGAEgAygJIhYKBU5hbWVzEg0KBW5hbWVzGAEgAygJIokCChFBZG1pbmlzdGVyUmVxdWVzdBIqCghpZGVudGl0eRgBIAEoCzIWLmhlbGl4Zmxvdy52MS5JZGVudGl0eUgAEiIKGG9wZXJhdG9yX29yZ2FuaXNhdGlvbl9pZBgCIAEoCUgAEhEKCW9wZXJhdGlvbhgDIAEoCRINCgVpbnB1dBgEIAEoCRIXCgpyZXF1ZXN0X2lkGAUgASgJSAGIAQESEwoGc291cmNlGAYgASgJSAKIAQESHAoPaWRlbXBvdGVuY3lfa2V5GAcgASgJSAOIAQFCCAoGY2FsbGVyQg0KC19yZXF1ZXN0X2lkQgkKB19zb3VyY2VCEgoQX2lkZW1wb3RlbmN5X2tleSIkChJBZG1pbmlzdGVyUmVzcG9uc2USDgoGb3V0cHV0GAEgASgJIrUBChFJc3N1ZVRva2VuUmVxdWVzdBIsCgdhcGlfa2V5GAEgASgLMhkuaGVsaXhmbG93LnYxLkFwaUtleUdyYW50SAASLwoIcGFzc3dvcmQYAiABKAsyGy5oZWxpeGZsb3cudjEuUGFzc3dvcmRHcmFudEgAEjgKDXJlZnJlc2hfdG9rZW4YAyABKAsyHy5oZWxpeGZsb3cudjEuUmVmcmVzaFRva2VuR3JhbnRIAEIHCgVncmFudCIeCgtBcGlLZXlHcmFudBIPCgdhcGlfa2V5GAEgASgJImIKDVBhc3N3b3JkR3JhbnQSDQoFZW1haWwYASABKAkSEAoIcGFzc3dvcmQYAiABKAkSHAoPb3JnYW5pc2F0aW9uX2lkGAMgASgJSACIAQFCEgoQX29yZ2FuaXNhdGlvbl9pZCIqChFSZWZyZXNoVG9rZW5HcmFudBIVCg1yZWZyZXNoX3Rva2VuGAEgASgJIm4KDElzc3VlZFRva2VucxIUCgxhY2Nlc3NfdG9rZW4YASABKAkSGgoSZXhwaXJlc19pbl9zZWNvbmRzGAIgASgFEhoKDXJlZnJlc2hfdG9rZW4YAyABKAlIAIgBAUIQCg5fcmVmcmVzaF90b2tlbiJAChJJc3N1ZVRva2VuUmVzcG9uc2USKgoGdG9rZW5zGAEgASgLMhouaGVsaXhmbG93LnYxLklzc3VlZFRva2VucyISChBHZXRLZXlTZXRSZXF1ZXN0IiQKEUdldEtleVNldFJlc3BvbnNlEg8KB2tleV9zZXQYASABKAkiPAoRU3RhcnRMb2dpblJlcXVlc3QSFAoMcmVkaXJlY3RfdXJpGAEgASgJEhEKCXJldHVybl90bxgCIAEoCSIwChJTdGFydExvZ2luUmVzcG9uc2USCwoDdXJsGAEgASgJEg0KBXN0YXRlGAIgASgJIjkKEkZpbmlzaExvZ2luUmVxdWVzdBIUCgxjYWxsYmFja191cmwYASABKAkSDQoFc3RhdGUYAiABKAkiVAoTRmluaXNoTG9naW5SZXNwb25zZRIqCgZ0b2tlbnMYASABKAsyGi5oZWxpeGZsb3cudjEuSXNzdWVkVG9rZW5zEhEKCXJldHVybl90bxgCIAEoCSJAChJSZWNvcmRVc2FnZVJlcXVlc3QSKgoHcmVjb3JkcxgBIAMoCzIZLmhlbGl4Zmxvdy52MS5Vc2FnZVJlY29yZCIVChNSZWNvcmRVc2FnZVJlc3BvbnNlIvoDCgtVc2FnZVJlY29yZBISCgpyZXF1ZXN0X2lkGAEgASgJEhUKDXN0YXJ0ZWRfYXRfbXMYAiABKAMSEwoLZHVyYXRpb25fbXMYAyABKAESGwoOZmlyc3RfdG9rZW5fbXMYBCABKAFIAIgBARIXCg9vcmdhbmlzYXRpb25faWQYBSABKAkSEgoKcHJvamVjdF9pZBgGIAEoCRIOCgZrZXlfaWQYByABKAkSDQoFbW9kZWwYCCABKAkSDQoFcm91dGUYCSABKAkSDgoGc3RhdHVzGAogASgFEhcKCmVycm9yX2NvZGUYCyABKAlIAYgBARIVCg1wcm9tcHRfdG9rZW5zGAwgASgDEhkKEWNvbXBsZXRpb25fdG9rZW5zGA0gASgDEhUKDWNhY2hlZF90b2tlbnMYDiABKAMSEQoJZXN0aW1hdGVkGA8gASgIEhAKCHN0cmVhbWVkGBAgASgIEhEKBHVzZXIYESABKAlIAogBARIQCghpbnN0YW5jZRgSIAEoCRIMCgRjb3N0GBMgASgDEhQKB3VzZXJfaWQYFCABKAlIA4gBARISCgVjYWNoZRgVIAEoCUgEiAEBQhEKD19maXJzdF90b2tlbl9tc0INCgtfZXJyb3JfY29kZUIHCgVfdXNlckIKCghfdXNlcl9pZEIICgZfY2FjaGUiaQoKU3BlbmRRdWVyeRIrCgdzdWJqZWN0GAEgASgLMhouaGVsaXhmbG93LnYxLkxpbWl0U3ViamVjdBISCgVtb2RlbBgCIAEoCUgAiAEBEhAKCHNpbmNlX21zGAMgASgDQggKBl9tb2RlbCJWChBSZWFkU3BlbmRSZXF1ZXN0EhcKD29yZ2FuaXNhdGlvbl9pZBgBIAEoCRIpCgdxdWVyaWVzGAIgAygLMhguaGVsaXhmbG93LnYxLlNwZW5kUXVlcnkiIgoRUmVhZFNwZW5kUmVzcG9uc2USDQoFc3BlbnQYASADKAMiVAoKU3BlbmRDbGFpbRIoCgZidWRnZXQYASABKAsyGC5oZWxpeGZsb3cudjEuU3BlbmRRdWVyeRIOCgZhbW91bnQYAiABKAMSDAoEY29zdBgDIAEoAyKDAQoTUmVzZXJ2ZVNwZW5kUmVxdWVzdBIXCg9vcmdhbmlzYXRpb25faWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg1leHBpcmVzX2F0X21zGAMgASgDEigKBmNsYWltcxgEIAMoCzIYLmhlbGl4Zmxvdy52MS5TcGVuZENsYWltIkQKFFJlc2VydmVTcGVuZFJlc3BvbnNlEhoKDXJlZnVzZWRfY2xhaW0YASABKAVIAIgBAUIQCg5fcmVmdXNlZF9jbGFpbSJDChNSZWxlYXNlU3BlbmRSZXF1ZXN0EhcKD29yZ2FuaXNhdGlvbl9pZBgBIAEoCRITCgtyZXF1ZXN0X2lkcxgCIAMoCSIWChRSZWxlYXNlU3BlbmRSZXNwb25zZSIUChJDaGVja0hlYWx0aFJlcXVlc3QiFQoTQ2hlY2tIZWFsdGhSZXNwb25zZSIZChdXYXRjaFJldm9jYXRpb25zUmVxdWVzdCI8ChhXYXRjaFJldm9jYXRpb25zUmVzcG9uc2USFAoHc3ViamVjdBgBIAEoCUgAiAEBQgoKCF9zdWJqZWN0MvAHCgtBdXRoU2VydmljZRJDCgZWZXJpZnkSGy5oZWxpeGZsb3cudjEuVmVyaWZ5UmVxdWVzdBocLmhlbGl4Zmxvdy52MS5WZXJpZnlSZXNwb25zZRJPCgpBZG1pbmlzdGVyEh8uaGVsaXhmbG93LnYxLkFkbWluaXN0ZXJSZXF1ZXN0GiAuaGVsaXhmbG93LnYxLkFkbWluaXN0ZXJSZXNwb25zZRJPCgpJc3N1ZVRva2VuEh8uaGVsaXhmbG93LnYxLklzc3VlVG9rZW5SZXF1ZXN0GiAuaGVsaXhmbG93LnYxLklzc3VlVG9rZW5SZXNwb25zZRJMCglHZXRLZXlTZXQSHi5oZWxpeGZsb3cudjEuR2V0S2V5U2V0UmVxdWVzdBofLmhlbGl4Zmxvdy52MS5HZXRLZXlTZXRSZXNwb25zZRJPCgpTdGFydExvZ2luEh8uaGVsaXhmbG93LnYxLlN0YXJ0TG9naW5SZXF1ZXN0GiAuaGVsaXhmbG93LnYxLlN0YXJ0TG9naW5SZXNwb25zZRJSCgtGaW5pc2hMb2dpbhIgLmhlbGl4Zmxvdy52MS5GaW5pc2hMb2dpblJlcXVlc3QaIS5oZWxpeGZsb3cudjEuRmluaXNoTG9naW5SZXNwb25zZRJSCgtSZWNvcmRVc2FnZRIgLmhlbGl4Zmxvdy52MS5SZWNvcmRVc2FnZVJlcXVlc3QaIS5oZWxpeGZsb3cudjEuUmVjb3JkVXNhZ2VSZXNwb25zZRJMCglSZWFkU3BlbmQSHi5oZWxpeGZsb3cudjEuUmVhZFNwZW5kUmVxdWVzdBofLmhlbGl4Zmxvdy52MS5SZWFkU3BlbmRSZXNwb25zZRJVCgxSZXNlcnZlU3BlbmQSIS5oZWxpeGZsb3cudjEuUmVzZXJ2ZVNwZW5kUmVxdWVzdBoiLmhlbGl4Zmxvdy52MS5SZXNlcnZlU3BlbmRSZXNwb25zZRJVCgxSZWxlYXNlU3BlbmQSIS5oZWxpeGZsb3cudjEuUmVsZWFzZVNwZW5kUmVxdWVzdBoiLmhlbGl4Zmxvdy52MS5SZWxlYXNlU3BlbmRSZXNwb25zZRJSCgtDaGVja0hlYWx0aBIgLmhlbGl4Zmxvdy52MS5DaGVja0hlYWx0aFJlcXVlc3QaIS5oZWxpeGZsb3cudjEuQ2hlY2tIZWFsdGhSZXNwb25zZRJjChBXYXRjaFJldm9jYXRpb25zEiUuaGVsaXhmbG93LnYxLldhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0GiYuaGVsaXhmbG93LnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZTABYgZwcm90bzM");
+  fileDesc("ChdoZWxpeGZsb3cvdjEvYXV0aC5wcm90bxIMaGVsaXhmbG93LnYxIiMKDVZlcmlmeVJlcXVlc3QSEgoKY3JlZGVudGlhbBgBIAEoCSI6Cg5WZXJpZnlSZXNwb25zZRIoCghpZGVudGl0eRgBIAEoCzIWLmhlbGl4Zmxvdy52MS5JZGVudGl0eSKpBAoISWRlbnRpdHkSDQoFYWN0b3IYASABKAkSFwoPb3JnYW5pc2F0aW9uX2lkGAIgASgJEhIKCnByb2plY3RfaWQYAyABKAkSEwoGa2V5X2lkGAQgASgJSACIAQESFAoHdXNlcl9pZBgFIAEoCUgBiAEBEiAKGG9yZ2FuaXNhdGlvbl9wZXJtaXNzaW9ucxgGIAMoCRJLChNwcm9qZWN0X3Blcm1pc3Npb25zGAcgAygLMi4uaGVsaXhmbG93LnYxLklkZW50aXR5LlByb2plY3RQZXJtaXNzaW9uc0VudHJ5EigKBm1vZGVscxgIIAEoCzITLmhlbGl4Zmxvdy52MS5OYW1lc0gCiAEBEioKCGlwX3J1bGVzGAkgASgLMhMuaGVsaXhmbG93LnYxLk5hbWVzSAOIAQESGgoNZXhwaXJlc19hdF9tcxgKIAEoA0gEiAEBEhAKCHN1YmplY3RzGAsgAygJEiwKBmxpbWl0cxgMIAMoCzIcLmhlbGl4Zmxvdy52MS5FZmZlY3RpdmVMaW1pdBpUChdQcm9qZWN0UGVybWlzc2lvbnNFbnRyeRILCgNrZXkYASABKAkSKAoFdmFsdWUYAiABKAsyGS5oZWxpeGZsb3cudjEuUGVybWlzc2lvbnM6AjgBQgkKB19rZXlfaWRCCgoIX3VzZXJfaWRCCQoHX21vZGVsc0ILCglfaXBfcnVsZXNCEAoOX2V4cGlyZXNfYXRfbXMijAIKDkVmZmVjdGl2ZUxpbWl0Eg8KB3J1bGVfaWQYASABKAkSKwoHc3ViamVjdBgCIAEoCzIaLmhlbGl4Zmxvdy52MS5MaW1pdFN1YmplY3QSDwoHbWVhc3VyZRgDIAEoCRISCgVtb2RlbBgEIAEoCUgAiAEBEg4KBmFtb3VudBgFIAEoAxIRCglhbGdvcml0aG0YBiABKAkSEQoJd2luZG93X21zGAcgASgDEhIKBWJ1cnN0GAggASgDSAGIAQESEwoGcGVyaW9kGAkgASgJSAKIAQESGQoRc2hhcGVfbWF4X3dhaXRfbXMYCiABKANCCAoGX21vZGVsQggKBl9idXJzdEIJCgdfcGVyaW9kIigKDExpbWl0U3ViamVjdBIMCgRraW5kGAEgASgJEgoKAmlkGAIgASgJIiIKC1Blcm1pc3Npb25zEhMKC3Blcm1pc3Npb25zGAEgAygJIhYKBU5hbWVzEg0KBW5hbWVzGAEgAygJIokCChFBZG1pbmlzdGVyUmVxdWVzdBIqCghpZGVudGl0eRgBIAEoCzIWLmhlbGl4Zmxvdy52MS5JZGVudGl0eUgAEiIKGG9wZXJhdG9yX29yZ2FuaXNhdGlvbl9pZBgCIAEoCUgAEhEKCW9wZXJhdGlvbhgDIAEoCRINCgVpbnB1dBgEIAEoCRIXCgpyZXF1ZXN0X2lkGAUgASgJSAGIAQESEwoGc291cmNlGAYgASgJSAKIAQESHAoPaWRlbXBvdGVuY3lfa2V5GAcgASgJSAOIAQFCCAoGY2FsbGVyQg0KC19yZXF1ZXN0X2lkQgkKB19zb3VyY2VCEgoQX2lkZW1wb3RlbmN5X2tleSIkChJBZG1pbmlzdGVyUmVzcG9uc2USDgoGb3V0cHV0GAEgASgJIrUBChFJc3N1ZVRva2VuUmVxdWVzdBIsCgdhcGlfa2V5GAEgASgLMhkuaGVsaXhmbG93LnYxLkFwaUtleUdyYW50SAASLwoIcGFzc3dvcmQYAiABKAsyGy5oZWxpeGZsb3cudjEuUGFzc3dvcmRHcmFudEgAEjgKDXJlZnJlc2hfdG9rZW4YAyABKAsyHy5oZWxpeGZsb3cudjEuUmVmcmVzaFRva2VuR3JhbnRIAEIHCgVncmFudCIeCgtBcGlLZXlHcmFudBIPCgdhcGlfa2V5GAEgASgJImIKDVBhc3N3b3JkR3JhbnQSDQoFZW1haWwYASABKAkSEAoIcGFzc3dvcmQYAiABKAkSHAoPb3JnYW5pc2F0aW9uX2lkGAMgASgJSACIAQFCEgoQX29yZ2FuaXNhdGlvbl9pZCIqChFSZWZyZXNoVG9rZW5HcmFudBIVCg1yZWZyZXNoX3Rva2VuGAEgASgJIm4KDElzc3VlZFRva2VucxIUCgxhY2Nlc3NfdG9rZW4YASABKAkSGgoSZXhwaXJlc19pbl9zZWNvbmRzGAIgASgFEhoKDXJlZnJlc2hfdG9rZW4YAyABKAlIAIgBAUIQCg5fcmVmcmVzaF90b2tlbiJAChJJc3N1ZVRva2VuUmVzcG9uc2USKgoGdG9rZW5zGAEgASgLMhouaGVsaXhmbG93LnYxLklzc3VlZFRva2VucyISChBHZXRLZXlTZXRSZXF1ZXN0IiQKEUdldEtleVNldFJlc3BvbnNlEg8KB2tleV9zZXQYASABKAkiPAoRU3RhcnRMb2dpblJlcXVlc3QSFAoMcmVkaXJlY3RfdXJpGAEgASgJEhEKCXJldHVybl90bxgCIAEoCSIwChJTdGFydExvZ2luUmVzcG9uc2USCwoDdXJsGAEgASgJEg0KBXN0YXRlGAIgASgJIjkKEkZpbmlzaExvZ2luUmVxdWVzdBIUCgxjYWxsYmFja191cmwYASABKAkSDQoFc3RhdGUYAiABKAkiVAoTRmluaXNoTG9naW5SZXNwb25zZRIqCgZ0b2tlbnMYASABKAsyGi5oZWxpeGZsb3cudjEuSXNzdWVkVG9rZW5zEhEKCXJldHVybl90bxgCIAEoCSJAChJSZWNvcmRVc2FnZVJlcXVlc3QSKgoHcmVjb3JkcxgBIAMoCzIZLmhlbGl4Zmxvdy52MS5Vc2FnZVJlY29yZCIVChNSZWNvcmRVc2FnZVJlc3BvbnNlIvoDCgtVc2FnZVJlY29yZBISCgpyZXF1ZXN0X2lkGAEgASgJEhUKDXN0YXJ0ZWRfYXRfbXMYAiABKAMSEwoLZHVyYXRpb25fbXMYAyABKAESGwoOZmlyc3RfdG9rZW5fbXMYBCABKAFIAIgBARIXCg9vcmdhbmlzYXRpb25faWQYBSABKAkSEgoKcHJvamVjdF9pZBgGIAEoCRIOCgZrZXlfaWQYByABKAkSDQoFbW9kZWwYCCABKAkSDQoFcm91dGUYCSABKAkSDgoGc3RhdHVzGAogASgFEhcKCmVycm9yX2NvZGUYCyABKAlIAYgBARIVCg1wcm9tcHRfdG9rZW5zGAwgASgDEhkKEWNvbXBsZXRpb25fdG9rZW5zGA0gASgDEhUKDWNhY2hlZF90b2tlbnMYDiABKAMSEQoJZXN0aW1hdGVkGA8gASgIEhAKCHN0cmVhbWVkGBAgASgIEhEKBHVzZXIYESABKAlIAogBARIQCghpbnN0YW5jZRgSIAEoCRIMCgRjb3N0GBMgASgDEhQKB3VzZXJfaWQYFCABKAlIA4gBARISCgVjYWNoZRgVIAEoCUgEiAEBQhEKD19maXJzdF90b2tlbl9tc0INCgtfZXJyb3JfY29kZUIHCgVfdXNlckIKCghfdXNlcl9pZEIICgZfY2FjaGUiaQoKU3BlbmRRdWVyeRIrCgdzdWJqZWN0GAEgASgLMhouaGVsaXhmbG93LnYxLkxpbWl0U3ViamVjdBISCgVtb2RlbBgCIAEoCUgAiAEBEhAKCHNpbmNlX21zGAMgASgDQggKBl9tb2RlbCJWChBSZWFkU3BlbmRSZXF1ZXN0EhcKD29yZ2FuaXNhdGlvbl9pZBgBIAEoCRIpCgdxdWVyaWVzGAIgAygLMhguaGVsaXhmbG93LnYxLlNwZW5kUXVlcnkiIgoRUmVhZFNwZW5kUmVzcG9uc2USDQoFc3BlbnQYASADKAMiVAoKU3BlbmRDbGFpbRIoCgZidWRnZXQYASABKAsyGC5oZWxpeGZsb3cudjEuU3BlbmRRdWVyeRIOCgZhbW91bnQYAiABKAMSDAoEY29zdBgDIAEoAyKDAQoTUmVzZXJ2ZVNwZW5kUmVxdWVzdBIXCg9vcmdhbmlzYXRpb25faWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg1leHBpcmVzX2F0X21zGAMgASgDEigKBmNsYWltcxgEIAMoCzIYLmhlbGl4Zmxvdy52MS5TcGVuZENsYWltIkQKFFJlc2VydmVTcGVuZFJlc3BvbnNlEhoKDXJlZnVzZWRfY2xhaW0YASABKAVIAIgBAUIQCg5fcmVmdXNlZF9jbGFpbSJDChNSZWxlYXNlU3BlbmRSZXF1ZXN0EhcKD29yZ2FuaXNhdGlvbl9pZBgBIAEoCRITCgtyZXF1ZXN0X2lkcxgCIAMoCSIWChRSZWxlYXNlU3BlbmRSZXNwb25zZSJGCgtSZXNwb25zZUtleRIXCg9vcmdhbmlzYXRpb25faWQYASABKAkSEgoKcHJvamVjdF9pZBgCIAEoCRIKCgJpZBgDIAEoCSLqAQoMS2VwdFJlc3BvbnNlEiYKA2tleRgBIAEoCzIZLmhlbGl4Zmxvdy52MS5SZXNwb25zZUtleRINCgVhY3RvchgCIAEoCRIYCgtwcmV2aW91c19pZBgDIAEoCUgAiAEBEg4KBnN0YXR1cxgEIAEoCRINCgVtb2RlbBgFIAEoCRISCgpiYWNrZ3JvdW5kGAYgASgIEhUKDWNyZWF0ZWRfYXRfbXMYByABKAMSDQoFaW5wdXQYCCABKAkSDgoGb3V0cHV0GAkgASgJEhAKCHJlc3BvbnNlGAogASgJQg4KDF9wcmV2aW91c19pZCJ3ChNTYXZlUmVzcG9uc2VSZXF1ZXN0EiwKCHJlc3BvbnNlGAEgASgLMhouaGVsaXhmbG93LnYxLktlcHRSZXNwb25zZRIVCghsZWFzZV9tcxgCIAEoA0gAiAEBEg4KBnVwZGF0ZRgDIAEoCEILCglfbGVhc2VfbXMiJQoUU2F2ZVJlc3BvbnNlUmVzcG9uc2USDQoFc2F2ZWQYASABKAgiPQoTUmVhZFJlc3BvbnNlUmVxdWVzdBImCgNrZXkYASABKAsyGS5oZWxpeGZsb3cudjEuUmVzcG9uc2VLZXkiVwoUUmVhZFJlc3BvbnNlUmVzcG9uc2USLAoIcmVzcG9uc2UYASABKAsyGi5oZWxpeGZsb3cudjEuS2VwdFJlc3BvbnNlEhEKCWFiYW5kb25lZBgCIAEoCCJCChhSZWFkUmVzcG9uc2VDaGFpblJlcXVlc3QSJgoDa2V5GAEgASgLMhkuaGVsaXhmbG93LnYxLlJlc3BvbnNlS2V5IlYKGVJlYWRSZXNwb25zZUNoYWluUmVzcG9uc2USKQoFbGlua3MYASADKAsyGi5oZWxpeGZsb3cudjEuUmVzcG9uc2VMaW5rEg4KBmV4dGVudBgCIAEoCSJJCgxSZXNwb25zZUxpbmsSCgoCaWQYASABKAkSDgoGc3RhdHVzGAIgASgJEg0KBWlucHV0GAMgASgJEg4KBm91dHB1dBgEIAEoCSI/ChVEZWxldGVSZXNwb25zZVJlcXVlc3QSJgoDa2V5GAEgASgLMhkuaGVsaXhmbG93LnYxLlJlc3BvbnNlS2V5IikKFkRlbGV0ZVJlc3BvbnNlUmVzcG9uc2USDwoHZGVsZXRlZBgBIAEoCCI2ChVSZW5ld1Jlc3BvbnNlc1JlcXVlc3QSCwoDaWRzGAEgAygJEhAKCGxlYXNlX21zGAIgASgDIhgKFlJlbmV3UmVzcG9uc2VzUmVzcG9uc2UiFAoSQ2hlY2tIZWFsdGhSZXF1ZXN0IhUKE0NoZWNrSGVhbHRoUmVzcG9uc2UiGQoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QiPAoYV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlEhQKB3N1YmplY3QYASABKAlIAIgBAUIKCghfc3ViamVjdDK+CwoLQXV0aFNlcnZpY2USQwoGVmVyaWZ5EhsuaGVsaXhmbG93LnYxLlZlcmlmeVJlcXVlc3QaHC5oZWxpeGZsb3cudjEuVmVyaWZ5UmVzcG9uc2USTwoKQWRtaW5pc3RlchIfLmhlbGl4Zmxvdy52MS5BZG1pbmlzdGVyUmVxdWVzdBogLmhlbGl4Zmxvdy52MS5BZG1pbmlzdGVyUmVzcG9uc2USTwoKSXNzdWVUb2tlbhIfLmhlbGl4Zmxvdy52MS5Jc3N1ZVRva2VuUmVxdWVzdBogLmhlbGl4Zmxvdy52MS5Jc3N1ZVRva2VuUmVzcG9uc2USTAoJR2V0S2V5U2V0Eh4uaGVsaXhmbG93LnYxLkdldEtleVNldFJlcXVlc3QaHy5oZWxpeGZsb3cudjEuR2V0S2V5U2V0UmVzcG9uc2USTwoKU3RhcnRMb2dpbhIfLmhlbGl4Zmxvdy52MS5TdGFydExvZ2luUmVxdWVzdBogLmhlbGl4Zmxvdy52MS5TdGFydExvZ2luUmVzcG9uc2USUgoLRmluaXNoTG9naW4SIC5oZWxpeGZsb3cudjEuRmluaXNoTG9naW5SZXF1ZXN0GiEuaGVsaXhmbG93LnYxLkZpbmlzaExvZ2luUmVzcG9uc2USUgoLUmVjb3JkVXNhZ2USIC5oZWxpeGZsb3cudjEuUmVjb3JkVXNhZ2VSZXF1ZXN0GiEuaGVsaXhmbG93LnYxLlJlY29yZFVzYWdlUmVzcG9uc2USTAoJUmVhZFNwZW5kEh4uaGVsaXhmbG93LnYxLlJlYWRTcGVuZFJlcXVlc3QaHy5oZWxpeGZsb3cudjEuUmVhZFNwZW5kUmVzcG9uc2USVQoMUmVzZXJ2ZVNwZW5kEiEuaGVsaXhmbG93LnYxLlJlc2VydmVTcGVuZFJlcXVlc3QaIi5oZWxpeGZsb3cudjEuUmVzZXJ2ZVNwZW5kUmVzcG9uc2USVQoMUmVsZWFzZVNwZW5kEiEuaGVsaXhmbG93LnYxLlJlbGVhc2VTcGVuZFJlcXVlc3QaIi5oZWxpeGZsb3cudjEuUmVsZWFzZVNwZW5kUmVzcG9uc2USVQoMU2F2ZVJlc3BvbnNlEiEuaGVsaXhmbG93LnYxLlNhdmVSZXNwb25zZVJlcXVlc3QaIi5oZWxpeGZsb3cudjEuU2F2ZVJlc3BvbnNlUmVzcG9uc2USVQoMUmVhZFJlc3BvbnNlEiEuaGVsaXhmbG93LnYxLlJlYWRSZXNwb25zZVJlcXVlc3QaIi5oZWxpeGZsb3cudjEuUmVhZFJlc3BvbnNlUmVzcG9uc2USZAoRUmVhZFJlc3BvbnNlQ2hhaW4SJi5oZWxpeGZsb3cudjEuUmVhZFJlc3BvbnNlQ2hhaW5SZXF1ZXN0GicuaGVsaXhmbG93LnYxLlJlYWRSZXNwb25zZUNoYWluUmVzcG9uc2USWwoORGVsZXRlUmVzcG9uc2USIy5oZWxpeGZsb3cudjEuRGVsZXRlUmVzcG9uc2VSZXF1ZXN0GiQuaGVsaXhmbG93LnYxLkRlbGV0ZVJlc3BvbnNlUmVzcG9uc2USWwoOUmVuZXdSZXNwb25zZXMSIy5oZWxpeGZsb3cudjEuUmVuZXdSZXNwb25zZXNSZXF1ZXN0GiQuaGVsaXhmbG93LnYxLlJlbmV3UmVzcG9uc2VzUmVzcG9uc2USUgoLQ2hlY2tIZWFsdGgSIC5oZWxpeGZsb3cudjEuQ2hlY2tIZWFsdGhSZXF1ZXN0GiEuaGVsaXhmbG93LnYxLkNoZWNrSGVhbHRoUmVzcG9uc2USYwoQV2F0Y2hSZXZvY2F0aW9ucxIlLmhlbGl4Zmxvdy52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBomLmhlbGl4Zmxvdy52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UwAWIGcHJvdG8z");
 
 /**
  * @generated from message helixflow.v1.VerifyRequest
@@ -912,6 +912,330 @@ export const ReleaseSpendResponseSchema: GenMessage<ReleaseSpendResponse> = /*@_
   messageDesc(file_helixflow_v1_auth, 31);
 
 /**
+ * @generated from message helixflow.v1.ResponseKey
+ */
+export type ResponseKey = Message<"helixflow.v1.ResponseKey"> & {
+  /**
+   * @generated from field: string organisation_id = 1;
+   */
+  organisationId: string;
+
+  /**
+   * @generated from field: string project_id = 2;
+   */
+  projectId: string;
+
+  /**
+   * @generated from field: string id = 3;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message helixflow.v1.ResponseKey.
+ * Use `create(ResponseKeySchema)` to create a new message.
+ */
+export const ResponseKeySchema: GenMessage<ResponseKey> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 32);
+
+/**
+ * @generated from message helixflow.v1.KeptResponse
+ */
+export type KeptResponse = Message<"helixflow.v1.KeptResponse"> & {
+  /**
+   * @generated from field: helixflow.v1.ResponseKey key = 1;
+   */
+  key?: ResponseKey | undefined;
+
+  /**
+   * @generated from field: string actor = 2;
+   */
+  actor: string;
+
+  /**
+   * @generated from field: optional string previous_id = 3;
+   */
+  previousId?: string | undefined;
+
+  /**
+   * The names are those of src/contracts/responses-store.ts.
+   *
+   * @generated from field: string status = 4;
+   */
+  status: string;
+
+  /**
+   * @generated from field: string model = 5;
+   */
+  model: string;
+
+  /**
+   * @generated from field: bool background = 6;
+   */
+  background: boolean;
+
+  /**
+   * @generated from field: int64 created_at_ms = 7;
+   */
+  createdAtMs: bigint;
+
+  /**
+   * JSON texts.
+   *
+   * @generated from field: string input = 8;
+   */
+  input: string;
+
+  /**
+   * @generated from field: string output = 9;
+   */
+  output: string;
+
+  /**
+   * @generated from field: string response = 10;
+   */
+  response: string;
+};
+
+/**
+ * Describes the message helixflow.v1.KeptResponse.
+ * Use `create(KeptResponseSchema)` to create a new message.
+ */
+export const KeptResponseSchema: GenMessage<KeptResponse> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 33);
+
+/**
+ * @generated from message helixflow.v1.SaveResponseRequest
+ */
+export type SaveResponseRequest = Message<"helixflow.v1.SaveResponseRequest"> & {
+  /**
+   * @generated from field: helixflow.v1.KeptResponse response = 1;
+   */
+  response?: KeptResponse | undefined;
+
+  /**
+   * Absent: it has ended.
+   *
+   * @generated from field: optional int64 lease_ms = 2;
+   */
+  leaseMs?: bigint | undefined;
+
+  /**
+   * It was there before, and is changed.
+   *
+   * @generated from field: bool update = 3;
+   */
+  update: boolean;
+};
+
+/**
+ * Describes the message helixflow.v1.SaveResponseRequest.
+ * Use `create(SaveResponseRequestSchema)` to create a new message.
+ */
+export const SaveResponseRequestSchema: GenMessage<SaveResponseRequest> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 34);
+
+/**
+ * @generated from message helixflow.v1.SaveResponseResponse
+ */
+export type SaveResponseResponse = Message<"helixflow.v1.SaveResponseResponse"> & {
+  /**
+   * False: the one to change is not there any more.
+   *
+   * @generated from field: bool saved = 1;
+   */
+  saved: boolean;
+};
+
+/**
+ * Describes the message helixflow.v1.SaveResponseResponse.
+ * Use `create(SaveResponseResponseSchema)` to create a new message.
+ */
+export const SaveResponseResponseSchema: GenMessage<SaveResponseResponse> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 35);
+
+/**
+ * @generated from message helixflow.v1.ReadResponseRequest
+ */
+export type ReadResponseRequest = Message<"helixflow.v1.ReadResponseRequest"> & {
+  /**
+   * @generated from field: helixflow.v1.ResponseKey key = 1;
+   */
+  key?: ResponseKey | undefined;
+};
+
+/**
+ * Describes the message helixflow.v1.ReadResponseRequest.
+ * Use `create(ReadResponseRequestSchema)` to create a new message.
+ */
+export const ReadResponseRequestSchema: GenMessage<ReadResponseRequest> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 36);
+
+/**
+ * @generated from message helixflow.v1.ReadResponseResponse
+ */
+export type ReadResponseResponse = Message<"helixflow.v1.ReadResponseResponse"> & {
+  /**
+   * Absent: there is none.
+   *
+   * @generated from field: helixflow.v1.KeptResponse response = 1;
+   */
+  response?: KeptResponse | undefined;
+
+  /**
+   * @generated from field: bool abandoned = 2;
+   */
+  abandoned: boolean;
+};
+
+/**
+ * Describes the message helixflow.v1.ReadResponseResponse.
+ * Use `create(ReadResponseResponseSchema)` to create a new message.
+ */
+export const ReadResponseResponseSchema: GenMessage<ReadResponseResponse> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 37);
+
+/**
+ * @generated from message helixflow.v1.ReadResponseChainRequest
+ */
+export type ReadResponseChainRequest = Message<"helixflow.v1.ReadResponseChainRequest"> & {
+  /**
+   * @generated from field: helixflow.v1.ResponseKey key = 1;
+   */
+  key?: ResponseKey | undefined;
+};
+
+/**
+ * Describes the message helixflow.v1.ReadResponseChainRequest.
+ * Use `create(ReadResponseChainRequestSchema)` to create a new message.
+ */
+export const ReadResponseChainRequestSchema: GenMessage<ReadResponseChainRequest> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 38);
+
+/**
+ * @generated from message helixflow.v1.ReadResponseChainResponse
+ */
+export type ReadResponseChainResponse = Message<"helixflow.v1.ReadResponseChainResponse"> & {
+  /**
+   * @generated from field: repeated helixflow.v1.ResponseLink links = 1;
+   */
+  links: ResponseLink[];
+
+  /**
+   * @generated from field: string extent = 2;
+   */
+  extent: string;
+};
+
+/**
+ * Describes the message helixflow.v1.ReadResponseChainResponse.
+ * Use `create(ReadResponseChainResponseSchema)` to create a new message.
+ */
+export const ReadResponseChainResponseSchema: GenMessage<ReadResponseChainResponse> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 39);
+
+/**
+ * @generated from message helixflow.v1.ResponseLink
+ */
+export type ResponseLink = Message<"helixflow.v1.ResponseLink"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string status = 2;
+   */
+  status: string;
+
+  /**
+   * @generated from field: string input = 3;
+   */
+  input: string;
+
+  /**
+   * @generated from field: string output = 4;
+   */
+  output: string;
+};
+
+/**
+ * Describes the message helixflow.v1.ResponseLink.
+ * Use `create(ResponseLinkSchema)` to create a new message.
+ */
+export const ResponseLinkSchema: GenMessage<ResponseLink> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 40);
+
+/**
+ * @generated from message helixflow.v1.DeleteResponseRequest
+ */
+export type DeleteResponseRequest = Message<"helixflow.v1.DeleteResponseRequest"> & {
+  /**
+   * @generated from field: helixflow.v1.ResponseKey key = 1;
+   */
+  key?: ResponseKey | undefined;
+};
+
+/**
+ * Describes the message helixflow.v1.DeleteResponseRequest.
+ * Use `create(DeleteResponseRequestSchema)` to create a new message.
+ */
+export const DeleteResponseRequestSchema: GenMessage<DeleteResponseRequest> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 41);
+
+/**
+ * @generated from message helixflow.v1.DeleteResponseResponse
+ */
+export type DeleteResponseResponse = Message<"helixflow.v1.DeleteResponseResponse"> & {
+  /**
+   * @generated from field: bool deleted = 1;
+   */
+  deleted: boolean;
+};
+
+/**
+ * Describes the message helixflow.v1.DeleteResponseResponse.
+ * Use `create(DeleteResponseResponseSchema)` to create a new message.
+ */
+export const DeleteResponseResponseSchema: GenMessage<DeleteResponseResponse> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 42);
+
+/**
+ * @generated from message helixflow.v1.RenewResponsesRequest
+ */
+export type RenewResponsesRequest = Message<"helixflow.v1.RenewResponsesRequest"> & {
+  /**
+   * @generated from field: repeated string ids = 1;
+   */
+  ids: string[];
+
+  /**
+   * @generated from field: int64 lease_ms = 2;
+   */
+  leaseMs: bigint;
+};
+
+/**
+ * Describes the message helixflow.v1.RenewResponsesRequest.
+ * Use `create(RenewResponsesRequestSchema)` to create a new message.
+ */
+export const RenewResponsesRequestSchema: GenMessage<RenewResponsesRequest> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 43);
+
+/**
+ * @generated from message helixflow.v1.RenewResponsesResponse
+ */
+export type RenewResponsesResponse = Message<"helixflow.v1.RenewResponsesResponse"> & {
+};
+
+/**
+ * Describes the message helixflow.v1.RenewResponsesResponse.
+ * Use `create(RenewResponsesResponseSchema)` to create a new message.
+ */
+export const RenewResponsesResponseSchema: GenMessage<RenewResponsesResponse> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 44);
+
+/**
  * @generated from message helixflow.v1.CheckHealthRequest
  */
 export type CheckHealthRequest = Message<"helixflow.v1.CheckHealthRequest"> & {
@@ -922,7 +1246,7 @@ export type CheckHealthRequest = Message<"helixflow.v1.CheckHealthRequest"> & {
  * Use `create(CheckHealthRequestSchema)` to create a new message.
  */
 export const CheckHealthRequestSchema: GenMessage<CheckHealthRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 32);
+  messageDesc(file_helixflow_v1_auth, 45);
 
 /**
  * @generated from message helixflow.v1.CheckHealthResponse
@@ -935,7 +1259,7 @@ export type CheckHealthResponse = Message<"helixflow.v1.CheckHealthResponse"> & 
  * Use `create(CheckHealthResponseSchema)` to create a new message.
  */
 export const CheckHealthResponseSchema: GenMessage<CheckHealthResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 33);
+  messageDesc(file_helixflow_v1_auth, 46);
 
 /**
  * @generated from message helixflow.v1.WatchRevocationsRequest
@@ -948,7 +1272,7 @@ export type WatchRevocationsRequest = Message<"helixflow.v1.WatchRevocationsRequ
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
 export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 34);
+  messageDesc(file_helixflow_v1_auth, 47);
 
 /**
  * @generated from message helixflow.v1.WatchRevocationsResponse
@@ -967,7 +1291,7 @@ export type WatchRevocationsResponse = Message<"helixflow.v1.WatchRevocationsRes
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
 export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 35);
+  messageDesc(file_helixflow_v1_auth, 48);
 
 /**
  * Who calls, and who may do what. Between services of one platform only, over mutually authenticated TLS: whoever
@@ -1069,6 +1393,48 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof ReleaseSpendRequestSchema;
     output: typeof ReleaseSpendResponseSchema;
+  },
+  /**
+   * Responses that were asked to be kept; src/contracts/responses-store.ts says what each does.
+   *
+   * @generated from rpc helixflow.v1.AuthService.SaveResponse
+   */
+  saveResponse: {
+    methodKind: "unary";
+    input: typeof SaveResponseRequestSchema;
+    output: typeof SaveResponseResponseSchema;
+  },
+  /**
+   * @generated from rpc helixflow.v1.AuthService.ReadResponse
+   */
+  readResponse: {
+    methodKind: "unary";
+    input: typeof ReadResponseRequestSchema;
+    output: typeof ReadResponseResponseSchema;
+  },
+  /**
+   * @generated from rpc helixflow.v1.AuthService.ReadResponseChain
+   */
+  readResponseChain: {
+    methodKind: "unary";
+    input: typeof ReadResponseChainRequestSchema;
+    output: typeof ReadResponseChainResponseSchema;
+  },
+  /**
+   * @generated from rpc helixflow.v1.AuthService.DeleteResponse
+   */
+  deleteResponse: {
+    methodKind: "unary";
+    input: typeof DeleteResponseRequestSchema;
+    output: typeof DeleteResponseResponseSchema;
+  },
+  /**
+   * @generated from rpc helixflow.v1.AuthService.RenewResponses
+   */
+  renewResponses: {
+    methodKind: "unary";
+    input: typeof RenewResponsesRequestSchema;
+    output: typeof RenewResponsesResponseSchema;
   },
   /**
    * Fails with the reason while nobody can be verified.

@@ -1,0 +1,27 @@
+import type { Clock } from '../core/clock.ts'
+import type { Stoppable } from '../core/lifecycle.ts'
+import type { Logger } from '../core/log.ts'
+import type { Database } from '../storage/database.ts'
+import { removeExpiredResponses } from '../storage/responses.ts'
+import { acrossOrganisations } from '../storage/tenancy.ts'
+import { startHourly } from './hourly.ts'
+
+export interface ResponsesUpkeepOptions {
+  readonly database: Database
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/** Removes responses whose time is over; nobody finds them before that either. */
+export function startResponsesUpkeep({ database, clock, log }: ResponsesUpkeepOptions): Promise<Stoppable> {
+  return startHourly({
+    failure: 'expired responses could not be removed',
+    work: async () => {
+      const nowMs = clock.now()
+      const removed = await acrossOrganisations(database, (queries) => removeExpiredResponses(queries, nowMs))
+      if (removed > 0) log.info('expired responses removed', { responses: removed })
+    },
+    clock,
+    log,
+  })
+}

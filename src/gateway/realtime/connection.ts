@@ -55,6 +55,8 @@ export class Connection {
   private inFlight = 0
   private unreadable = 0
   private strikes = 0
+  /** The first frame of this turn of the loop, as long as it is the only one. */
+  private held: Buffer | undefined
   private isCorked = false
   private isBlocked = false
   private speaker: Speaker | undefined
@@ -81,7 +83,7 @@ export class Connection {
   }
 
   get unsentBytes(): number {
-    return this.socket.writableLength
+    return this.socket.writableLength + (this.held?.length ?? 0)
   }
 
   /** Whether requests of it wait for their answers. */
@@ -92,12 +94,17 @@ export class Connection {
   /** Sends a frame after those that were sent before; what one turn of the loop sends goes out together. */
   send(frame: Buffer): void {
     if (!this.isOpen) return
-    if (!this.isCorked) {
+    if (this.isCorked) this.socket.write(frame)
+    else if (this.held) {
       this.isCorked = true
       this.socket.cork()
+      this.socket.write(this.held)
+      this.socket.write(frame)
+      this.held = undefined
+    } else {
+      this.held = frame
       this.hub.touch(this)
     }
-    this.socket.write(frame)
     if (this.unsentBytes > UNSENT_BYTES_MAX) this.close(CLOSE.overload, 'slow_consumer')
   }
 
@@ -116,14 +123,13 @@ export class Connection {
   /** The end of a turn of the loop. */
   flush(): void {
     if (this.isOpen && !this.isBlocked) this.pump()
-    if (!this.isCorked) return
-    this.isCorked = false
-    this.socket.uncork()
+    this.release()
   }
 
   /** @param code 4xxx codes go only to clients that know them */
   close(code: CloseCode, reason: string): void {
     if (!this.isOpen) return
+    this.release()
     this.closedWith = this.opened.own ? code : plainCode(code)
     this.ws.close(this.closedWith, reason)
   }
@@ -131,6 +137,18 @@ export class Connection {
   /** A message of the client, whole. */
   receive(data: Buffer): void {
     this.hub.guard(this, () => this.take(data))
+    // The next frame may be the client's close, which `ws` answers at once.
+    this.release()
+  }
+
+  /** What was gathered goes out: a single frame, which is the rule, without the detour of a cork. */
+  private release(): void {
+    const { held } = this
+    this.held = undefined
+    if (held && this.isOpen) this.socket.write(held)
+    if (!this.isCorked) return
+    this.isCorked = false
+    this.socket.uncork()
   }
 
   private take(data: Buffer): void {
@@ -216,15 +234,15 @@ export class Connection {
 
   /** Outlets take turns, so that none waits for another's backlog. */
   private pump(): void {
-    const { outlets, socket } = this
+    const { outlets } = this
     while (outlets && outlets.size > 0 && !this.isBlocked) {
       for (const outlet of outlets) {
         if (!this.isOpen) return
-        if (socket.writableLength > STOP_BYTES) {
+        if (this.unsentBytes > STOP_BYTES) {
           this.block()
           return
         }
-        const frame = outlet.take(socket.writableLength > JOIN_BYTES)
+        const frame = outlet.take(this.unsentBytes > JOIN_BYTES)
         if (frame) this.send(frame)
         else outlets.delete(outlet)
       }

@@ -130,3 +130,55 @@ test('sockets of a gateway that is killed go on at another, and what they read i
     expect((await stream.result).text).toBe(textOf(labels[at] ?? '', PIECES))
   for (const stream of made) await stream.result
 })
+
+test('a response in the background is told of to its project at every gateway', async () => {
+  const follower = clientOf(gateway(1).origin)
+  const told: unknown[] = []
+  const following = (async () => {
+    for await (const { data } of follower.subscribe('jobs')) {
+      const { status } = data as { readonly status: string }
+      told.push(status)
+      if (status === 'completed') return
+    }
+  })()
+  await expect.poll(() => follower.state).toBe('open')
+  // Who begins to follow hears what comes after that; only an answer says that it has begun.
+  await follower.publish('custom/any', 0)
+  const { id } = await inBackground(gateway(0), 'far', 'news')
+  await following
+  expect(told).toEqual(['queued', 'in_progress', 'completed'])
+  expect(await responseOf(gateway(1), id)).toMatchObject({ status: 'completed' })
+})
+
+test('a response in the background outlives its gateway when somebody follows it elsewhere', async () => {
+  const victim = await platform.add()
+  const { id } = await inBackground(victim, 'far', 'heir')
+  const reading = await fetch(`${gateway(1).url}/responses/${id}?stream=true`, { headers: headers() })
+  await killGateway(victim)
+  const events = (await reading.text()).split('\n\n').flatMap((event) => {
+    const [, data] = /^data: (.*)$/m.exec(event) ?? []
+    return data === undefined ? [] : [JSON.parse(data) as Record<string, unknown>]
+  })
+  expect(events.map((event) => event['sequence_number'])).toEqual(events.map((_, at) => at))
+  expect(events.at(-1)).toMatchObject({ type: 'response.completed' })
+  const text = events.flatMap((event) =>
+    event['type'] === 'response.output_text.delta' ? [event['delta']] : [],
+  )
+  expect(text.join('')).toBe(textOf('heir', PIECES))
+  const output = [{ content: [{ text: textOf('heir', PIECES) }] }]
+  expect(await responseOf(gateway(0), id)).toMatchObject({ status: 'completed', output })
+})
+
+function headers(): Record<string, string> {
+  return { authorization: `Bearer ${platform.apiKey}`, 'content-type': 'application/json' }
+}
+
+async function inBackground(server: Server, model: string, input: string): Promise<{ readonly id: string }> {
+  const body = JSON.stringify({ model, input, background: true })
+  const answer = await fetch(`${server.url}/responses`, { method: 'POST', headers: headers(), body })
+  return (await answer.json()) as { readonly id: string }
+}
+
+async function responseOf(server: Server, id: string): Promise<unknown> {
+  return (await fetch(`${server.url}/responses/${id}`, { headers: headers() })).json()
+}

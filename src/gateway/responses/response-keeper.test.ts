@@ -63,7 +63,7 @@ class ToldStore implements ResponsesStore {
 function keeping(body: object) {
   const clock = new ManualClock()
   const store = new ToldStore()
-  const keeper = new ResponseKeeper({ store, clock, log: silentLog })
+  const keeper = new ResponseKeeper({ store, jobs: { tell: () => {} }, clock, log: silentLog })
   const request = ResponseRequest.parse({ model: 'm', input: 'x', ...body })
   const response = newResponse(request, { id: `resp_${'0'.repeat(32)}`, createdAtMs: 5_000 })
   return { clock, store, keeper, response, record: keeper.record({ identity, input: [] }, response) }

@@ -4,10 +4,13 @@ import type { FoundResponse, ResponsesStore, SavedResponse } from '../../contrac
 import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
+import type { JobNews } from './job-news.ts'
 import type { ResponseObject } from './response-object.ts'
 
 export interface ResponseKeeperOptions {
   readonly store: ResponsesStore
+  /** Told what becomes of responses in the background, for whoever follows them. */
+  readonly jobs: Pick<JobNews, 'tell'>
   readonly clock: Clock
   readonly log: Logger
 }
@@ -84,7 +87,7 @@ export class ResponseKeeper {
   }
 
   private background(file: ResponseFile): ResponseRecord {
-    const { store } = this.options
+    const { store, jobs } = this.options
     let last: Promise<unknown> = Promise.resolve()
     let id = ''
     return {
@@ -93,6 +96,7 @@ export class ResponseKeeper {
         id = response.id
         this.running.add(id)
         this.beatLater()
+        jobs.tell(file, response)
       },
       takeOver: (response) => {
         id = response.id
@@ -108,6 +112,7 @@ export class ResponseKeeper {
       progress: (response) => {
         // Said again at the end: that this one is lost does no harm.
         last = store.update(saved(file, response)).catch(() => {})
+        jobs.tell(file, response)
       },
       end: async (response) => {
         await last
@@ -118,6 +123,7 @@ export class ResponseKeeper {
         } catch (reason) {
           this.keepLater(ended, reason)
         }
+        jobs.tell(file, response)
         return response
       },
     }

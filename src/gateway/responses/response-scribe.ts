@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto'
 import type { HelixError } from '../../core/errors.ts'
 import type { StreamWriter } from '../../streams/stream.ts'
 import type { StreamEventKind } from '../../streams/stream-event.ts'
 import type { Answer } from '../dispatch/exchange.ts'
 import { errorFields } from '../streaming/chat-scribe.ts'
 import type { Scribe } from '../streaming/scribe.ts'
+import { TextHash } from '../streaming/text-hash.ts'
 import type { ResponseEvent } from './open-items.ts'
 import { ResponseDraft } from './response-draft.ts'
 import { type ResponseObject, responseError } from './response-object.ts'
@@ -30,7 +30,7 @@ export interface ResponseScribeParts {
 export class ResponseScribe implements Scribe {
   written = Promise.resolve()
   private readonly draft: ResponseDraft
-  private readonly text = createHash('sha256')
+  private readonly text = new TextHash()
   private started = false
   private begun = false
   private over = false
@@ -61,7 +61,7 @@ export class ResponseScribe implements Scribe {
           last_seq: this.parts.writer.nextSeq,
           finish_reason: this.draft.finish,
           usage,
-          sha256: this.text.digest('hex'),
+          sha256: this.text.finish(),
         },
       )
     })
@@ -107,7 +107,7 @@ export class ResponseScribe implements Scribe {
 
   private event(event: ResponseEvent): void {
     const text = event.type === 'response.output_text.delta' ? String(event['delta']) : undefined
-    if (text !== undefined) this.text.update(text)
+    if (text !== undefined) this.text.add(text)
     this.append('event', event, { text })
   }
 

@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto'
 import type { ErrorBody, HelixError } from '../../core/errors.ts'
 import type { StreamWriter } from '../../streams/stream.ts'
 import type { Answer } from '../dispatch/exchange.ts'
 import type { Scribe } from './scribe.ts'
+import { TextHash } from './text-hash.ts'
 
 interface Choice {
   readonly index?: number
@@ -16,7 +16,7 @@ interface Choice {
  * the end is of the text of the first choice.
  */
 export class ChatScribe implements Scribe {
-  private readonly text = createHash('sha256')
+  private readonly text = new TextHash()
   private finishReason: string | null = null
   private usage: unknown = null
   private started = false
@@ -40,7 +40,7 @@ export class ChatScribe implements Scribe {
       last_seq: this.writer.nextSeq,
       finish_reason: this.finishReason,
       usage: this.usage,
-      sha256: this.text.digest('hex'),
+      sha256: this.text.finish(),
     })
   }
 
@@ -55,7 +55,7 @@ export class ChatScribe implements Scribe {
 
   private delta({ index = 0, delta }: Choice): void {
     const text = String(delta?.['content'])
-    if (index === 0) this.text.update(text)
+    if (index === 0) this.text.add(text)
     this.append('delta', index === 0 ? { text } : { text, choice: index })
   }
 
@@ -63,7 +63,7 @@ export class ChatScribe implements Scribe {
     const first = choices.find(({ index = 0 }) => index === 0)
     const content = first?.delta?.['content']
     const text = typeof content === 'string' && content !== '' ? content : undefined
-    if (text !== undefined) this.text.update(text)
+    if (text !== undefined) this.text.add(text)
     this.finishReason = first?.finish_reason ?? this.finishReason
     this.append('event', { text, data: chunk })
   }

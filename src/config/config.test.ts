@@ -105,7 +105,9 @@ describe('settings', () => {
       { home: directory },
       { HELIXFLOW_UPSTREAMS: '[{name: a, url: "http://x", models: [m]}]' },
     )
-    expect(config.upstreams).toEqual([{ name: 'a', url: 'http://x', models: ['m'], slots: 64 }])
+    expect(config.upstreams).toEqual([
+      { name: 'a', url: 'http://x', models: ['m'], slots: 64, continues: false },
+    ])
   })
 
   test('a file that is no YAML is named in the error', () => {

@@ -42,8 +42,9 @@ export class Pulse {
   /** @param isDeaf nothing is read at the moment, so nothing can be heard */
   check(nowMs: number, times: PulseTimes, isDeaf: boolean): PulseFinding {
     if (this.isStuck(nowMs)) return 'stuck'
-    const { bytesRead } = this.socket
-    if (bytesRead !== this.readBytes || isDeaf) {
+    const { bytesRead, writableLength } = this.socket
+    // A question would wait behind what waits already; whether that goes on is what tells.
+    if (bytesRead !== this.readBytes || isDeaf || writableLength > 0) {
       this.readBytes = bytesRead
       this.heard(nowMs)
     } else if (this.askedMs !== undefined) return nowMs - this.askedMs >= times.answerMs ? 'dead' : 'well'

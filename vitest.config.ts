@@ -13,6 +13,7 @@ const ALONE: readonly string[] = [
   'test/integration/gateway/endless-answers.test.ts',
   'test/integration/gateway/engine-answers.test.ts',
   'test/integration/limits/several-gateways.test.ts',
+  'test/integration/storage/crash.test.ts',
 ]
 
 /** Most files wait for processes of their own; more than two at once would wait for each other. */

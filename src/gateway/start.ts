@@ -180,7 +180,7 @@ async function startWork(
   const { runs, responses, keeper, stop: stopRuns } = startRuns({ ...parts, generation, drain })
   const readers = new StreamReaders()
   const revive = { chat: chatRevival, response: responseRevival(keeper, clock) }
-  const takeover = new Takeover({ generation, readers, drain, clock, log, revive })
+  const takeover = new Takeover({ generation, credentials, readers, drain, clock, log, revive })
   const started = {
     caching,
     meter,

@@ -107,8 +107,9 @@ async function takenOver(
         if (isLast(event)) resolve()
       }
     }
-    const cursor = writer.stream.open(0, { ready: read, lost: () => {} })
-    if (typeof cursor === 'string') throw new Error(cursor)
+    const opened = writer.stream.open(0, { ready: () => read(), lost: () => {} })
+    if (typeof opened === 'string') throw new Error(opened)
+    const cursor = opened
     read()
   })
   return { asked, events }

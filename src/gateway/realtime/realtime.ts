@@ -82,7 +82,7 @@ export class Realtime {
       times: settings,
       streaming: () => parts.streams.producing,
     })
-    this.handshake = new Handshake(this.connections, settings)
+    this.handshake = new Handshake(this.connections, settings, parts.drain)
     this.tickets = new Tickets(secrets, clock)
     this.facts = new Facts(new MemoryTopics(clock), publishersOf(parts))
     this.session = {

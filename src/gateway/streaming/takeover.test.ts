@@ -72,7 +72,7 @@ async function takenOver(
     { seq: 2, kind: 'delta', data: '{"text":"Es war"}' },
   ]
   for (const { kind, data } of soFar) writer.append(kind, data)
-  const readers = new StreamReaders()
+  const readers = new StreamReaders({ hold: () => () => {} })
   readers.begin(head.id, { identity: identityWith('then'), credential: 'hf_' })
   const asked: GenerationRequest[] = []
   const takeover = new Takeover({

@@ -178,9 +178,9 @@ async function startWork(
   const minutes = new UsageMinutes(clock)
   const generation = new Generation({ dispatch: caching, meter, credentials, limits: limits.gate, minutes })
   const { runs, responses, keeper, stop: stopRuns } = startRuns({ ...parts, generation, drain })
-  const readers = new StreamReaders()
+  const readers = new StreamReaders(credentials)
   const revive = { chat: chatRevival, response: responseRevival(keeper, clock) }
-  const takeover = new Takeover({ generation, readers, drain, clock, log, revive })
+  const takeover = new Takeover({ generation, credentials, readers, drain, clock, log, revive })
   const started = {
     caching,
     meter,

@@ -30,7 +30,11 @@ export class MemoryTopics implements Topics {
   private readonly topics = new Map<string, Kept>()
   private readonly listeners = new Set<(scope: string, data: string) => void>()
 
-  constructor(private readonly clock: Clock) {}
+  constructor(
+    private readonly clock: Clock,
+    /** How long a topic is kept that nobody follows and nobody publishes to. */
+    private readonly lifeMs = TOPIC_LIFE_MS,
+  ) {}
 
   async publish(scope: string, topic: string, { data, kind, key }: TopicPublication): Promise<number> {
     const kept = this.of(scope, topic)
@@ -96,7 +100,7 @@ export class MemoryTopics implements Topics {
 
   private touch(name: string, kept: Kept): void {
     kept.cancelEnd()
-    kept.cancelEnd = this.clock.schedule(TOPIC_LIFE_MS, () => {
+    kept.cancelEnd = this.clock.schedule(this.lifeMs, () => {
       if (kept.feed.size > 0) this.touch(name, kept)
       else this.topics.delete(name)
     })

@@ -24,7 +24,7 @@ export interface MirrorParts {
   readonly left: (mirror: Mirror) => void
   /** Nobody has read it for a while, or nothing follows. */
   readonly dropped: (mirror: Mirror) => void
-  /** Its producer is gone for good. Asked again with each poll while that is so. */
+  /** Its producer is gone for good, and somebody reads it. Told again with each poll while that is so. */
   readonly orphaned: (mirror: Mirror) => void
 }
 
@@ -204,8 +204,9 @@ export class Mirror {
     if (this.over || this.stream.ended) return
     if (lives) this.orphanSinceMs = undefined
     else this.orphanSinceMs ??= clock.monotonic()
-    if (this.orphanSinceMs !== undefined && clock.monotonic() - this.orphanSinceMs >= ORPHAN_MS)
-      orphaned(this)
+    const isOrphan = this.orphanSinceMs !== undefined && clock.monotonic() - this.orphanSinceMs >= ORPHAN_MS
+    // In whose name it is gone on with only a reader can say: whoever is away for a moment is waited for.
+    if (isOrphan && this.stream.readers > 0) orphaned(this)
   }
 
   private drop(): void {

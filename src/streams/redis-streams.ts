@@ -65,6 +65,8 @@ export class RedisStreams implements StreamStore {
   private readonly produced: ProducedStreams
   private readonly mirrors = new Map<string, Mirror>()
   private readonly opening = new Map<string, Promise<Mirror | undefined>>()
+  /** Streams that are being taken over. */
+  private readonly adopting = new Set<string>()
   private readonly gone: Tombstones
   /** Made while Redis was away. */
   private readonly claims: MemoryClaims
@@ -180,13 +182,23 @@ export class RedisStreams implements StreamStore {
    * @returns undefined when it has ended, its gateway lives, or another was faster
    */
   async adopt(id: string, producer: Producer): Promise<StreamWriter | undefined> {
-    if (this.produced.find(id)) return undefined
+    // Looked at again and again: a second look must not overtake the first one's answer.
+    if (this.produced.find(id) || this.adopting.has(id)) return undefined
+    this.adopting.add(id)
+    try {
+      return await this.inherit(id, producer)
+    } finally {
+      this.adopting.delete(id)
+    }
+  }
+
+  private async inherit(id: string, producer: Producer): Promise<StreamWriter | undefined> {
     const keys = this.keys(id)
     for (let tries = 0; tries < ADOPTION_TRIES; tries++) {
       const mirror = await this.mirror(id)
       if (!mirror || mirror.lost || mirror.stream.ended) return undefined
       const { stream, owner } = mirror
-      if (owner === this.options.gateway || (await this.lease.isAlive(owner))) return undefined
+      if (await this.isMade(owner)) return undefined
       const heirs = await this.heirs(mirror, keys)
       if (!heirs || this.produced.find(id)) return undefined
       if (heirs === 'again') continue
@@ -204,6 +216,14 @@ export class RedisStreams implements StreamStore {
     this.mirrors.clear()
     this.produced.stop()
     await this.lease.stop()
+  }
+
+  /**
+   * Whether the gateway lives whose the stream is, of one that is not made here. Where it is this gateway's all the same,
+   * the answer to its taking over was lost: nobody makes it.
+   */
+  private async isMade(owner: string): Promise<boolean> {
+    return owner !== this.options.gateway && (await this.lease.isAlive(owner))
   }
 
   /** Makes the stream this gateway's, as far as it is known here. */
@@ -267,7 +287,7 @@ export class RedisStreams implements StreamStore {
       channels,
       clock,
       gateway,
-      isAlive: (other) => this.lease.isAlive(other),
+      isAlive: (other) => this.isMade(other),
       // Without it they find out when its lease has ended.
       left: () => void client.zrem(keys.readers, gateway).catch(() => {}),
       dropped: (mirror) => {

@@ -1,15 +1,16 @@
 import type { RedisClient } from '../redis/connection.ts'
 
 /**
- * Publishes once. KEYS: state, log, what the key stands for. ARGV: data, kind, an epoch where there is none, whether there
- * is a key, its life, events kept, life of the topic, how to publish, channel.
+ * Publishes once. A log without its state is of another life: a server that is short of memory lets keys go one by one.
+ * KEYS: state, log, what the key stands for. ARGV: data, kind, an epoch where there is none, whether there is a key, its
+ * life, events kept, life of the topic, how to publish, channel.
  */
 const PUBLISH = `
 if ARGV[4] == '1' then
   local known = redis.call('GET', KEYS[3])
   if known then return tonumber(known) end
 end
-redis.call('HSETNX', KEYS[1], 'epoch', ARGV[3])
+if redis.call('HSETNX', KEYS[1], 'epoch', ARGV[3]) == 1 then redis.call('DEL', KEYS[2]) end
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 local seq = redis.call('HINCRBY', KEYS[1], 'seq', 1)
 redis.call('HSET', KEYS[1], 'kind', ARGV[2])
@@ -26,7 +27,7 @@ return seq`
  * KEYS: state, log. ARGV: after, an epoch where there is none, life of the topic, epoch and number that were heard.
  */
 const READ = `
-redis.call('HSETNX', KEYS[1], 'epoch', ARGV[2])
+if redis.call('HSETNX', KEYS[1], 'epoch', ARGV[2]) == 1 then redis.call('DEL', KEYS[2]) end
 local known = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'kind')
 local seq = tonumber(known[2] or '0')
 if known[1] == ARGV[4] and seq < tonumber(ARGV[5]) then

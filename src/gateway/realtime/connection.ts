@@ -94,6 +94,11 @@ export class Connection {
   /** Sends a frame after those that were sent before; what one turn of the loop sends goes out together. */
   send(frame: Buffer): void {
     if (!this.isOpen) return
+    // Looked at before: one frame may be larger than that by itself, and whoever takes all else takes it too.
+    if (this.unsentBytes > UNSENT_BYTES_MAX) {
+      this.close(CLOSE.overload, 'slow_consumer')
+      return
+    }
     if (this.isCorked) this.socket.write(frame)
     else if (this.held) {
       this.isCorked = true
@@ -105,7 +110,6 @@ export class Connection {
       this.held = frame
       this.hub.touch(this)
     }
-    if (this.unsentBytes > UNSENT_BYTES_MAX) this.close(CLOSE.overload, 'slow_consumer')
   }
 
   /** The outlet has frames; they go out at the end of this turn of the loop, or when the socket has drained. */
@@ -200,7 +204,7 @@ export class Connection {
     else this.unreadable = 0
     if (!(answer instanceof Promise)) return
     this.inFlight++
-    void answer.finally(() => this.answered())
+    void answer.finally(() => this.hub.guard(this, () => this.answered()))
   }
 
   private read(data: Buffer): Said | undefined {

@@ -1,4 +1,6 @@
 import type { Identity } from '../../contracts/auth.ts'
+import type { Clock } from '../../core/clock.ts'
+import { MemoryTopics } from '../../streams/memory-topics.ts'
 import type { Following, TopicFollower, TopicPosition, Topics } from '../../streams/topics.ts'
 import { type FactTopic, mayFollow, scopeOf, type TopicRule } from './topic-rules.ts'
 
@@ -20,15 +22,24 @@ interface Running {
   readonly stop: () => void
 }
 
+/**
+ * What was told is old when nobody has followed for so long, and there are as many topics of presence as clients think of
+ * names.
+ */
+const LIFE_MS = 60_000
+
 /** What this gateway tells of itself. Each publisher runs only while somebody follows it here. */
 export class Facts {
   private readonly running = new Map<string, Running>()
+  /** Of this gateway alone. */
+  private readonly topics: Topics
 
   constructor(
-    /** Of this gateway alone. */
-    private readonly topics: Topics,
+    clock: Clock,
     private readonly publishers: Publishers,
-  ) {}
+  ) {
+    this.topics = new MemoryTopics(clock, LIFE_MS)
+  }
 
   async follow(
     identity: Identity,
@@ -56,6 +67,7 @@ export class Facts {
   stop(): void {
     for (const { stop } of this.running.values()) stop()
     this.running.clear()
+    void this.topics.stop()
   }
 
   private join(

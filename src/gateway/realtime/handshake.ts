@@ -4,6 +4,7 @@ import { WebSocket, WebSocketServer } from 'ws'
 import type { Config } from '../../config/schema.ts'
 import { SUBPROTOCOL } from '../../contracts/realtime.ts'
 import { HelixError } from '../../core/errors.ts'
+import { type Drain, drainingError } from '../drain.ts'
 import { identified } from '../hooks/authenticate.ts'
 import { Connection } from './connection.ts'
 import { CLOSE_MS, FRAGMENTS_MAX, MESSAGE_BYTES_MAX, PIECES_MAX } from './connection-limits.ts'
@@ -37,6 +38,7 @@ export class Handshake {
   constructor(
     private readonly connections: Connections,
     private readonly settings: Config['realtime'],
+    private readonly drain: Pick<Drain, 'draining'>,
   ) {
     this.limits = new HandshakeLimits(settings.handshakesPerSecond, connections.clock)
     this.origins = originSet(settings.origins)
@@ -73,6 +75,8 @@ export class Handshake {
 
   private check(request: FastifyRequest, { subprotocol }: UpgradeTerms): void {
     const { headers } = request
+    // Asked once more: who it is may have taken a while to find out, and nobody would close what is opened now.
+    if (this.drain.draining) throw drainingError()
     this.limits.take(request.ip)
     if (!this.allows(headers.origin))
       throw new HelixError('origin_not_allowed', 'Pages of this origin may not open a WebSocket here.')

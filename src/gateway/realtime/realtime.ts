@@ -5,7 +5,6 @@ import type { Clock } from '../../core/clock.ts'
 import type { Logger } from '../../core/log.ts'
 import type { Metrics } from '../../core/metrics.ts'
 import type { Random } from '../../core/random.ts'
-import { MemoryTopics } from '../../streams/memory-topics.ts'
 import type { OneTimeSecrets } from '../../streams/secrets.ts'
 import type { StreamStore } from '../../streams/stream.ts'
 import type { Topics } from '../../streams/topics.ts'
@@ -82,9 +81,9 @@ export class Realtime {
       times: settings,
       streaming: () => parts.streams.producing,
     })
-    this.handshake = new Handshake(this.connections, settings)
+    this.handshake = new Handshake(this.connections, settings, parts.drain)
     this.tickets = new Tickets(secrets, clock)
-    this.facts = new Facts(new MemoryTopics(clock), publishersOf(parts))
+    this.facts = new Facts(clock, publishersOf(parts))
     this.session = {
       ...parts,
       store: parts.streams,

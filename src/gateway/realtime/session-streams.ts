@@ -203,7 +203,7 @@ export class SessionStreams {
     }
     this.makeRoom()
     this.outlets.set(id, outlet)
-    return { stream, begin: () => outlet.ready() }
+    return { stream, begin: () => outlet.begin() }
   }
 
   private lost(outlet: StreamOutlet, reason: Unrecoverable): void {

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { ManualClock } from '../../core/clock.ts'
 import { noMetrics } from '../../core/metrics.ts'
 import { MemoryStreams } from '../../streams/memory-streams.ts'
+import type { RingStream } from '../../streams/stream.ts'
 import type { StreamEventKind } from '../../streams/stream-event.ts'
 import { SharedFrames } from './frames.ts'
 import { type OutletOwner, StreamOutlet } from './stream-outlet.ts'
@@ -19,6 +20,11 @@ const EVENTS: readonly (readonly [StreamEventKind, object])[] = [
 ]
 
 async function outletOf(events: typeof EVENTS): Promise<StreamOutlet> {
+  return (await place(events)).outlet
+}
+
+/** A stream and its outlet, and what the outlet said to its connection and its owner. */
+async function place(events: typeof EVENTS) {
   const bounds = { eventsMax: 10_000, bytesMax: 2 ** 26 }
   const store = new MemoryStreams({ ...bounds, keepMs: 1_000, clock: new ManualClock() })
   const head = {
@@ -35,16 +41,20 @@ async function outletOf(events: typeof EVENTS): Promise<StreamOutlet> {
   } as const
   const writer = await store.create(head, { cancel: () => {} })
   for (const [kind, data] of events) writer.append(kind, JSON.stringify(data))
+  const said: string[] = []
   const owner: Omit<OutletOwner, 'connection'> = {
     frames: new SharedFrames(),
     tally: new Tally(noMetrics),
     reads: () => () => {},
-    lost: () => {},
+    lost: (_outlet, reason) => said.push(reason),
   }
-  const connection = { ready: () => {}, forget: () => {} } as unknown as OutletOwner['connection']
+  const connection = {
+    ready: () => said.push('ready'),
+    forget: () => {},
+  } as unknown as OutletOwner['connection']
   const outlet = StreamOutlet.open(writer.stream, { seq: 0 }, { ...owner, connection })
   if (typeof outlet === 'string') throw new Error(outlet)
-  return outlet
+  return { outlet, writer, said }
 }
 
 function taken(outlet: StreamOutlet, joined: boolean): Record<string, unknown>[] {
@@ -85,4 +95,23 @@ test('what goes together has an end too', async () => {
   expect(messages.map((one) => Number(one['seq_to']) - Number(one['seq']) + 1)).toEqual([
     17, 17, 17, 17, 17, 15,
   ])
+})
+
+test('nothing goes out before its client was told that it comes, and nothing that came meanwhile is forgotten', async () => {
+  const { outlet, writer, said } = await place(EVENTS.slice(0, 1))
+  writer.append('delta', '{"text":"a"}')
+  expect(said).toEqual([])
+  outlet.begin()
+  expect(said).toEqual(['ready'])
+  expect(taken(outlet, false).map(({ seq }) => seq)).toEqual([1, 2])
+  writer.append('delta', '{"text":"b"}')
+  expect(said).toEqual(['ready', 'ready'])
+})
+
+test('what was lost before it began is told when it begins', async () => {
+  const { outlet, writer, said } = await place(EVENTS.slice(0, 1))
+  ;(writer.stream as RingStream).lose('gap')
+  expect(said).toEqual([])
+  outlet.begin()
+  expect(said).toEqual(['gap'])
 })

@@ -36,6 +36,9 @@ export class StreamOutlet implements Outlet, Reader {
   isOver = false
   private cursor: Cursor | undefined
   private endReading = () => {}
+  private isBegun = false
+  /** What became of it before it began. */
+  private lostBefore: Unrecoverable | undefined
 
   private constructor(
     private readonly stream: Stream,
@@ -56,12 +59,20 @@ export class StreamOutlet implements Outlet, Reader {
     return this.stream.head
   }
 
+  /** Its client has been told that it comes: nothing of it goes out before. */
+  begin(): void {
+    this.isBegun = true
+    if (this.lostBefore) this.owner.lost(this, this.lostBefore)
+    else this.owner.connection.ready(this)
+  }
+
   ready(): void {
-    this.owner.connection.ready(this)
+    if (this.isBegun) this.owner.connection.ready(this)
   }
 
   lost(reason: Unrecoverable): void {
-    this.owner.lost(this, reason)
+    if (this.isBegun) this.owner.lost(this, reason)
+    else this.lostBefore = reason
   }
 
   take(joined: boolean): Buffer | undefined {

@@ -31,16 +31,16 @@ export function responseRevival(keeper: ResponseKeeper, clock: Clock): Revive {
       ...origin,
       request: toChatRequest(parsed, conversation),
       chunks: textChunks,
-      scribe: (writer) => {
-        record.takeOver(response)
-        return new ResponseScribe({
+      scribe: (writer) =>
+        new ResponseScribe({
           writer,
           response,
           now: () => clock.now(),
           begun: () => {},
           keep: (ended) => record.end(ended),
-        })
-      },
+        }),
+      // Not before: a record that nobody ends would be told as in progress for ever.
+      begun: () => record.takeOver(response),
     }
   }
 }

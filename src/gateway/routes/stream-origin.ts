@@ -48,11 +48,10 @@ export function streamReply(
     ...place,
     response: reply.raw,
     format: formatOf(place.stream),
-    reads: () =>
-      readers.begin(place.stream.head.id, {
-        identity: identified(request),
-        credential: presentedCredential(request),
-      }),
+    reads: (end) => {
+      const caller = { identity: identified(request), credential: presentedCredential(request) }
+      return readers.beginAlone(place.stream.head.id, caller, end)
+    },
     headers: () => {
       // From here on the answer is written past the framework.
       reply.hijack()

@@ -21,8 +21,8 @@ export interface StreamReplyParts {
   readonly epoch?: string
   readonly response: ServerResponse
   readonly format: EventFormat
-  /** It is read from here on. Returns what ends that. */
-  reads(): () => void
+  /** It is read from here on, until its reader may not any more. Returns what ends that. */
+  reads(end: (reason: HelixError) => void): () => void
   /** Asked for once, when the answer begins. */
   headers(): Readonly<Record<string, string>>
 }
@@ -59,7 +59,7 @@ export class StreamReply implements Reader {
         return
       }
       this.cursor = cursor
-      this.endReading = this.parts.reads()
+      this.endReading = this.parts.reads((reason) => this.fail(reason))
       response.once('close', () => this.left())
       if (response.destroyed) this.left()
       else if (stream.ended && afterSeq >= stream.lastSeq) this.finish(this.parts.format.closing)

@@ -4,6 +4,7 @@ import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
 import type { Producer, StreamHead, StreamWriter } from '../../streams/stream.ts'
 import type { StreamEvent } from '../../streams/stream-event.ts'
+import type { CredentialCache } from '../credential-cache.ts'
 import type { Answer } from '../dispatch/exchange.ts'
 import type { Drain } from '../drain.ts'
 import type { Generation, RunningGeneration } from '../generation.ts'
@@ -24,13 +25,16 @@ export interface Revival {
   /** The chunks that its events were made of; undefined where they cannot be told from them. */
   chunks(soFar: readonly StreamEvent[]): readonly Answer[] | undefined
   scribe(writer: StreamWriter): Scribe
+  /** It is gone on with from here: its scribe will be told of its end. */
+  begun?(): void
 }
 
 /** Reads `StreamHead.again`. */
 export type Revive = (again: unknown, head: StreamHead, caller: ReadingCaller) => Revival
 
 export interface TakeoverParts {
-  readonly generation: Generation
+  readonly generation: Pick<Generation, 'begin'>
+  readonly credentials: Pick<CredentialCache, 'identify'>
   readonly readers: StreamReaders
   readonly drain: Drain
   readonly clock: Clock
@@ -61,10 +65,13 @@ export class Takeover {
     soFar: readonly StreamEvent[],
     stopped: AbortSignal,
   ): Promise<void> {
-    const { readers, drain } = this.parts
+    const { readers, drain, credentials } = this.parts
     const { head } = writer
-    const caller = readers.of(head.id)
-    if (!caller || head.again === undefined) throw lostError()
+    const reader = readers.of(head.id)
+    if (!reader || head.again === undefined) throw lostError()
+    const { credential } = reader
+    // As they are now: a connection may have been open for an hour, and their rights and limits are others since.
+    const caller = { credential, identity: await credentials.identify(credential) }
     const revival = this.parts.revive[head.kind](JSON.parse(head.again), head, caller)
     const chunks = soFar.length === writer.nextSeq - 1 ? revival.chunks(soFar) : undefined
     if (!chunks) throw lostError()
@@ -73,6 +80,7 @@ export class Takeover {
     for (const chunk of chunks) scribe.chunk(chunk)
     if (!muted.isLevel) throw lostError()
     const rest = continuation(revival.request, begunBy(chunks))
+    revival.begun?.()
     const release = drain.hold()
     try {
       await this.generate(rest, scribe, { revival, caller, stopped })
@@ -101,7 +109,6 @@ export class Takeover {
     })
     try {
       running = await generation.begin({
-        // As they are now.
         identity: caller.identity,
         credential: caller.credential,
         requestId: makeRequestId(),

@@ -520,6 +520,23 @@ describe('a credential that ends', () => {
     await other.find('pong')
   })
 
+  test('ends what it reads over HTTP too, and not the stream of somebody else', async () => {
+    const maker = await greeted()
+    const { stream, say, finish } = await openChat(maker, ['a'])
+    const { id, key } = await makeKey()
+    const reading = await fetch(`${bench.server.url}/streams/${stream}`, {
+      headers: { authorization: `Bearer ${key}` },
+    })
+    const parts = reading.body?.pipeThrough(new TextDecoderStream())[Symbol.asyncIterator]()
+    expect((await parts?.next())?.value).toContain('"content":"a"')
+    await sendJson(bench.server, administrator, { method: 'DELETE', path: `/admin/v1/keys/${id}` })
+    expect((await parts?.next())?.value).toContain('"code":"api_key_revoked"')
+    await expect(parts?.next()).rejects.toThrow()
+    say('b')
+    finish()
+    expect(textOf(await maker.wholeStream(stream))).toBe('ab')
+  })
+
   test('is replaced on the connection by another of the same party, and by no other', async () => {
     const token = async (key: string) => {
       const body = { grant_type: 'api_key', api_key: key }

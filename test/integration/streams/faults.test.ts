@@ -1,4 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, onTestFinished, type TestContext, test, vi } from 'vitest'
+import type { StreamWriter } from '../../../src/streams/stream.ts'
 import { isLast } from '../../../src/streams/stream-event.ts'
 import { RedisServer } from '../../support/redis.ts'
 import { SlowProxy } from '../../support/slow-proxy.ts'
@@ -237,6 +239,38 @@ describe.concurrent('when the gateway that makes a stream is gone', () => {
       { status: 502, error: { code: 'engine_failed' } },
     ])
     await waitFor(() => expect(two.streams.find('org_a', head.id)).resolves.toMatchObject({ ended: true }))
+  })
+
+  test('it is gone on with also when the gateway that took it over never heard that it has it', async (context) => {
+    const { server, gateway } = await place(context)
+    const [here, there] = [await gateway(), await gateway()]
+    const { head, remote } = await readAtBoth(here, there)
+    // What the script of taking over has done when its answer is lost.
+    await server.command('HSET', `test:stream:{${head.id}}:head`, 'owner', there.id)
+    await here.kill()
+    await waitFor(() => expect(remote.ended).toBe(true))
+    expect([remote.seqs, remote.lost]).toEqual([upTo(11), undefined])
+  })
+
+  test('a gateway whose reader is away for a moment waits for them to come back', async (context) => {
+    const { gateway } = await place(context)
+    const adopted: string[] = []
+    const orphaned = (writer: StreamWriter) => {
+      adopted.push(writer.head.id)
+      writer.append('end', '{}')
+      return new Generator()
+    }
+    const [here, there] = [await gateway(), await gateway({ orphaned })]
+    const { head, remote } = await readAtBoth(here, there)
+    await here.kill()
+    // Before anybody can hold it for gone, and long enough for that meanwhile.
+    await sleep(3_500)
+    expect(adopted).toEqual([])
+    remote.close()
+    await sleep(6_000)
+    expect(adopted).toEqual([])
+    const back = Listener.open(await there.streams.find('org_a', head.id), 10, head.epoch)
+    await waitFor(() => expect(back.seqs).toEqual([11]))
   })
 
   test('a gateway that was only cut off does not write over the one that went on', async (context) => {

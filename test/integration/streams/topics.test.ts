@@ -212,6 +212,21 @@ describe('topics in Redis, when something goes wrong', () => {
     expect(heard.events.at(-1)?.epoch).not.toBe(epoch)
   })
 
+  test('a topic of which only the log is left begins anew', async () => {
+    const one = await gateway()
+    const topic = fresh()
+    for (let sent = 1; sent <= 3; sent++) await one.topics.publish('org_a', topic, log(sent))
+    await server.command('DEL', `test:topic:{org_a|${topic}}:state`)
+    expect(await one.topics.publish('org_a', topic, log('new'))).toBe(1)
+    await server.command('DEL', `test:topic:{org_a|${topic}}:state`)
+    const heard = hearing()
+    const { epoch, seq } = await one.topics.follow('org_a', topic, { epoch: 'old', seq: 1 }, heard)
+    expect([seq, await one.topics.publish('org_a', topic, log('newer'))]).toEqual([0, 1])
+    await waitFor(() =>
+      expect(heard.events.map((one) => [one.epoch, one.data])).toEqual([[epoch, '"newer"']]),
+    )
+  })
+
   test('messages that were never delivered are found in what is kept', async () => {
     const [one, two] = [await gateway(), await gateway()]
     const topic = fresh()

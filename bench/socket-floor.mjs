@@ -35,19 +35,24 @@ function serveRaw() {
     socket.on('close', () => sockets.delete(socket))
     socket.on('error', () => {})
     socket.on('data', (bytes) => {
-      const frame = frameOf(unmasked(bytes))
-      for (const one of sockets) one.write(frame)
+      for (const payload of payloadsOf(bytes)) {
+        const frame = frameOf(payload)
+        for (const one of sockets) one.write(frame)
+      }
     })
   })
 }
 
-/** One whole frame of a client that is no longer than 65,535 bytes: all that the benchmark sends. */
-function unmasked(bytes) {
-  const short = bytes[1] & 127
-  const at = short === 126 ? 4 : 2
-  const length = short === 126 ? bytes.readUInt16BE(2) : short
-  const mask = bytes.subarray(at, at + 4)
-  return bytes.subarray(at + 4, at + 4 + length).map((byte, place) => byte ^ mask[place & 3])
+/** Whole frames of a client, none longer than 65,535 bytes: all that the benchmark sends. */
+function* payloadsOf(bytes) {
+  for (let start = 0; start < bytes.length; ) {
+    const short = bytes[start + 1] & 127
+    const at = start + (short === 126 ? 4 : 2)
+    const length = short === 126 ? bytes.readUInt16BE(start + 2) : short
+    const mask = bytes.subarray(at, at + 4)
+    yield bytes.subarray(at + 4, at + 4 + length).map((byte, place) => byte ^ mask[place & 3])
+    start = at + 4 + length
+  }
 }
 
 function frameOf(payload) {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type HelixFlow, startHelixFlow } from './helixflow.ts'
@@ -23,6 +24,7 @@ const IDLE = 2_000
 const STREAMS = 200
 const STREAM_EVERY_MS = 50
 const TOPIC = 'custom/bench'
+const LOST_AFTER_MS = 20_000
 /** About 200 bytes, as a token with what stands around it. */
 const FILLER = 'x'.repeat(120)
 
@@ -199,8 +201,12 @@ async function tell(
   const lates: number[] = []
   const lasts: number[] = []
   let finish = () => {}
-  const finished = new Promise<void>((resolve) => {
-    finish = resolve
+  const finished = new Promise<void>((resolve, reject) => {
+    const lost = setTimeout(() => reject(new Error('a message was lost')), messages * everyMs + LOST_AFTER_MS)
+    finish = () => {
+      clearTimeout(lost)
+      resolve()
+    }
   })
   for (const client of clients) {
     client.onText = (payload) => {
@@ -223,7 +229,7 @@ async function tell(
     sentMs[number] = performance.now()
     publish(publisher, JSON.stringify({ bench: number, filler: FILLER }))
   }
-  await Promise.race([finished, pause(20_000).then(() => Promise.reject(new Error('a message was lost')))])
+  await finished
   const spent = cpuSecondsOf(pid) - before
   return {
     messages,
@@ -283,7 +289,7 @@ async function readStream(helixflow: HelixFlow): Promise<readonly number[]> {
     if (text.includes('"stream.error"') || text.includes('"type":"error"')) throw new Error(text)
     return text.includes('"stream.end"')
   })
-  socket.send(JSON.stringify({ type: 'chat.create', id: 'c', request: QUESTION }))
+  socket.send(JSON.stringify({ type: 'chat.create', id: randomUUID(), request: QUESTION }))
   await ended
   socket.close()
   return lates

@@ -114,6 +114,25 @@ describe('a handshake that is refused', () => {
     expect((await client.chat(question).result).text).toBe('Hello')
     expect(gateway.handshakes).toBe(4)
   })
+
+  test('by a server that is away is tried again, also where the key cannot be had meanwhile', async () => {
+    let refusals = 2
+    let asked = 0
+    const { client } = await start(
+      {
+        refuse: ({ headers }) => (headers.upgrade && refusals-- > 0 ? { status: 503, code: 'x' } : undefined),
+      },
+      {
+        apiKey: async () => {
+          // The second time to ask why the handshake was refused.
+          if (++asked === 2) throw new Error('no key')
+          return 'a key'
+        },
+      },
+    )
+    expect((await client.chat(question).result).text).toBe('Hello')
+    expect(asked).toBeGreaterThan(2)
+  })
 })
 
 test('without a server streams and requests fail in time, and topics wait', async () => {

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { HelixFlowClient } from '../../../src/client/client.ts'
@@ -149,6 +150,25 @@ test('without a server streams and requests fail in time, and topics wait', asyn
   const before = gateway.handshakes
   await expect.poll(() => gateway.handshakes).toBeGreaterThan(before + 2)
   topic.close()
+})
+
+test('a client that is closed asks for no key any more, although the one that it asked for cannot be had', async () => {
+  const time = new ManualClock()
+  let asked = 0
+  let refuse = () => {}
+  const apiKey = () =>
+    new Promise<string>((_, reject) => {
+      asked++
+      refuse = () => reject(new Error('no key'))
+    })
+  const options = { url: 'http://127.0.0.1:9', apiKey, WebSocket }
+  const client = new HelixFlowClient(options, { time, random: () => 0.5 })
+  client.connect()
+  await client.close()
+  refuse()
+  await setImmediate()
+  time.advance(10_000)
+  expect(asked).toBe(1)
 })
 
 test('what cannot be sent yet is kept up to 1 MiB, then refused', async () => {

@@ -96,7 +96,7 @@ export class ResponseKeeper {
         id = response.id
         this.running.add(id)
         this.beatLater()
-        jobs.tell(file, response)
+        jobs.tell(file.identity, response)
       },
       takeOver: (response) => {
         id = response.id
@@ -112,7 +112,7 @@ export class ResponseKeeper {
       progress: (response) => {
         // Said again at the end: that this one is lost does no harm.
         last = store.update(saved(file, response)).catch(() => {})
-        jobs.tell(file, response)
+        jobs.tell(file.identity, response)
       },
       end: async (response) => {
         await last
@@ -123,7 +123,7 @@ export class ResponseKeeper {
         } catch (reason) {
           this.keepLater(ended, reason)
         }
-        jobs.tell(file, response)
+        jobs.tell(file.identity, response)
         return response
       },
     }

@@ -72,6 +72,20 @@ describe('what is taken', () => {
   })
 })
 
+test('what clients add to items that they send back is not kept, of whatever shape it is', () => {
+  const deep = JSON.parse(`${'['.repeat(20_000)}${']'.repeat(20_000)}`)
+  const said = { type: 'output_text', text: 'a', parsed: deep }
+  const call = { type: 'function_call', call_id: 'c', name: 'f', arguments: '{}', parsed_arguments: deep }
+  const { input } = parseRequest(ResponseRequest, {
+    model: 'm',
+    input: [{ role: 'assistant', content: [said] }, call],
+  })
+  expect(JSON.parse(JSON.stringify(input))).toEqual([
+    { type: 'message', role: 'assistant', content: [{ type: 'output_text', text: 'a' }] },
+    { type: 'function_call', call_id: 'c', name: 'f', arguments: '{}' },
+  ])
+})
+
 describe('what is refused, and by which name', () => {
   test.each([
     [{ input: undefined }, 'invalid_value', 'input'],
@@ -91,6 +105,11 @@ describe('what is refused, and by which name', () => {
       { input: [{ type: 'reasoning', encrypted_content: 'x' }] },
       'unsupported_parameter',
       'input[0].encrypted_content',
+    ],
+    [
+      { input: [{ role: 'assistant', content: [{ type: 'output_text', text: 'a', logprobs: [[]] }] }] },
+      'invalid_value',
+      'input[0].content[0].logprobs[0]',
     ],
     [{ tools: [{ type: 'web_search' }] }, 'invalid_value', 'tools[0].type'],
     [{ tools: [tool, tool] }, 'invalid_value', 'tools'],

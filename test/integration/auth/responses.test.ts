@@ -141,6 +141,31 @@ describe.each([
   })
 })
 
+test.each(['in the background', 'in the foreground'])(
+  'a gateway that lost a response %s to another does not undo the end that the other gave it',
+  async (where) => {
+    const store = running.responses
+    const say = async (change: Partial<SavedResponse>) =>
+      where === 'in the background'
+        ? store.update(response('r1', change))
+        : store.insert(response('r1', change))
+    const status = async () => (await store.find({ ...OURS, id: 'r1' }))?.status
+    if (where === 'in the background')
+      await store.insert(response('r1', { status: 'in_progress', leaseMs: 60_000 }))
+    await say({ status: 'failed' })
+    expect(await status()).toBe('failed')
+    await say({ status: 'completed' })
+    expect(await status()).toBe('completed')
+    await say({ status: 'failed', output: '[]' })
+    await say({ status: 'in_progress', leaseMs: 60_000 })
+    expect(await store.find({ ...OURS, id: 'r1' })).toMatchObject({
+      status: 'completed',
+      output: response('r1').output,
+      abandoned: false,
+    })
+  },
+)
+
 test('without a transaction that says for whom it speaks, the table is empty', async () => {
   await running.responses.insert(response('r1'))
   expect(await database.query('select from responses')).toEqual([])

@@ -78,6 +78,21 @@ describe('an answer', () => {
     expect(await kept.json()).toMatchObject({ status: 'failed', output: [{ status: 'incomplete' }] })
   })
 
+  test('that breaks off in the background is told as failed from any point', async () => {
+    upstream.play((call) => void sendEvents(call, [chatEvent('a')]).then(() => call.socket.destroy()))
+    const { text } = await ask({ stream: true, background: true })
+    const data = text.split('\n').filter((line) => line.startsWith('data: '))
+    const told = data.map((line) => JSON.parse(line.slice('data: '.length)))
+    const { id } = told[0].response
+    for (const { sequence_number } of told.slice(0, -1)) {
+      const read = await get(`/responses/${id}?stream=true&starting_after=${sequence_number}`)
+      expect(read.status).toBe(200)
+      expect((await read.text()).split('\n').filter((line) => line.startsWith('data: '))).toEqual(
+        data.slice(sequence_number + 1),
+      )
+    }
+  })
+
   test('with an event that is no JSON is the upstream’s failure, in every form', async () => {
     const nonsense = 'data: {"choices": nonsense}\n\n'
     upstream.play((call) => void sendStream(call, [nonsense, 'data: [DONE]\n\n']))

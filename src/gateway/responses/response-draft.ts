@@ -146,8 +146,9 @@ export class ResponseDraft {
 }
 
 function close(draft: Draft, status: 'completed' | 'incomplete'): readonly ResponseEvent[] {
+  const events = draft.item.closed(status)
   draft.final = draft.item.item(status)
-  return draft.item.closed(status)
+  return events
 }
 
 function toUsage(usage: Answer): ResponseUsage {

@@ -101,7 +101,7 @@ export class ResponsesSession {
       const { stream, conversation } = await this.start(request)
       begun()
       const response = await follow(stream, lane)
-      if (response && !response.store) this.remember(response, conversation)
+      if (response && !response.store && canBeContinued(response)) this.remember(response, conversation)
     } catch (reason) {
       refuse(HelixError.from(reason), lane)
     }
@@ -148,6 +148,11 @@ export class ResponsesSession {
     const [oldest] = this.remembered.keys()
     if (this.remembered.size > REMEMBERED_MAX && oldest !== undefined) this.remembered.delete(oldest)
   }
+}
+
+/** As of one that was kept: see `conversationUpTo`. */
+function canBeContinued({ status }: ResponseObject): boolean {
+  return status === 'completed' || status === 'incomplete'
 }
 
 /** Undefined for what is no name of a lane. */

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { WebSocket } from 'ws'
 import { seededRandom } from '../../../src/core/random.ts'
 import { type CutRead, readCut, type SseEvent } from '../../support/cut-reader.ts'
 import { GatewayBench } from '../../support/gateway-bench.ts'
@@ -91,6 +93,20 @@ describe('an answer', () => {
         data.slice(sequence_number + 1),
       )
     }
+  })
+
+  test('that breaks off cannot be continued on the socket that it was told on, although nothing of it is kept', async () => {
+    upstream.play((call) => void sendEvents(call, [chatEvent('a')]).then(() => call.socket.destroy()))
+    const socket = new WebSocket(`${bench.server.url}/responses`, { headers })
+    const told: { type: string; response: { id: string } }[] = []
+    socket.on('message', (data) => told.push(JSON.parse(String(data))))
+    await once(socket, 'open')
+    const create = { type: 'response.create', model: 'far', input: 'x', store: false }
+    socket.send(JSON.stringify(create))
+    await expect.poll(() => told.at(-1)?.type).toBe('response.failed')
+    socket.send(JSON.stringify({ ...create, previous_response_id: told.at(-1)?.response.id }))
+    await expect.poll(() => told.at(-1)).toMatchObject({ error: { code: 'previous_response_not_found' } })
+    socket.close()
   })
 
   test('with an event that is no JSON is the upstream’s failure, in every form', async () => {

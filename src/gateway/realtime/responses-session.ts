@@ -101,7 +101,8 @@ export class ResponsesSession {
       const { stream, conversation } = await this.start(request)
       begun()
       const response = await follow(stream, lane)
-      if (response && !response.store && canBeContinued(response)) this.remember(response, conversation)
+      if (response && canBeContinued(response) && this.isKnownHereAlone(response))
+        this.remember(response, conversation)
     } catch (reason) {
       refuse(HelixError.from(reason), lane)
     }
@@ -141,6 +142,11 @@ export class ResponsesSession {
       log({ failure })
       throw failure
     }
+  }
+
+  /** What was kept of a conversation whose beginning was not is of no use elsewhere. */
+  private isKnownHereAlone({ store, previous_response_id: before }: ResponseObject): boolean {
+    return !store || (before !== null && this.remembered.has(before))
   }
 
   private remember({ id, output }: ResponseObject, conversation: readonly InputItem[]): void {

@@ -95,20 +95,6 @@ describe('an answer', () => {
     }
   })
 
-  test('that breaks off cannot be continued on the socket that it was told on, although nothing of it is kept', async () => {
-    upstream.play((call) => void sendEvents(call, [chatEvent('a')]).then(() => call.socket.destroy()))
-    const socket = new WebSocket(`${bench.server.url}/responses`, { headers })
-    const told: { type: string; response: { id: string } }[] = []
-    socket.on('message', (data) => told.push(JSON.parse(String(data))))
-    await once(socket, 'open')
-    const create = { type: 'response.create', model: 'far', input: 'x', store: false }
-    socket.send(JSON.stringify(create))
-    await expect.poll(() => told.at(-1)?.type).toBe('response.failed')
-    socket.send(JSON.stringify({ ...create, previous_response_id: told.at(-1)?.response.id }))
-    await expect.poll(() => told.at(-1)).toMatchObject({ error: { code: 'previous_response_not_found' } })
-    socket.close()
-  })
-
   test('with an event that is no JSON is the upstream’s failure, in every form', async () => {
     const nonsense = 'data: {"choices": nonsense}\n\n'
     upstream.play((call) => void sendStream(call, [nonsense, 'data: [DONE]\n\n']))
@@ -116,6 +102,55 @@ describe('an answer', () => {
     upstream.play((call) => void sendStream(call, [chatEvent('a'), nonsense, 'data: [DONE]\n\n']))
     const { text } = await ask({ stream: true })
     expect(text).toContain('event: response.failed')
+  })
+})
+
+describe('on a socket', () => {
+  interface Told {
+    readonly type: string
+    readonly response: { readonly id: string; readonly store: boolean }
+  }
+
+  /** Asks, and gives the last event of the answer. */
+  async function open() {
+    const socket = new WebSocket(`${bench.server.url}/responses`, { headers })
+    await once(socket, 'open')
+    const last = (change: object) =>
+      new Promise<Told>((resolve) => {
+        const hear = (data: unknown) => {
+          const event = JSON.parse(String(data)) as Told
+          if (!/^(error|response\.(completed|failed))$/.test(event.type)) return
+          socket.off('message', hear)
+          resolve(event)
+        }
+        socket.on('message', hear)
+        socket.send(JSON.stringify({ type: 'response.create', model: 'far', input: 'x', ...change }))
+      })
+    return { last, close: () => socket.close() }
+  }
+
+  test('a response that breaks off is not continued, although nothing of it is kept', async () => {
+    const { last, close } = await open()
+    upstream.play((call) => void sendEvents(call, [chatEvent('a')]).then(() => call.socket.destroy()))
+    const { type, response } = await last({ store: false })
+    expect(type).toBe('response.failed')
+    expect(await last({ previous_response_id: response.id })).toMatchObject({
+      error: { code: 'previous_response_not_found' },
+    })
+    close()
+  })
+
+  test('one that is kept continues one that is not, and is continued itself', async () => {
+    const { last, close } = await open()
+    const first = await last({ store: false })
+    const second = await last({ previous_response_id: first.response.id })
+    expect([second.type, second.response.store]).toEqual(['response.completed', true])
+    const third = await last({ previous_response_id: second.response.id })
+    expect(third.type).toBe('response.completed')
+    expect(JSON.parse((await upstream.call(3)).body).messages).toHaveLength(5)
+    const elsewhere = await ask({ previous_response_id: second.response.id })
+    expect(JSON.parse(elsewhere.text)).toMatchObject({ error: { code: 'previous_response_not_found' } })
+    close()
   })
 })
 

@@ -309,6 +309,10 @@ test('what is wrong with the options is said at once', () => {
   expect(() => new HelixFlowClient({ url: 'x', apiKey: 'k', WebSocket })).toThrow(
     expect.objectContaining({ code: 'invalid_value' }),
   )
+  for (const bufferEvents of [0, -1, 1.5, Number.NaN])
+    expect(() => new HelixFlowClient({ url: 'http://x', apiKey: 'k', WebSocket, bufferEvents })).toThrow(
+      expect.objectContaining({ code: 'invalid_configuration' }),
+    )
 })
 
 function clockTime(clock: ManualClock) {

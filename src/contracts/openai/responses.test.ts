@@ -90,6 +90,16 @@ describe('what is refused, and by which name', () => {
   test.each([
     [{ input: undefined }, 'invalid_value', 'input'],
     [{ input: [] }, 'invalid_value', 'input'],
+    [
+      {
+        input: [
+          { role: 'user', content: 'a', id: 'msg_1' },
+          { role: 'user', content: 'b', id: 'msg_1' },
+        ],
+      },
+      'invalid_value',
+      'input',
+    ],
     [{ input: [{ type: 'item_reference', id: 'msg_1' }] }, 'invalid_value', 'input[0].type'],
     [
       { input: [{ role: 'user', content: [{ type: 'input_image', image_url: 'x' }] }] },

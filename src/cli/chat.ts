@@ -38,11 +38,19 @@ async function chat(context: CommandContext, model: string | undefined, flags: C
   const endpoint = await openEndpoint(context, flags)
   const { url, key: apiKey } = endpoint
   const client = new HelixFlowClient({ url, apiKey, WebSocket, giveUpMs: GIVE_UP_MS })
+  const unread = new AbortController()
+  const leave = () => unread.abort()
+  process.stdout.on('error', leave)
+  const signal = AbortSignal.any([context.signal, unread.signal])
   try {
     const question = flags.message ?? (process.stdin.isTTY ? undefined : await readAll(process.stdin))
-    if (question === undefined) await talk(context, client, name)
-    else await answerOnce(context, client, name, question)
+    if (question === undefined) await talk({ ...context, signal }, client, name)
+    else await answerOnce({ ...context, signal }, client, name, question)
     return 0
+  } catch (reason) {
+    // Whoever read the answer, as `head` does, has had enough of it.
+    if (unread.signal.aborted) return 0
+    throw reason
   } finally {
     await client.close()
     await endpoint.close()

@@ -34,6 +34,8 @@ const ask = (change: object = {}, more: Record<string, string> = {}) =>
 const get = (path: string, more: Record<string, string> = {}) =>
   fetch(`${bench.server.url}${path}`, { headers: { ...headers, ...more } })
 
+const dataLines = (text: string) => text.split('\n').filter((line) => line.startsWith('data: '))
+
 const dataOf = (events: readonly SseEvent[]) =>
   events.filter(({ data }) => data !== '[DONE]').map(({ data }) => JSON.parse(data))
 
@@ -83,15 +85,13 @@ describe('an answer', () => {
   test('that breaks off in the background is told as failed from any point', async () => {
     upstream.play((call) => void sendEvents(call, [chatEvent('a')]).then(() => call.socket.destroy()))
     const { text } = await ask({ stream: true, background: true })
-    const data = text.split('\n').filter((line) => line.startsWith('data: '))
+    const data = dataLines(text)
     const told = data.map((line) => JSON.parse(line.slice('data: '.length)))
     const { id } = told[0].response
     for (const { sequence_number } of told.slice(0, -1)) {
       const read = await get(`/responses/${id}?stream=true&starting_after=${sequence_number}`)
       expect(read.status).toBe(200)
-      expect((await read.text()).split('\n').filter((line) => line.startsWith('data: '))).toEqual(
-        data.slice(sequence_number + 1),
-      )
+      expect(dataLines(await read.text())).toEqual(data.slice(sequence_number + 1))
     }
   })
 
@@ -291,6 +291,20 @@ describe('a stream that is cut at any byte, fifty times', () => {
       expect(kept.output).toEqual(response.output)
     }
   })
+})
+
+test('who follows a response and comes back by Last-Event-ID gets what follows, whatever the address says', async () => {
+  const { text } = await ask({ stream: true, background: true })
+  const id = JSON.parse(dataLines(text)[0]?.slice('data: '.length) ?? '').response.id
+  const ids = [...text.matchAll(/^id: (.+)$/gm)].map(([, one]) => String(one))
+  for (const address of [`/responses/${id}?stream=true`, `/responses/${id}?stream=true&starting_after=0`]) {
+    for (const [at, one] of ids.entries()) {
+      const read = await get(address, { 'last-event-id': one })
+      expect(dataLines(await read.text())).toEqual(dataLines(text).slice(at + 1))
+    }
+    expect((await get(address, { 'last-event-id': 'x/1' })).status).toBe(410)
+    expect((await get(address, { 'last-event-id': 'x' })).status).toBe(400)
+  }
 })
 
 function sha256(text: string): string {

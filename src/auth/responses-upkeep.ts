@@ -2,7 +2,7 @@ import type { Clock } from '../core/clock.ts'
 import type { Stoppable } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import type { Database } from '../storage/database.ts'
-import { removeExpiredResponses } from '../storage/responses.ts'
+import { EXPIRED_AT_ONCE, removeExpiredResponses } from '../storage/responses.ts'
 import { acrossOrganisations } from '../storage/tenancy.ts'
 import { startHourly } from './hourly.ts'
 
@@ -18,8 +18,15 @@ export function startResponsesUpkeep({ database, clock, log }: ResponsesUpkeepOp
     failure: 'expired responses could not be removed',
     work: async () => {
       const nowMs = clock.now()
-      const removed = await acrossOrganisations(database, (queries) => removeExpiredResponses(queries, nowMs))
-      if (removed > 0) log.info('expired responses removed', { responses: removed })
+      let responses = 0
+      for (;;) {
+        const removed = await acrossOrganisations(database, (queries) =>
+          removeExpiredResponses(queries, nowMs),
+        )
+        responses += removed
+        if (removed < EXPIRED_AT_ONCE) break
+      }
+      if (responses > 0) log.info('expired responses removed', { responses })
     },
     clock,
     log,

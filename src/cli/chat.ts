@@ -2,17 +2,13 @@ import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
 import { WebSocket } from 'ws'
 import { HelixFlowClient } from '../client/client.ts'
-import { HelixFlowError } from '../client/helix-flow-error.ts'
 import { OPERATIONS } from '../contracts/administration/operations.ts'
-import { ERROR_CODES, HelixError } from '../core/errors.ts'
+import { HelixError } from '../core/errors.ts'
+import { askModel } from './ask-model.ts'
 import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
+import { converse } from './conversation.ts'
 
 type ChatFlags = CommonOptions & { readonly message?: string; readonly url?: string; readonly key?: string }
-
-interface Message {
-  readonly role: 'user' | 'assistant'
-  readonly content: string
-}
 
 interface Endpoint {
   readonly url: string
@@ -42,11 +38,19 @@ async function chat(context: CommandContext, model: string | undefined, flags: C
   const endpoint = await openEndpoint(context, flags)
   const { url, key: apiKey } = endpoint
   const client = new HelixFlowClient({ url, apiKey, WebSocket, giveUpMs: GIVE_UP_MS })
+  const unread = new AbortController()
+  const leave = () => unread.abort()
+  process.stdout.on('error', leave)
+  const signal = AbortSignal.any([context.signal, unread.signal])
   try {
     const question = flags.message ?? (process.stdin.isTTY ? undefined : await readAll(process.stdin))
-    if (question === undefined) await converse(context, client, name)
-    else await answerOnce(context, client, name, question)
+    if (question === undefined) await talk({ ...context, signal }, client, name)
+    else await answerOnce({ ...context, signal }, client, name, question)
     return 0
+  } catch (reason) {
+    // Whoever read the answer, as `head` does, has had enough of it.
+    if (unread.signal.aborted) return 0
+    throw reason
   } finally {
     await client.close()
     await endpoint.close()
@@ -75,58 +79,17 @@ async function answerOnce(
   model: string,
   question: string,
 ): Promise<void> {
-  const messages: Message[] = [{ role: 'user', content: question }]
+  const messages = [{ role: 'user', content: question }] as const
   const write = context.json ? () => {} : (text: string) => void process.stdout.write(text)
-  const answer = await ask(client, { model, messages, signal: context.signal, write })
+  const answer = await askModel(client, { model, messages, signal: context.signal, write })
   context.output.result({ model, message: answer }, () => '')
 }
 
-async function converse(context: CommandContext, client: HelixFlowClient, model: string): Promise<void> {
+async function talk(context: CommandContext, client: HelixFlowClient, model: string): Promise<void> {
   const terminal = createInterface({ input: process.stdin, output: process.stdout })
-  const messages: Message[] = []
   context.output.note(`Talking to ${model}. An empty line or Ctrl-D ends.`)
-  const ended = new Promise<''>((resolve) => terminal.once('close', () => resolve('')))
-  try {
-    for (;;) {
-      const question = await Promise.race([terminal.question('> '), ended])
-      if (question.trim() === '') return
-      messages.push({ role: 'user', content: question })
-      const write = (text: string) => void process.stdout.write(text)
-      const content = await ask(client, { model, messages, signal: context.signal, write })
-      messages.push({ role: 'assistant', content })
-      context.output.line()
-    }
-  } finally {
-    terminal.close()
-  }
-}
-
-interface Question {
-  readonly model: string
-  readonly messages: readonly Message[]
-  readonly signal: AbortSignal
-  write(text: string): void
-}
-
-async function ask(client: HelixFlowClient, question: Question): Promise<string> {
-  const { model, messages, signal, write } = question
-  try {
-    const stream = client.chat({ model, messages }, { signal })
-    for await (const text of stream.text()) write(text)
-    return (await stream.result).text
-  } catch (reason) {
-    throw reason instanceof HelixFlowError ? toHelixError(reason) : reason
-  }
-}
-
-/** The client's own codes are not in the table of the server's. */
-function toHelixError(error: HelixFlowError): HelixError {
-  const known = ERROR_CODES.find((code) => code === error.code)
-  const { param, message } = error
-  if (known !== undefined) return new HelixError(known, message, { param, cause: error })
-  if (error.code === 'integrity')
-    return new HelixError('upstream_invalid_response', message, { cause: error })
-  return new HelixError('not_running', `The server cannot be talked to: ${message}`, { cause: error })
+  const write = (text: string) => void process.stdout.write(text)
+  await converse({ terminal, client, model, signal: context.signal, write })
 }
 
 async function readAll(stream: NodeJS.ReadStream): Promise<string> {

@@ -39,7 +39,7 @@ export class HelixFlowClient {
     private readonly options: HelixFlowOptions,
     { time = machineTime, random = Math.random }: Partial<Surroundings> = {},
   ) {
-    this.bufferEvents = options.bufferEvents ?? BUFFER_EVENTS
+    this.bufferEvents = eventsOf(options)
     let requests = 0
     this.session = new Session({
       endpoint: endpointOf(options),
@@ -175,6 +175,12 @@ export class HelixFlowClient {
       this.listeners.tell('failure', error)
     }
   }
+}
+
+/** Where none were kept a reader would wait for ever. */
+function eventsOf({ bufferEvents = BUFFER_EVENTS }: HelixFlowOptions): number {
+  if (Number.isSafeInteger(bufferEvents) && bufferEvents >= 1) return bufferEvents
+  throw new HelixFlowError('invalid_configuration', 'bufferEvents must be a whole number from 1 on.')
 }
 
 function noKey(cause: unknown): HelixFlowError {

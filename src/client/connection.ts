@@ -108,6 +108,8 @@ export class Connection {
         time,
       )
     } catch (reason) {
+      // It was closed while its credentials were on their way.
+      if (this.current !== 'connecting') return
       const error = reason instanceof HelixFlowError ? reason : noCredentials(reason)
       this.lastFailure = error
       if (error.retryable) this.retry()

@@ -20,7 +20,7 @@ export function endpointOf(options: HelixFlowOptions): Endpoint {
     protocols: async () =>
       ticket === undefined ? keyProtocols(await keyOf(options)) : ticketProtocols(await ticket()),
     // A ticket is good once: asking with it would spend it.
-    refusal: async () => (ticket === undefined ? refusalOf(probeUrl(url), await keyOf(options)) : undefined),
+    refusal: async () => (ticket === undefined ? refusalOf(probeUrl(url), () => keyOf(options)) : undefined),
   }
 }
 
@@ -31,13 +31,13 @@ export async function keyOf({ apiKey }: HelixFlowOptions): Promise<string> {
 
 /**
  * A WebSocket that was refused does not say why; the same address without upgrade does, to whoever may read it (a page
- * elsewhere may not).
+ * elsewhere may not). Never rejects: where there is no key at the moment, the next attempt says so.
  */
-async function refusalOf(url: string, key: string): Promise<HelixFlowError | undefined> {
+async function refusalOf(url: string, key: () => Promise<string>): Promise<HelixFlowError | undefined> {
   const limit = new AbortController()
   const timer = setTimeout(() => limit.abort(), PROBE_MS)
   try {
-    const headers = { authorization: `Bearer ${key}` }
+    const headers = { authorization: `Bearer ${await key()}` }
     const answer = await fetch(url, { headers, signal: limit.signal })
     if (!FINAL.has(answer.status)) return undefined
     const { error } = (await answer.json()) as Pick<Failure, 'error'>

@@ -19,7 +19,7 @@ export interface StreamLink {
   /** The caller does not want it any more. */
   cancel(id: string, position: Position | undefined): void
   /** Nothing of it is needed any more. */
-  over(id: string, position: Position | undefined): void
+  over(stream: TrackedStream): void
 }
 
 /** A stream as its connection has it. */
@@ -183,7 +183,7 @@ export class RunningStream<Event, Usage> implements GenerationStream<Event, Usag
     this.options.signal?.removeEventListener('abort', this.onAbort)
     this.queue.end(error)
     if (error !== undefined) this.outcome.reject(error)
-    this.options.link.over(this.id, this.position)
+    this.options.link.over(this)
   }
 
   missing(): void {

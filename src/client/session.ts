@@ -77,6 +77,10 @@ export class Session implements ConnectionOwner, StreamLink {
 
   /** Has the server begin it. */
   begin(stream: TrackedStream, request: Extract<Request, { readonly request: unknown }>): void {
+    if (this.begun.has(stream.id)) {
+      stream.fail(taken())
+      return
+    }
     try {
       const asker: Asker = {
         answered: (reply) => this.began(stream, reply as Ack),
@@ -92,8 +96,7 @@ export class Session implements ConnectionOwner, StreamLink {
 
   /** Goes on with one that another reader began. */
   attach(stream: TrackedStream, position: Position): void {
-    const taken = new HelixFlowError('conflict', 'This stream is read here already.')
-    const refusal = this.ended ?? (this.streams.has(position.stream) ? taken : undefined)
+    const refusal = this.ended ?? (this.streams.has(position.stream) ? taken() : undefined)
     if (refusal !== undefined) {
       stream.fail(refusal)
       return
@@ -162,9 +165,12 @@ export class Session implements ConnectionOwner, StreamLink {
     }
   }
 
-  over(id: string, position: Position | undefined): void {
-    this.begun.delete(id)
-    if (position !== undefined) this.streams.delete(position.stream)
+  over(stream: TrackedStream): void {
+    const { id, position } = stream
+    // What was refused because another has its name takes nothing from that one.
+    if (this.begun.get(id) === stream) this.begun.delete(id)
+    if (position !== undefined && this.streams.get(position.stream) === stream)
+      this.streams.delete(position.stream)
   }
 
   // What the connection tells.
@@ -257,6 +263,9 @@ export class Session implements ConnectionOwner, StreamLink {
   private began(stream: TrackedStream, { stream: name, epoch }: Ack): void {
     if (name === undefined || epoch === undefined) {
       stream.fail(new HelixFlowError('unexpected_message', 'The server named no stream.'))
+    } else if (this.streams.has(name)) {
+      // Another reader here has come to it by its position.
+      stream.fail(taken())
     } else if (this.begun.has(stream.id)) {
       stream.began(name, epoch)
       this.streams.set(name, stream)
@@ -278,6 +287,10 @@ export class Session implements ConnectionOwner, StreamLink {
       if (now?.position !== undefined) this.resume(now.position)
     })
   }
+}
+
+function taken(): HelixFlowError {
+  return new HelixFlowError('conflict', 'This stream is read here already.')
 }
 
 const IGNORED: Asker = { answered: () => {}, refused: () => {} }

@@ -13,6 +13,7 @@ export class TopicReader implements TopicSubscription {
   private gap: string | undefined
   /** Whether updates were thrown away before the oldest one that is kept. */
   private dropped = false
+  private reading = false
 
   /** @param left called once, when it does not follow any more */
   constructor(
@@ -28,6 +29,9 @@ export class TopicReader implements TopicSubscription {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<TopicUpdate, void, undefined> {
+    // Its end would be the end of the one that reads already.
+    if (this.reading) throw new HelixFlowError('consumed', 'The updates of this subscription are being read.')
+    this.reading = true
     try {
       for (;;) {
         const update = await this.queue.take()
@@ -37,6 +41,7 @@ export class TopicReader implements TopicSubscription {
         yield missed === update.missed ? update : { ...update, missed }
       }
     } finally {
+      this.reading = false
       this.close()
     }
   }

@@ -14,6 +14,10 @@ export interface ResponseTimes {
   readonly keepMs: number
 }
 
+/**
+ * One that is there already, of a gateway that was cut off and another that went on with it, or of a call whose answer was
+ * lost, is updated as `updateResponse` does.
+ */
 export async function insertResponse(
   queries: TenantQueries,
   response: SavedResponse,
@@ -23,7 +27,11 @@ export async function insertResponse(
   await queries.query(
     `insert into responses (id, organisation_id, project_id, actor, previous_id, status, model, background, input,
        output, response, size_bytes, created_at, expires_at, lease_until)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+     on conflict (id) do update set status = excluded.status, output = excluded.output, response = excluded.response,
+       size_bytes = excluded.size_bytes, lease_until = excluded.lease_until
+     where responses.organisation_id = excluded.organisation_id and responses.project_id = excluded.project_id
+       and (responses.lease_until is not null or excluded.status in ('completed', 'incomplete'))`,
     [
       id,
       organisationId,
@@ -44,7 +52,10 @@ export async function insertResponse(
   )
 }
 
-/** @returns false when it is not there any more */
+/**
+ * What has ended stays so, unless this is its proper end: the gateway that a response was taken from may say later than the
+ * one that went on with it that it failed. @returns false when there was nothing to be changed
+ */
 export async function updateResponse(
   queries: TenantQueries,
   response: SavedResponse,
@@ -53,7 +64,8 @@ export async function updateResponse(
   const { id, organisationId, projectId, status, output } = response
   const rows = await queries.query(
     `update responses set status = $4, output = $5, response = $6, size_bytes = $7, lease_until = $8
-     where id = $1 and organisation_id = $2 and project_id = $3 returning id`,
+     where id = $1 and organisation_id = $2 and project_id = $3
+       and (lease_until is not null or $4 in ('completed', 'incomplete')) returning id`,
     [
       id,
       organisationId,
@@ -161,11 +173,16 @@ export async function renewResponses(
   )
 }
 
-/** @returns how many were there */
+/** Removed by one statement, so that each ends in time however many there are. */
+export const EXPIRED_AT_ONCE = 1_000
+
+/** The oldest of them. @returns how many; where it is `EXPIRED_AT_ONCE` there may be more */
 export async function removeExpiredResponses(queries: TenantQueries, nowMs: number): Promise<number> {
-  const rows = await queries.query('delete from responses where expires_at <= $1 returning id', [
-    new Date(nowMs),
-  ])
+  const rows = await queries.query(
+    `delete from responses where id = any (array(
+       select id from responses where expires_at <= $1 order by expires_at limit $2)) returning id`,
+    [new Date(nowMs), EXPIRED_AT_ONCE],
+  )
   return rows.length
 }
 

@@ -15,13 +15,22 @@ const otherContent = z
     context.addIssue({ code: 'custom', message, params: { unsupported: true } })
   })
 
+const tokenLogprob = z.object({
+  token: z.string(),
+  logprob: z.number(),
+  bytes: z.array(z.int().min(0).max(255)).max(4_096).nullish(),
+})
+
 const outputText = z.strictObject({
   type: z.literal('output_text'),
   text,
   annotations: z.array(z.never()).optional(),
-  logprobs: z.array(z.unknown()).max(100_000).nullish(),
+  logprobs: z
+    .array(tokenLogprob.extend({ top_logprobs: z.array(tokenLogprob).max(20).optional() }))
+    .max(100_000)
+    .nullish(),
   // The official clients add what they parsed of the text, and send it back.
-  parsed: z.unknown().optional(),
+  parsed: z.unknown().transform(forgotten).optional(),
 })
 
 const PARTS_MAX = 4_096
@@ -61,7 +70,7 @@ const functionCall = z.strictObject({
   status: status.nullish(),
   caller: only(null),
   namespace: only(null),
-  parsed_arguments: z.unknown().optional(),
+  parsed_arguments: z.unknown().transform(forgotten).optional(),
 })
 
 const functionCallOutput = z.strictObject({
@@ -90,6 +99,9 @@ export const inputItem = z.preprocess(
   (value) => (isUntyped(value) ? { ...value, type: 'message' } : value),
   z.discriminatedUnion('type', [message, functionCall, functionCallOutput, reasoning]),
 )
+
+/** What says nothing new may be of any shape, however deep, and is not kept. */
+function forgotten(): undefined {}
 
 export type InputItem = z.output<typeof inputItem>
 

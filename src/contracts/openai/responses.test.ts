@@ -72,10 +72,34 @@ describe('what is taken', () => {
   })
 })
 
+test('what clients add to items that they send back is not kept, of whatever shape it is', () => {
+  const deep = JSON.parse(`${'['.repeat(20_000)}${']'.repeat(20_000)}`)
+  const said = { type: 'output_text', text: 'a', parsed: deep }
+  const call = { type: 'function_call', call_id: 'c', name: 'f', arguments: '{}', parsed_arguments: deep }
+  const { input } = parseRequest(ResponseRequest, {
+    model: 'm',
+    input: [{ role: 'assistant', content: [said] }, call],
+  })
+  expect(JSON.parse(JSON.stringify(input))).toEqual([
+    { type: 'message', role: 'assistant', content: [{ type: 'output_text', text: 'a' }] },
+    { type: 'function_call', call_id: 'c', name: 'f', arguments: '{}' },
+  ])
+})
+
 describe('what is refused, and by which name', () => {
   test.each([
     [{ input: undefined }, 'invalid_value', 'input'],
     [{ input: [] }, 'invalid_value', 'input'],
+    [
+      {
+        input: [
+          { role: 'user', content: 'a', id: 'msg_1' },
+          { role: 'user', content: 'b', id: 'msg_1' },
+        ],
+      },
+      'invalid_value',
+      'input',
+    ],
     [{ input: [{ type: 'item_reference', id: 'msg_1' }] }, 'invalid_value', 'input[0].type'],
     [
       { input: [{ role: 'user', content: [{ type: 'input_image', image_url: 'x' }] }] },
@@ -91,6 +115,11 @@ describe('what is refused, and by which name', () => {
       { input: [{ type: 'reasoning', encrypted_content: 'x' }] },
       'unsupported_parameter',
       'input[0].encrypted_content',
+    ],
+    [
+      { input: [{ role: 'assistant', content: [{ type: 'output_text', text: 'a', logprobs: [[]] }] }] },
+      'invalid_value',
+      'input[0].content[0].logprobs[0]',
     ],
     [{ tools: [{ type: 'web_search' }] }, 'invalid_value', 'tools[0].type'],
     [{ tools: [tool, tool] }, 'invalid_value', 'tools'],

@@ -89,6 +89,7 @@ export type ResponseTool = z.output<typeof tool>
 export type ResponseToolChoice = z.output<typeof toolChoice>
 
 interface Contradicting {
+  readonly input: string | readonly { readonly id?: string | null | undefined }[]
   readonly include?: readonly string[] | null | undefined
   readonly top_logprobs?: number | null | undefined
   readonly stream?: boolean | null | undefined
@@ -112,6 +113,9 @@ function contradictions(request: Contradicting): (readonly [string, string])[] {
   if (request.background === true && request.store === false) {
     found.push(['background', 'needs store: true, which is the default'])
   }
+  const ids = typeof request.input === 'string' ? [] : request.input.flatMap(({ id }) => id ?? [])
+  // Pages of items go on after an id.
+  if (new Set(ids).size < ids.length) found.push(['input', 'two items have the same id'])
   const names = (request.tools ?? []).map(({ name }) => name)
   if (new Set(names).size < names.length) found.push(['tools', 'two tools have the same name'])
   const choice = request.tool_choice

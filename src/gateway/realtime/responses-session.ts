@@ -101,7 +101,8 @@ export class ResponsesSession {
       const { stream, conversation } = await this.start(request)
       begun()
       const response = await follow(stream, lane)
-      if (response && !response.store) this.remember(response, conversation)
+      if (response && canBeContinued(response) && this.isKnownHereAlone(response))
+        this.remember(response, conversation)
     } catch (reason) {
       refuse(HelixError.from(reason), lane)
     }
@@ -143,11 +144,21 @@ export class ResponsesSession {
     }
   }
 
+  /** What was kept of a conversation whose beginning was not is of no use elsewhere. */
+  private isKnownHereAlone({ store, previous_response_id: before }: ResponseObject): boolean {
+    return !store || (before !== null && this.remembered.has(before))
+  }
+
   private remember({ id, output }: ResponseObject, conversation: readonly InputItem[]): void {
     this.remembered.set(id, [...conversation, ...(output as unknown as readonly InputItem[])])
     const [oldest] = this.remembered.keys()
     if (this.remembered.size > REMEMBERED_MAX && oldest !== undefined) this.remembered.delete(oldest)
   }
+}
+
+/** As of one that was kept: see `conversationUpTo`. */
+function canBeContinued({ status }: ResponseObject): boolean {
+  return status === 'completed' || status === 'incomplete'
 }
 
 /** Undefined for what is no name of a lane. */

@@ -2,14 +2,14 @@ import type { Identity } from '../../contracts/auth.ts'
 import type { Topics } from '../../streams/topics.ts'
 import type { ResponseObject } from './response-object.ts'
 
+/** Whose topic it is. */
+type JobPlace = Pick<Identity, 'organisationId' | 'projectId'>
+
 /** What the topic `jobs` of a project says of a response in the background. */
 export class JobNews {
   constructor(private readonly topics: Topics) {}
 
-  tell(
-    { organisationId, projectId }: Pick<Identity, 'organisationId' | 'projectId'>,
-    { id, status, model, created_at }: ResponseObject,
-  ): void {
+  tell({ organisationId, projectId }: JobPlace, { id, status, model, created_at }: ResponseObject): void {
     const data = JSON.stringify({ id, object: 'response', status, model, created_at })
     // A gateway that goes on with another's says some of it once more.
     const publication = { data, kind: 'log', key: `${id}/${status}` } as const

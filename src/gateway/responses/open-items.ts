@@ -164,8 +164,11 @@ export class OpenCall extends Item {
   }
 
   closed(status: FinalStatus): readonly ResponseEvent[] {
+    // Some engines say nothing for a function without parameters; what comes back to us has to be JSON.
+    const rest = status === 'completed' && this.arguments === '' ? [this.delta('{}')] : []
     const { name, arguments: all } = this
     return [
+      ...rest,
       { type: 'response.function_call_arguments.done', ...this.head, name, arguments: all },
       this.done(status),
     ]

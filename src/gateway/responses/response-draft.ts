@@ -77,7 +77,9 @@ export class ResponseDraft {
     const events: ResponseEvent[] = []
     if (typeof thought === 'string' && thought !== '') events.push(this.think(events).delta(thought))
     const isText = typeof content === 'string' && content !== ''
-    if (isText || logprobs.length > 0) {
+    const isCalling = this.calls.size > 0 || (Array.isArray(calls) && calls.length > 0)
+    // Tokens without text are those of a thought or a call, or else half of a letter of what is said.
+    if (isText || (logprobs.length > 0 && !this.thinking && !isCalling)) {
       const message = this.say(events)
       message.note(logprobs)
       if (isText) events.push(message.delta(content))
@@ -144,8 +146,9 @@ export class ResponseDraft {
 }
 
 function close(draft: Draft, status: 'completed' | 'incomplete'): readonly ResponseEvent[] {
+  const events = draft.item.closed(status)
   draft.final = draft.item.item(status)
-  return draft.item.closed(status)
+  return events
 }
 
 function toUsage(usage: Answer): ResponseUsage {

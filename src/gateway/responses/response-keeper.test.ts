@@ -116,6 +116,12 @@ test('one in the background is kept from its beginning, and answered for while i
   expect(store.saved.map(({ leaseMs }) => leaseMs)).toEqual([60_000, 60_000, undefined])
 })
 
+test('a name that no model can have is kept as text that a database can hold', async () => {
+  const { store, response, record } = keeping({ background: true, model: 'a\0b' })
+  await record.open(response)
+  expect(store.saved[0]?.model).toBe('a\ufffdb')
+})
+
 test('one in the background does not begin when it cannot be kept', async () => {
   const { store, response, record } = keeping({ background: true })
   store.isAway = true

@@ -190,7 +190,8 @@ function saved({ identity, input }: ResponseFile, response: ResponseObject): Sav
     id: response.id,
     previousId: response.previous_response_id ?? undefined,
     status: response.status,
-    model: response.model,
+    // The database's text holds no NUL, and no model has one in its name.
+    model: response.model.replaceAll('\0', '\ufffd'),
     background: response.background,
     createdAtMs: response.created_at * 1000,
     input: JSON.stringify(input),

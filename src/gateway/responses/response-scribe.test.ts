@@ -217,6 +217,39 @@ test('log probabilities come with the piece that their tokens made, and all of t
   ])
 })
 
+test('a call without a word of arguments has none, in JSON; one that was cut stays as it came', async () => {
+  const call = chunk({
+    delta: { tool_calls: [{ index: 0, id: 'c', function: { name: 'f', arguments: '' } }] },
+  })
+  const told = await written([call, chunk({ delta: {}, finish_reason: 'tool_calls' })])
+  expect(responseOf(told).output).toMatchObject([{ type: 'function_call', arguments: '{}' }])
+  const said = (type: string, field: string) => told.find(({ event }) => event.type === type)?.event[field]
+  expect(said('response.function_call_arguments.delta', 'delta')).toBe('{}')
+  expect(said('response.function_call_arguments.done', 'arguments')).toBe('{}')
+  expect(said('response.output_item.done', 'item')).toMatchObject({ arguments: '{}' })
+  const cut = await written([call, chunk({ delta: {}, finish_reason: 'length' })])
+  expect(responseOf(cut).output).toMatchObject([{ status: 'incomplete', arguments: '' }])
+})
+
+test('log probabilities of thoughts and calls are no words of a message', async () => {
+  const logprobs = { content: [{ token: 't', logprob: -1, bytes: [1], top_logprobs: [] }] }
+  const call = { index: 0, id: 'c', function: { name: 'f', arguments: '{' } }
+  const told = await written([
+    chunk({ delta: { reasoning_content: 'h' }, logprobs }),
+    chunk({ delta: {}, logprobs }),
+    chunk({ delta: { reasoning_content: 'm' }, logprobs }),
+    chunk({ delta: { content: 'So' }, logprobs }),
+    chunk({ delta: { tool_calls: [call] }, logprobs }),
+    chunk({ delta: { tool_calls: [{ index: 0, function: { arguments: '}' } }] }, logprobs }),
+    chunk({ delta: {}, logprobs, finish_reason: 'tool_calls' }),
+  ])
+  expect(responseOf(told).output).toMatchObject([
+    { type: 'reasoning', content: [{ text: 'hm' }] },
+    { type: 'message', content: [{ text: 'So', logprobs: [{ token: 't' }] }] },
+    { type: 'function_call', arguments: '{}' },
+  ])
+})
+
 test.each([
   ['length', 'max_output_tokens'],
   ['content_filter', 'content_filter'],

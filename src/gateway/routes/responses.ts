@@ -15,6 +15,7 @@ import type { StreamReaders } from '../streaming/stream-readers.ts'
 import { lastEventOf } from '../streaming/stream-reply.ts'
 import { makeStreamId } from '../streaming/stream-runs.ts'
 import { answerHeaders } from './generate.ts'
+import { lastEventIn } from './last-event-id.ts'
 import { accountFor, originOf, streamReply, Waiting } from './stream-origin.ts'
 
 export interface ResponseRouteParts {
@@ -97,9 +98,10 @@ function showResponse({ store, streams, readers }: ResponseRouteParts) {
     const stream = await streams.find(found.organisationId, found.id)
     // It was there, else it would not have been kept.
     if (typeof stream === 'string') throw unrecoverable('expired')
-    const afterSeq = query.starting_after === undefined ? 0 : query.starting_after + 1
+    // Who comes back by themselves ask at the same address, and have more by now than it says.
+    const place = lastEventIn(request.headers) ?? { afterSeq: (query.starting_after ?? -1) + 1 }
     const headers = () => ({ [STREAM_HEADER]: found.id })
-    await streamReply(request, reply, { stream, afterSeq, headers, readers }).begin()
+    await streamReply(request, reply, { stream, ...place, headers, readers }).begin()
     return reply
   }
 }

@@ -5,13 +5,14 @@ import { identified } from '../hooks/authenticate.ts'
 import { STREAM_HEADER } from '../streaming/detach.ts'
 import { unrecoverable } from '../streaming/stream-failure.ts'
 import type { StreamReaders } from '../streaming/stream-readers.ts'
-import { type StreamAnswer, streamReply } from './stream-origin.ts'
+import { lastEventIn } from './last-event-id.ts'
+import { streamReply } from './stream-origin.ts'
 
 /** GET /v1/streams/{id}: a stream from where its reader was, as `Last-Event-ID` says, or from its beginning. */
 export function readStream(streams: StreamStore, readers: StreamReaders) {
   return async (request: FastifyRequest, reply: FastifyReply) => {
     const stream = await streamOf(streams, request)
-    const place = placeIn(request.headers['last-event-id'])
+    const place = lastEventIn(request.headers) ?? { afterSeq: 0 }
     request.model = stream.head.model
     const headers = () => ({ [STREAM_HEADER]: stream.head.id })
     await streamReply(request, reply, { stream, ...place, headers, readers }).begin()
@@ -37,16 +38,4 @@ async function streamOf(streams: StreamStore, request: FastifyRequest): Promise<
   if (typeof stream === 'string') throw unrecoverable(stream)
   if (stream.head.projectId !== projectId) throw unrecoverable('not_found')
   return stream
-}
-
-/** @throws HelixError `invalid_value` */
-function placeIn(lastEventId: string | string[] | undefined): Pick<StreamAnswer, 'afterSeq' | 'epoch'> {
-  if (lastEventId === undefined) return { afterSeq: 0 }
-  const [, epoch, seq] = /^([\x21-\x2e\x30-\x7e]{1,64})\/(\d{1,9})$/.exec(String(lastEventId)) ?? []
-  if (epoch === undefined) {
-    throw new HelixError('invalid_value', 'Last-Event-ID must be the id of an event, <epoch>/<number>.', {
-      param: 'Last-Event-ID',
-    })
-  }
-  return { afterSeq: Number(seq), epoch }
 }

@@ -19,7 +19,7 @@ class ResponseFormat implements EventFormat {
   frames({ seq, data: text }: StreamEvent): string {
     const { data, error } = JSON.parse(text) as { data?: { type: string }; error?: Answer }
     // It failed before it was a response: the client was told nothing but that it waits.
-    const event = data ?? { type: 'error', sequence_number: seq - 1, ...error }
+    const event = data ?? { ...error, type: 'error', sequence_number: seq - 1 }
     return `event: ${event.type}\nid: ${this.stream.head.epoch}/${seq}\n${frame(event)}`
   }
 }

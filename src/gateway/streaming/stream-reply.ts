@@ -128,7 +128,9 @@ export class StreamReply implements Reader {
 
   private failed(text: string, event: StreamEvent): void {
     const { response, format } = this.parts
-    const isFirst = !response.headersSent && event.seq === this.parts.afterSeq + 1
+    // Of a stream whose failure is an event like others, only one that never began has nothing but its failure.
+    const firstSeq = format.endsFailed ? 1 : this.parts.afterSeq + 1
+    const isFirst = !response.headersSent && event.seq === firstSeq
     if (format.endsFailed && !isFirst) {
       this.finish(text)
       return

@@ -11,6 +11,7 @@ import { ManualClock } from '../../../src/core/clock.ts'
 import { silentLog } from '../../../src/core/log.ts'
 import { type Database, openDatabase } from '../../../src/storage/database.ts'
 import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
+import { removeExpiredResponses } from '../../../src/storage/responses.ts'
 import { acrossOrganisations } from '../../../src/storage/tenancy.ts'
 import { systemClock } from '../../../src/system.ts'
 import { authSettings } from '../../support/auth-settings.ts'
@@ -141,29 +142,57 @@ describe.each([
   })
 })
 
+test.each(['in the background', 'in the foreground'])(
+  'a gateway that lost a response %s to another does not undo the end that the other gave it',
+  async (where) => {
+    const store = running.responses
+    const say = async (change: Partial<SavedResponse>) =>
+      where === 'in the background'
+        ? store.update(response('r1', change))
+        : store.insert(response('r1', change))
+    const status = async () => (await store.find({ ...OURS, id: 'r1' }))?.status
+    if (where === 'in the background')
+      await store.insert(response('r1', { status: 'in_progress', leaseMs: 60_000 }))
+    await say({ status: 'failed' })
+    expect(await status()).toBe('failed')
+    await say({ status: 'completed' })
+    expect(await status()).toBe('completed')
+    await say({ status: 'failed', output: '[]' })
+    await say({ status: 'in_progress', leaseMs: 60_000 })
+    expect(await store.find({ ...OURS, id: 'r1' })).toMatchObject({
+      status: 'completed',
+      output: response('r1').output,
+      abandoned: false,
+    })
+  },
+)
+
 test('without a transaction that says for whom it speaks, the table is empty', async () => {
   await running.responses.insert(response('r1'))
   expect(await database.query('select from responses')).toEqual([])
 })
 
+/** Each continues the one before it. */
+function insert(prefix: string, count: number, { sizeBytes = 4, expiresAt = '2100-01-01' } = {}) {
+  return acrossOrganisations(database, (queries) =>
+    queries.query(
+      `insert into responses (id, organisation_id, project_id, actor, previous_id, status, model, background, input,
+         output, response, size_bytes, created_at, expires_at)
+       select $1 || n, $2, $3, 'a', case when n > 1 then $1 || n - 1 end, 'completed', 'm', false, '[]', '[]', '{}',
+         $5, now(), $6
+       from generate_series(1, $4::int) n`,
+      [prefix, OURS.organisationId, OURS.projectId, count, sizeBytes, expiresAt],
+    ),
+  )
+}
+
 test('a conversation of a thousand responses is read; of a longer one, or one of too much text, it is said', async () => {
-  const insert = (prefix: string, count: number, sizeBytes: number) =>
-    acrossOrganisations(database, (queries) =>
-      queries.query(
-        `insert into responses (id, organisation_id, project_id, actor, previous_id, status, model, background, input,
-           output, response, size_bytes, created_at, expires_at)
-         select $1 || n, $2, $3, 'a', case when n > 1 then $1 || n - 1 end, 'completed', 'm', false, '[]', '[]', '{}',
-           $5, now(), now() + interval '1 day'
-         from generate_series(1, $4::int) n`,
-        [prefix, OURS.organisationId, OURS.projectId, count, sizeBytes],
-      ),
-    )
-  await insert('a', 1_001, 4)
+  await insert('a', 1_001)
   const chain = (id: string) => running.responses.chain({ ...OURS, id })
   expect(await chain('a1000')).toMatchObject({ extent: 'whole' })
   expect((await chain('a1000')).links).toHaveLength(1_000)
   expect(await chain('a1001')).toMatchObject({ extent: 'long' })
-  await insert('b', 20, 2 ** 20)
+  await insert('b', 20, { sizeBytes: 2 ** 20 })
   expect(await chain('b16')).toMatchObject({ extent: 'whole' })
   const { links, extent } = await chain('b20')
   expect([links.length, extent]).toEqual([17, 'long'])
@@ -203,4 +232,18 @@ test('a response whose time is over is not found, breaks its conversation, and i
   clock.advance(3_600_000)
   await expect.poll(left).toEqual([])
   await upkeep.stop()
+})
+
+test('however many responses have expired, each statement removes some and the upkeep all of them', async () => {
+  await insert('old', 2_500, { expiresAt: '2001-01-01' })
+  await insert('new', 1)
+  const clock = new ManualClock(systemClock.now())
+  const removed = await acrossOrganisations(database, (queries) =>
+    removeExpiredResponses(queries, clock.now()),
+  )
+  expect(removed).toBe(1_000)
+  const upkeep = await startResponsesUpkeep({ database, clock, log: silentLog })
+  await upkeep.stop()
+  const left = await acrossOrganisations(database, (queries) => queries.query('select id from responses'))
+  expect(left).toEqual([{ id: 'new1' }])
 })

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { HelixFlowClient } from '../../../src/client/client.ts'
@@ -114,6 +115,25 @@ describe('a handshake that is refused', () => {
     expect((await client.chat(question).result).text).toBe('Hello')
     expect(gateway.handshakes).toBe(4)
   })
+
+  test('by a server that is away is tried again, also where the key cannot be had meanwhile', async () => {
+    let refusals = 2
+    let asked = 0
+    const { client } = await start(
+      {
+        refuse: ({ headers }) => (headers.upgrade && refusals-- > 0 ? { status: 503, code: 'x' } : undefined),
+      },
+      {
+        apiKey: async () => {
+          // The second time to ask why the handshake was refused.
+          if (++asked === 2) throw new Error('no key')
+          return 'a key'
+        },
+      },
+    )
+    expect((await client.chat(question).result).text).toBe('Hello')
+    expect(asked).toBeGreaterThan(2)
+  })
 })
 
 test('without a server streams and requests fail in time, and topics wait', async () => {
@@ -130,6 +150,25 @@ test('without a server streams and requests fail in time, and topics wait', asyn
   const before = gateway.handshakes
   await expect.poll(() => gateway.handshakes).toBeGreaterThan(before + 2)
   topic.close()
+})
+
+test('a client that is closed asks for no key any more, although the one that it asked for cannot be had', async () => {
+  const time = new ManualClock()
+  let asked = 0
+  let refuse = () => {}
+  const apiKey = () =>
+    new Promise<string>((_, reject) => {
+      asked++
+      refuse = () => reject(new Error('no key'))
+    })
+  const options = { url: 'http://127.0.0.1:9', apiKey, WebSocket }
+  const client = new HelixFlowClient(options, { time, random: () => 0.5 })
+  client.connect()
+  await client.close()
+  refuse()
+  await setImmediate()
+  time.advance(10_000)
+  expect(asked).toBe(1)
 })
 
 test('what cannot be sent yet is kept up to 1 MiB, then refused', async () => {
@@ -270,6 +309,10 @@ test('what is wrong with the options is said at once', () => {
   expect(() => new HelixFlowClient({ url: 'x', apiKey: 'k', WebSocket })).toThrow(
     expect.objectContaining({ code: 'invalid_value' }),
   )
+  for (const bufferEvents of [0, -1, 1.5, Number.NaN])
+    expect(() => new HelixFlowClient({ url: 'http://x', apiKey: 'k', WebSocket, bufferEvents })).toThrow(
+      expect.objectContaining({ code: 'invalid_configuration' }),
+    )
 })
 
 function clockTime(clock: ManualClock) {

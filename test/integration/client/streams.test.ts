@@ -91,9 +91,38 @@ describe('a chat', () => {
   })
 
   test('two under one name at the same time are refused', async () => {
-    const { client } = await start({ intercept: (message) => message.type === 'chat.create' })
-    client.chat(question, { id: 'same' })
+    const { client } = await start()
+    const first = client.chat(question, { id: 'same' })
     await expect(client.chat(question, { id: 'same' }).result).rejects.toMatchObject({ code: 'conflict' })
+    expect((await first.result).text).toBe(TEXT)
+  })
+
+  test('a second reader of a position is refused, and the first goes on', async () => {
+    const { client, gateway } = await start({}, { bufferEvents: 4 })
+    const { id, epoch } = gateway.streamOf('same', question, 'chat')
+    const first = client.attachChat({ stream: id, epoch, seq: 0 })
+    const second = client.attachChat({ stream: id, epoch, seq: 0 })
+    await expect(second.result).rejects.toMatchObject({ code: 'conflict' })
+    expect((await first.result).text).toBe(TEXT)
+  })
+
+  test('one under a name that is being read is refused, and the one that reads goes on', async () => {
+    const { client, gateway } = await start({}, { bufferEvents: 4 })
+    const first = client.chat(question, { id: 'same' })
+    await expect.poll(() => first.position?.seq).toBe(4)
+    await expect(client.chat(question, { id: 'same' }).result).rejects.toMatchObject({ code: 'conflict' })
+    expect(messages(gateway, 'chat.create')).toHaveLength(1)
+    for (const { socket } of gateway.links) socket.terminate()
+    expect((await first.result).text).toBe(TEXT)
+  })
+
+  test('one that turns out to be read here by its position is refused, and the reader goes on', async () => {
+    const { client, gateway } = await start({}, { bufferEvents: 4 })
+    const { id, epoch } = gateway.streamOf('same', question, 'chat')
+    const first = client.attachChat({ stream: id, epoch, seq: 0 })
+    await expect.poll(() => first.position?.seq).toBe(4)
+    await expect(client.chat(question, { id: 'same' }).result).rejects.toMatchObject({ code: 'conflict' })
+    expect((await first.result).text).toBe(TEXT)
   })
 
   test('what has come is acknowledged every 64 events, and at the end', async () => {

@@ -92,6 +92,16 @@ test('two who follow one topic share one subscription, and the last one ends it'
   await expect.poll(() => messages(gateway, 'unsubscribe')).toHaveLength(1)
 })
 
+test('a second reader of one subscription is refused, and the first goes on', async () => {
+  const { client, gateway } = await start()
+  const topic = client.subscribe('custom/a')
+  await topic.ready
+  const first = topic[Symbol.asyncIterator]().next()
+  await expect(topic[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'consumed' })
+  for (const link of gateway.links) link.update('custom/a', 1, 'x')
+  expect(await first).toMatchObject({ done: false, value: { data: 'x' } })
+})
+
 test('a subscription that is closed before the server has taken it is ended there', async () => {
   const { client, gateway } = await start({
     intercept: (message, link) => {

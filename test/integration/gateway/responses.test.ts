@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { WebSocket } from 'ws'
 import { seededRandom } from '../../../src/core/random.ts'
 import { type CutRead, readCut, type SseEvent } from '../../support/cut-reader.ts'
 import { GatewayBench } from '../../support/gateway-bench.ts'
@@ -31,6 +33,8 @@ const ask = (change: object = {}, more: Record<string, string> = {}) =>
 
 const get = (path: string, more: Record<string, string> = {}) =>
   fetch(`${bench.server.url}${path}`, { headers: { ...headers, ...more } })
+
+const dataLines = (text: string) => text.split('\n').filter((line) => line.startsWith('data: '))
 
 const dataOf = (events: readonly SseEvent[]) =>
   events.filter(({ data }) => data !== '[DONE]').map(({ data }) => JSON.parse(data))
@@ -78,6 +82,19 @@ describe('an answer', () => {
     expect(await kept.json()).toMatchObject({ status: 'failed', output: [{ status: 'incomplete' }] })
   })
 
+  test('that breaks off in the background is told as failed from any point', async () => {
+    upstream.play((call) => void sendEvents(call, [chatEvent('a')]).then(() => call.socket.destroy()))
+    const { text } = await ask({ stream: true, background: true })
+    const data = dataLines(text)
+    const told = data.map((line) => JSON.parse(line.slice('data: '.length)))
+    const { id } = told[0].response
+    for (const { sequence_number } of told.slice(0, -1)) {
+      const read = await get(`/responses/${id}?stream=true&starting_after=${sequence_number}`)
+      expect(read.status).toBe(200)
+      expect(dataLines(await read.text())).toEqual(data.slice(sequence_number + 1))
+    }
+  })
+
   test('with an event that is no JSON is the upstream’s failure, in every form', async () => {
     const nonsense = 'data: {"choices": nonsense}\n\n'
     upstream.play((call) => void sendStream(call, [nonsense, 'data: [DONE]\n\n']))
@@ -85,6 +102,55 @@ describe('an answer', () => {
     upstream.play((call) => void sendStream(call, [chatEvent('a'), nonsense, 'data: [DONE]\n\n']))
     const { text } = await ask({ stream: true })
     expect(text).toContain('event: response.failed')
+  })
+})
+
+describe('on a socket', () => {
+  interface Told {
+    readonly type: string
+    readonly response: { readonly id: string; readonly store: boolean }
+  }
+
+  /** Asks, and gives the last event of the answer. */
+  async function open() {
+    const socket = new WebSocket(`${bench.server.url}/responses`, { headers })
+    await once(socket, 'open')
+    const last = (change: object) =>
+      new Promise<Told>((resolve) => {
+        const hear = (data: unknown) => {
+          const event = JSON.parse(String(data)) as Told
+          if (!/^(error|response\.(completed|failed))$/.test(event.type)) return
+          socket.off('message', hear)
+          resolve(event)
+        }
+        socket.on('message', hear)
+        socket.send(JSON.stringify({ type: 'response.create', model: 'far', input: 'x', ...change }))
+      })
+    return { last, close: () => socket.close() }
+  }
+
+  test('a response that breaks off is not continued, although nothing of it is kept', async () => {
+    const { last, close } = await open()
+    upstream.play((call) => void sendEvents(call, [chatEvent('a')]).then(() => call.socket.destroy()))
+    const { type, response } = await last({ store: false })
+    expect(type).toBe('response.failed')
+    expect(await last({ previous_response_id: response.id })).toMatchObject({
+      error: { code: 'previous_response_not_found' },
+    })
+    close()
+  })
+
+  test('one that is kept continues one that is not, and is continued itself', async () => {
+    const { last, close } = await open()
+    const first = await last({ store: false })
+    const second = await last({ previous_response_id: first.response.id })
+    expect([second.type, second.response.store]).toEqual(['response.completed', true])
+    const third = await last({ previous_response_id: second.response.id })
+    expect(third.type).toBe('response.completed')
+    expect(JSON.parse((await upstream.call(3)).body).messages).toHaveLength(5)
+    const elsewhere = await ask({ previous_response_id: second.response.id })
+    expect(JSON.parse(elsewhere.text)).toMatchObject({ error: { code: 'previous_response_not_found' } })
+    close()
   })
 })
 
@@ -225,6 +291,20 @@ describe('a stream that is cut at any byte, fifty times', () => {
       expect(kept.output).toEqual(response.output)
     }
   })
+})
+
+test('who follows a response and comes back by Last-Event-ID gets what follows, whatever the address says', async () => {
+  const { text } = await ask({ stream: true, background: true })
+  const id = JSON.parse(dataLines(text)[0]?.slice('data: '.length) ?? '').response.id
+  const ids = [...text.matchAll(/^id: (.+)$/gm)].map(([, one]) => String(one))
+  for (const address of [`/responses/${id}?stream=true`, `/responses/${id}?stream=true&starting_after=0`]) {
+    for (const [at, one] of ids.entries()) {
+      const read = await get(address, { 'last-event-id': one })
+      expect(dataLines(await read.text())).toEqual(dataLines(text).slice(at + 1))
+    }
+    expect((await get(address, { 'last-event-id': 'x/1' })).status).toBe(410)
+    expect((await get(address, { 'last-event-id': 'x' })).status).toBe(400)
+  }
 })
 
 function sha256(text: string): string {

@@ -130,7 +130,8 @@ export function buildApp(parts: AppParts): FastifyInstance {
     v1.post('/v1/embeddings', generates, generate(generation, EmbeddingRequest, embeddingExchange))
     v1.post('/tokenize', generates, generate(generation, TokenizeRequest, tokenizeExchange))
     registerResponses(v1, parts.responses)
-    v1.get('/v1/streams/:id', generates, readStream(parts.streams, readers))
+    // Who asks for the head alone would read the stream to its end.
+    v1.get('/v1/streams/:id', { ...generates, exposeHeadRoute: false }, readStream(parts.streams, readers))
     v1.delete('/v1/streams/:id', generates, cancelStream(parts.streams))
     v1.post('/v1/cache/invalidate', managesModels, invalidateCache(parts.cache))
     registerAdministration(v1, auth, identified)

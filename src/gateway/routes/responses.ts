@@ -30,7 +30,8 @@ const generates = { config: { access: 'inference' } } as const
 /** The Responses API. What was kept is shown to the project that asked for it, and does not exist for any other. */
 export function registerResponses(app: FastifyInstance, parts: ResponseRouteParts): void {
   app.post('/v1/responses', generates, createResponse(parts))
-  app.get('/v1/responses/:id', generates, showResponse(parts))
+  // Who asks for the head alone would read the stream to its end.
+  app.get('/v1/responses/:id', { ...generates, exposeHeadRoute: false }, showResponse(parts))
   app.delete('/v1/responses/:id', generates, deleteResponse(parts))
   app.post('/v1/responses/:id/cancel', generates, cancelResponse(parts))
   app.get('/v1/responses/:id/input_items', generates, listInputItems(parts))

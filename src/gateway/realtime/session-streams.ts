@@ -89,10 +89,14 @@ export class SessionStreams {
 
   /** @throws HelixError `concurrency_limit_exceeded`, and those of `SocketCaller.identify` */
   async recover({ stream: id, epoch, seq }: Position): Promise<Attached | Unrecoverable> {
-    if (!this.outlets.has(id)) this.checkRoom()
-    const found = await this.find(await this.caller.identify(), id)
-    if (typeof found === 'string') return found
-    return this.open(found, { seq, epoch })
+    if (this.outlets.has(id)) return this.reopen(id, { seq, epoch })
+    this.checkRoom()
+    this.beginning++
+    try {
+      return await this.reopen(id, { seq, epoch })
+    } finally {
+      this.beginning--
+    }
   }
 
   /** @throws HelixError `not_found` */
@@ -155,6 +159,11 @@ export class SessionStreams {
       logGeneration(accessLog, logged, { nowMs: clock.monotonic(), settlement: undefined, failure })
       throw failure
     }
+  }
+
+  private async reopen(id: string, has: Has): Promise<Attached | Unrecoverable> {
+    const found = await this.find(await this.caller.identify(), id)
+    return typeof found === 'string' ? found : this.open(found, has)
   }
 
   /** The stream of the same message, sent before; it may not have been let in yet. */

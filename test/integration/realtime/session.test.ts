@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { GatewayBench } from '../../support/gateway-bench.ts'
 import { helixflow } from '../../support/helixflow.ts'
@@ -265,6 +266,28 @@ describe('chat.create', () => {
     await client.wholeStream(streams[0]?.stream ?? '')
     bench.upstream.play((call) => void sendStream(call, wholeStream(1)))
     await client.wholeStream((await client.chat()).stream)
+  })
+
+  test('streams that are resumed at the same time are sixteen too', async () => {
+    const [maker, other, client] = [await greeted(), await greeted(), await greeted()]
+    const calls: UpstreamCall[] = []
+    bench.upstream.play((call) => {
+      calls.push(call)
+      void sendEvents(call, [chatEvent('a')])
+    })
+    const many = await Promise.all(Array.from({ length: 16 }, () => maker.chat()))
+    const more = await Promise.all(Array.from({ length: 4 }, () => other.chat()))
+    const resume = (one: { stream: string; epoch: string }) => client.ask({ type: 'resume', ...one, seq: 0 })
+    await Promise.all(many.slice(0, 15).map(resume))
+    // In one packet, so that none has an answer before the next is read.
+    const { _socket: socket } = client.ws as unknown as { readonly _socket: Socket }
+    socket.cork()
+    const asked = [...many.slice(15), ...more].map(resume)
+    socket.uncork()
+    const answers = await Promise.all(asked)
+    expect(answers.map(({ type }) => type)).toEqual(['resumed', 'error', 'error', 'error', 'error'])
+    expect(answers[1]).toMatchObject(failure('concurrency_limit_exceeded', 429))
+    for (const call of calls) finish(call)
   })
 
   test('is held to the limits of its key', async () => {

@@ -55,6 +55,7 @@ export class Session implements ConnectionOwner, StreamLink {
         if (this.state === 'open' && this.ended === undefined)
           this.ask(request, { repeatable: false, always: true, asker: IGNORED })
       },
+      later: (task) => void this.time.schedule(RETRY_MS, task),
     })
     this.connection = new Connection({ ...parts, owner: this })
   }
@@ -189,6 +190,8 @@ export class Session implements ConnectionOwner, StreamLink {
     for (const told of welcome.resume) {
       const stream = this.streams.get(told.stream)
       if (told.recovered) stream?.resumed()
+      else if (told.reason === 'unavailable' && stream?.position)
+        this.notResumed(stream.position, unavailable())
       else stream?.unrecoverable(told.reason)
     }
     this.topics.welcomed(welcome.topics)
@@ -291,6 +294,12 @@ export class Session implements ConnectionOwner, StreamLink {
 
 function taken(): HelixFlowError {
   return new HelixFlowError('conflict', 'This stream is read here already.')
+}
+
+function unavailable(): HelixFlowError {
+  return new HelixFlowError('storage_unavailable', 'The stream cannot be reached at the moment.', {
+    retryable: true,
+  })
 }
 
 const IGNORED: Asker = { answered: () => {}, refused: () => {} }

@@ -8,6 +8,7 @@ export interface TopicsParts {
   ask(request: Request, asker: Asker): void
   /** Nobody waits for the answer, and only this connection is concerned. */
   tell(request: Request): void
+  later(task: () => void): void
 }
 
 /** The topics that are followed over one connection. */
@@ -52,6 +53,7 @@ export class Topics {
       if (feed === undefined || one.recovered) continue
       const reason = 'reason' in one ? one.reason : 'gap'
       if (reason === 'forbidden') this.drop(feed, forbidden(one.topic))
+      else if (reason === 'unavailable') this.subscribeLater(feed)
       else feed.missed(reason)
     }
   }
@@ -86,6 +88,14 @@ export class Topics {
         },
       },
     )
+  }
+
+  /** The server could not say anything of it. */
+  private subscribeLater(feed: TopicFeed): void {
+    feed.active = false
+    this.parts.later(() => {
+      if (this.feeds.get(feed.topic) === feed && !feed.active) this.subscribe(feed)
+    })
   }
 
   private drop(feed: TopicFeed, error: HelixFlowError | undefined): void {

@@ -81,13 +81,16 @@ export interface ConnectionLimits {
 
 export type UnrecoverableReason = 'not_found' | 'expired' | 'epoch' | 'gap'
 
+/** `unavailable`: nobody can say at the moment; to be asked again. */
+export type ResumeRefusal = UnrecoverableReason | 'unavailable'
+
 export type Recovery =
   | { readonly recovered: true; readonly from: number }
-  | { readonly recovered: false; readonly reason: UnrecoverableReason }
+  | { readonly recovered: false; readonly reason: ResumeRefusal }
 
 export type TopicRecovery =
   | { readonly topic: string; readonly recovered: boolean; readonly epoch: string; readonly seq: number }
-  | { readonly topic: string; readonly recovered: false; readonly reason: UnrecoverableReason | 'forbidden' }
+  | { readonly topic: string; readonly recovered: false; readonly reason: ResumeRefusal | 'forbidden' }
 
 interface Failure extends ErrorBody {
   readonly status: number

@@ -131,6 +131,27 @@ test('sockets of a gateway that is killed go on at another, and what they read i
   for (const stream of made) await stream.result
 })
 
+test('while Redis is away a stream goes on at its gateway, also for who follows a topic that cannot be', async () => {
+  const proxy = await ResetProxy.start(Number(new URL(gateway(0).origin).port))
+  opened.push({ close: () => proxy.stop() })
+  const client = clientOf(`http://127.0.0.1:${proxy.port}`)
+  const heard: unknown[] = []
+  void (async () => {
+    for await (const { data } of client.subscribe('custom/away')) heard.push(data)
+  })()
+  const stream = ask(client, 'away')
+  await expect.poll(() => stream.position?.seq ?? 0).toBeGreaterThan(5)
+  await platform.redis.kill()
+  proxy.resetAll()
+  expect((await stream.result).text).toBe(textOf('away', PIECES))
+  await platform.redis.startAgain()
+  const publishing = setInterval(() => {
+    client.publish('custom/away', 'back').catch(() => {})
+  }, 200)
+  await expect.poll(() => heard.length, { timeout: 20_000 }).toBeGreaterThan(0)
+  clearInterval(publishing)
+})
+
 test('a response in the background is told of to its project at every gateway', async () => {
   const follower = clientOf(gateway(1).origin)
   const told: unknown[] = []

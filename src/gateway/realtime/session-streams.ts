@@ -1,6 +1,6 @@
 import type { Identity } from '../../contracts/auth.ts'
 import { may } from '../../contracts/permissions.ts'
-import type { ClientMessage, Recovery } from '../../contracts/realtime.ts'
+import type { ClientMessage, Recovery, ResumeRefusal } from '../../contracts/realtime.ts'
 import { type Clock, delay } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
@@ -245,7 +245,7 @@ export class SessionStreams {
 }
 
 /** What a client is told of its resume. */
-export function recoveryOf(attached: Attached | Unrecoverable, seq: number): Recovery {
+export function recoveryOf(attached: Attached | ResumeRefusal, seq: number): Recovery {
   if (typeof attached === 'string') return { recovered: false, reason: attached }
   return { recovered: true, from: seq + 1 }
 }

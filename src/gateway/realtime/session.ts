@@ -3,10 +3,11 @@ import { may } from '../../contracts/permissions.ts'
 import {
   ClientMessage,
   type ConnectionLimits,
+  type ResumeRefusal,
   type ServerMessage,
   type TopicRecovery,
 } from '../../contracts/realtime.ts'
-import { HelixError } from '../../core/errors.ts'
+import { type ErrorCode, HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
 import { errorFields } from '../streaming/chat-scribe.ts'
 import { CLOSE } from './close-codes.ts'
@@ -15,7 +16,13 @@ import type { Connections } from './connections.ts'
 import { textFrame } from './frames.ts'
 import { messageText } from './message-frames.ts'
 import { SWEEP_MS } from './pulse.ts'
-import { recoveryOf, SessionStreams, type SessionStreamsParts, unrecoverable } from './session-streams.ts'
+import {
+  type Attached,
+  recoveryOf,
+  SessionStreams,
+  type SessionStreamsParts,
+  unrecoverable,
+} from './session-streams.ts'
 import { SessionTopics, type SessionTopicsParts, type Subscribed } from './session-topics.ts'
 import { SocketCaller, type SocketCallerParts } from './socket-caller.ts'
 import type { DrainNotice, Said, Speaker } from './speaker.ts'
@@ -226,7 +233,7 @@ export class Session implements Speaker {
 
   private async greet({ resume, topics }: Hello): Promise<void> {
     const { clock, node, heartbeatMs, limits } = this.parts
-    const attached = await Promise.all(resume.map((position) => this.streamed.recover(position)))
+    const attached = await Promise.all(resume.map((position) => this.recovered(position)))
     const subscribed = await Promise.all(topics.map((wanted) => this.subscribed(wanted)))
     const resumed = attached.map((one, at) => {
       const { stream = '', seq = 0 } = resume[at] ?? {}
@@ -249,6 +256,16 @@ export class Session implements Speaker {
     for (const { begin } of subscribed) begin?.()
   }
 
+  /** One that nobody can say anything of at the moment keeps no other from going on. */
+  private async recovered(position: Hello['resume'][number]): Promise<Attached | ResumeRefusal> {
+    try {
+      return await this.streamed.recover(position)
+    } catch (reason) {
+      if (HelixError.from(reason).code !== 'storage_unavailable') throw reason
+      return 'unavailable'
+    }
+  }
+
   private async subscribed(
     wanted: Hello['topics'][number],
   ): Promise<{ readonly recovery: TopicRecovery; readonly begin?: Subscribed['begin'] }> {
@@ -258,8 +275,9 @@ export class Session implements Speaker {
       return { recovery: { topic, ...position }, begin }
     } catch (reason) {
       const { code } = HelixError.from(reason)
-      if (code !== 'not_found' && code !== 'insufficient_permissions') throw reason
-      return { recovery: { topic, recovered: false, reason: code === 'not_found' ? code : 'forbidden' } }
+      const refusal = TOPIC_REFUSALS[code]
+      if (!refusal) throw reason
+      return { recovery: { topic, recovered: false, reason: refusal } }
     }
   }
 
@@ -339,3 +357,10 @@ export class Session implements Speaker {
 }
 
 type SocketCallerIdentity = ConstructorParameters<typeof SocketCaller>[2]
+
+/** Why a topic is not followed, where that is no reason to follow no other. */
+const TOPIC_REFUSALS: Partial<Record<ErrorCode, ResumeRefusal | 'forbidden'>> = {
+  not_found: 'not_found',
+  insufficient_permissions: 'forbidden',
+  storage_unavailable: 'unavailable',
+}

@@ -20,15 +20,7 @@ export async function nearestVectors(
      ) as nearest
      where 1 - distance >= $7::float8
      order by distance, key`,
-    [
-      organisationId,
-      partition,
-      direction.length,
-      binary(direction),
-      new Date(nowMs),
-      limit,
-      threshold,
-    ],
+    [organisationId, partition, direction.length, binary(direction), new Date(nowMs), limit, threshold],
   )
 }
 

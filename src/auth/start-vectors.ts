@@ -13,9 +13,9 @@ export interface StartVectorsOptions {
   readonly log: Logger
 }
 
-/** Questions of a kind; comparing with all of them takes about as long as a gateway waits. */
+/** Questions of a kind. */
 const PARTITION_ENTRIES_MAX = 10_000
-/** Of 768 numbers these are 150 MB. */
+/** Questions of 768 numbers take 150 MB. */
 const TENANT_ENTRIES_MAX = 50_000
 
 /**

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { type CallOptions, createClient, type Transport } from '@connectrpc/connect'
 import { type Clock, delay } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
@@ -51,6 +52,8 @@ export class AuthRpcClient implements AuthClient, TokenIssuer, UsageSink, SpendC
   private watching: Promise<void> | undefined
 
   constructor(private readonly options: AuthRpcClientOptions) {
+    // Every call listens, and there may be many at the same time: to Node that looks like a leak.
+    setMaxListeners(0, this.stopping.signal)
     this.client = createClient(AuthService, options.transport)
     this.responses = new ResponsesRpcClient(this.client, (ask) => this.call(ask))
     this.vectors = new VectorRpcClient(this.client, (ask) => this.call(ask))

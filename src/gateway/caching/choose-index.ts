@@ -1,11 +1,10 @@
 import { ExactIndex } from '../../cache/semantic/exact-index.ts'
 import { StoredIndex } from '../../cache/semantic/stored-index.ts'
 import type { VectorIndex } from '../../cache/semantic/vector-index.ts'
+import { supportOf } from '../../cache/semantic/vector-support.ts'
 import type { VectorStore, VectorSupport } from '../../contracts/vector-store.ts'
 import type { Clock } from '../../core/clock.ts'
-import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
-import { withinDeadline } from '../../redis/deadline.ts'
 
 export interface IndexQuestion {
   readonly store: VectorStore
@@ -29,7 +28,6 @@ const MEMORY_BYTES_MAX = 32 * 2 ** 20
 
 /** Little beside the making of an embedding, and much more than the largest partition takes. */
 const LOOK_UP_TIMEOUT_MS = 150
-const SUPPORT_TIMEOUT_MS = 2_000
 
 /**
  * The index that all gateways share, where there is one and answers are shared too: a vector that outlives its answer, or
@@ -37,7 +35,7 @@ const SUPPORT_TIMEOUT_MS = 2_000
  */
 export async function chooseIndex(question: IndexQuestion): Promise<ChosenIndex> {
   const { store, isWanted, clock, log } = question
-  const support = await supportOf(question)
+  const support = await sharedSupport(question)
   if (isWanted) log.info('index of the semantic cache chosen', { ...support })
   if ('with' in support) {
     const index = new StoredIndex({ store, timeoutMs: LOOK_UP_TIMEOUT_MS, clock, log })
@@ -47,12 +45,13 @@ export async function chooseIndex(question: IndexQuestion): Promise<ChosenIndex>
   return { index, kept: `the memory of this gateway (${support.without})` }
 }
 
-async function supportOf({ store, sharesAnswers, isWanted, clock }: IndexQuestion): Promise<VectorSupport> {
+async function sharedSupport({
+  store,
+  sharesAnswers,
+  isWanted,
+  clock,
+}: IndexQuestion): Promise<VectorSupport> {
   if (!isWanted) return { without: 'no rule of the cache is semantic' }
   if (!sharesAnswers) return { without: 'answers are not shared either: redis.urls is not set' }
-  try {
-    return await withinDeadline(clock, SUPPORT_TIMEOUT_MS, store.support())
-  } catch (reason) {
-    return { without: `the auth service did not say what it has: ${HelixError.from(reason).publicMessage}` }
-  }
+  return supportOf(store, clock)
 }

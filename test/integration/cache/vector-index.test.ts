@@ -16,6 +16,7 @@ import { ManualClock } from '../../../src/core/clock.ts'
 import { type Logger, silentLog } from '../../../src/core/log.ts'
 import { seededRandom } from '../../../src/core/random.ts'
 import { type Database, openDatabase } from '../../../src/storage/database.ts'
+import { examineDatabase } from '../../../src/storage/database-doctor.ts'
 import { acrossOrganisations, inOrganisation } from '../../../src/storage/tenancy.ts'
 import { systemClock } from '../../../src/system.ts'
 import { authSettings } from '../../support/auth-settings.ts'
@@ -290,6 +291,18 @@ function describePgvector(start: () => Promise<PostgresServer>): void {
 
   test('a server whose database has no extension starts, says so, and makes the table when it has', async () => {
     await server.administer('drop extension vector cascade')
+    const told = async () =>
+      (
+        await examineDatabase(database, {
+          connectionsMax: 1,
+          memoryBytes: undefined,
+          longTransactionMs: 1_000,
+        })
+      )
+        .filter(({ name }) => name === 'vectors')
+        .map(({ level, text, remedy }) => [level, text, remedy])
+    const create = expect.stringContaining('create extension vector;')
+    expect(await told()).toEqual([['advice', expect.stringContaining('not created'), create]])
     const without = await startService()
     expect(await without.vectors.support()).toEqual({ without: expect.stringContaining('not created') })
     await expect(
@@ -297,9 +310,14 @@ function describePgvector(start: () => Promise<PostgresServer>): void {
     ).rejects.toMatchObject({ code: 'not_implemented' })
     await without.stop()
     await server.administer('create extension vector')
+    expect(await told()).toEqual([
+      ['advice', expect.stringContaining('no table'), expect.stringContaining('Start HelixFlow again')],
+    ])
     const starts = await Promise.all([startService(), startService(), startService()])
     for (const one of starts) expect(await one.vectors.support()).toHaveProperty('with')
+    expect(await told()).toEqual([['ok', expect.stringMatching(/^pgvector 0/), undefined]])
     await indexOver(starts[0].vectors).add(P, keep('k', 1, 0))
+    expect(await indexOver(starts[1].vectors).nearest(P, vector(1, 0), BEST)).toMatchObject([{ key: 'k' }])
     await Promise.all(starts.map((one) => one.stop()))
   })
 }

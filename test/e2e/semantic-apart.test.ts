@@ -100,18 +100,21 @@ function describeGateways(start: () => Promise<PostgresServer>): void {
   test('another organisation never gets it, in no words', async () => {
     const number = await askedAtBoth([7, 8, 9], gateway(1))
     const theirs = await keyElsewhere(gateway(0))
-    for (const words of ['How do I open door', 'By what means does one open door', 'How to open door']) {
-      const { state } = await ask(gateway(1), `${words} ${number}?`, theirs)
-      // Of their own questions one may be like another.
-      expect(state).toBe(words.startsWith('How do') ? 'miss' : expect.stringMatching(/miss|semantic/))
-    }
     const mine = await ask(gateway(0), `How do I open door ${number}?`)
-    const other = await ask(gateway(0), `How do I open door ${number}?`, theirs)
-    expect(other.text).not.toBe(mine.text)
+    expect(mine.state).toBe('hit')
+    const first = await ask(gateway(1), `By what means does one open door ${number}?`, theirs)
+    expect(first.state).toBe('miss')
+    for (const words of ['How do I open', 'How does one open', 'By what means does one open']) {
+      for (const server of platform.gateways) {
+        // Of their own questions one may be like another.
+        const { text } = await ask(server, `${words} door ${number}?`, theirs)
+        expect(text).not.toBe(mine.text)
+      }
+    }
   })
 
   test('where vectors are kept is in the log and told by the command line', async () => {
-    await gateway(0).logged(/index of the semantic cache chosen.*pgvector 0\.\d/)
+    await gateway(0).logged(/pgvector 0\.\d[^\n]*index of the semantic cache chosen/)
     const { out } = await helixflow(gateway(1), 'cache', 'stats')
     expect(out).toMatch(/\d+ answers.*\nvectors of questions: pgvector 0\.\d+\.\d+, shared by all gateways/)
   })

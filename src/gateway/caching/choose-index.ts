@@ -34,9 +34,12 @@ const LOOK_UP_TIMEOUT_MS = 150
  * leads to one that lies in the memory of another gateway, finds nothing and only pushes others out.
  */
 export async function chooseIndex(question: IndexQuestion): Promise<ChosenIndex> {
-  const { store, isWanted, clock, log } = question
-  const support = await sharedSupport(question)
-  if (isWanted) log.info('index of the semantic cache chosen', { ...support })
+  const chosen = indexOf(await sharedSupport(question), question)
+  if (question.isWanted) question.log.info('index of the semantic cache chosen', { kept: chosen.kept })
+  return chosen
+}
+
+function indexOf(support: VectorSupport, { store, clock, log }: IndexQuestion): ChosenIndex {
   if ('with' in support) {
     const index = new StoredIndex({ store, timeoutMs: LOOK_UP_TIMEOUT_MS, clock, log })
     return { index, kept: `${support.with}, shared by all gateways` }

@@ -35,6 +35,9 @@ const WAITING_PER_CONNECTION = 25
 /** About as long as a gateway waits. */
 const TURN_TIMEOUT_MS = 100
 
+/** Whoever was refused for that tries again after. */
+const BUSY_MS = 100
+
 /** Vectors in the database. Whatever becomes of them, a few connections at most wait for it. */
 export class VectorsService implements VectorStore {
   private readonly turns: PermitQueue
@@ -84,11 +87,16 @@ export class VectorsService implements VectorStore {
     const { support } = this.options
     if ('without' in support)
       throw new HelixError('not_implemented', `No vectors are kept here: ${support.without}.`)
-    const done = await this.turns.acquire()
+    const done = await this.turns.acquire().catch((cause) => Promise.reject(busy(cause)))
     try {
       return await work()
     } finally {
       done()
     }
   }
+}
+
+function busy(cause: unknown): HelixError {
+  const text = 'Too many look for vectors at the same time. Try again shortly.'
+  return new HelixError('storage_unavailable', text, { cause, retryAfterMs: BUSY_MS })
 }

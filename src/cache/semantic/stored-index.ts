@@ -14,7 +14,7 @@ export interface StoredIndexOptions {
   readonly log: Logger
 }
 
-/** After a failure nothing is asked for so long: a store that is slow must not cost every question its deadline. */
+/** After a failure nothing is asked for so long, unless it says itself when: one that stands still costs few their deadline. */
 const PAUSE_MS = 1_000
 
 /** In a store that all gateways share. When that fails or is too slow, nothing is like anything: the answer is made. */
@@ -52,10 +52,12 @@ export class StoredIndex implements VectorIndex {
     try {
       return await work()
     } catch (reason) {
+      const { message, retryAfterMs = PAUSE_MS } = HelixError.from(reason)
+      const nowMs = clock.monotonic()
       // Of many that fail together one is told.
-      if (clock.monotonic() >= this.quietUntilMs)
-        log.warn('the shared index of the semantic cache fails', { cause: HelixError.from(reason).message })
-      this.quietUntilMs = clock.monotonic() + PAUSE_MS
+      if (nowMs >= this.quietUntilMs)
+        log.warn('the shared index of the semantic cache fails', { cause: message })
+      this.quietUntilMs = Math.max(this.quietUntilMs, nowMs + Math.min(retryAfterMs, PAUSE_MS))
       return undefined
     }
   }

@@ -10,7 +10,7 @@ import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Database } from '../storage/database.ts'
 import { PermitQueue } from '../storage/permit-queue.ts'
-import { inOrganisation, readInOrganisation } from '../storage/tenancy.ts'
+import { inOrganisation } from '../storage/tenancy.ts'
 import { nearestVectors, putVector, removeVectors, trimPartition } from '../storage/vectors.ts'
 
 export interface VectorsServiceOptions {
@@ -38,7 +38,7 @@ const TURN_TIMEOUT_MS = 100
 /** Whoever was refused for that tries again after. */
 const BUSY_MS = 100
 
-/** Vectors in the database. Whatever becomes of them, a few connections at most wait for it. */
+/** Vectors in the database itself, for no replica has them. Whatever becomes of them, a few connections at most wait for it. */
 export class VectorsService implements VectorStore {
   private readonly turns: PermitQueue
 
@@ -59,7 +59,7 @@ export class VectorsService implements VectorStore {
   nearest(query: VectorQuery): Promise<readonly NearVector[]> {
     const { database, clock } = this.options
     return this.inTurn(() =>
-      readInOrganisation(database, query.organisationId, (queries) =>
+      inOrganisation(database, query.organisationId, (queries) =>
         nearestVectors(queries, query, clock.now()),
       ),
     )

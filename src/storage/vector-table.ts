@@ -56,12 +56,15 @@ export async function ensureVectorTable(database: Database, log: Logger): Promis
 }
 
 /**
+ * Unlogged: a crash empties it, which costs a cache little, and the log and backups are spared it. A backup is verified
+ * where there may be no pgvector. No replica has it, then.
+ *
  * Vectors stay in their rows, up to 2,000 dimensions: in a table of their own beside it each would be looked up again.
  * They are not compressed, for there is nothing in them to compress.
  */
 const MAKE_TABLE = `
   drop table if exists semantic_vectors;
-  create table semantic_vectors (
+  create unlogged table semantic_vectors (
     organisation_id text not null,
     -- Whatever must be equal, as a hash.
     partition text not null,

@@ -15,6 +15,7 @@ import type { VectorStore } from '../../../src/contracts/vector-store.ts'
 import { ManualClock } from '../../../src/core/clock.ts'
 import { type Logger, silentLog } from '../../../src/core/log.ts'
 import { seededRandom } from '../../../src/core/random.ts'
+import { listTables } from '../../../src/storage/backup/content-digest.ts'
 import { type Database, openDatabase } from '../../../src/storage/database.ts'
 import { examineDatabase } from '../../../src/storage/database-doctor.ts'
 import { acrossOrganisations, inOrganisation } from '../../../src/storage/tenancy.ts'
@@ -317,6 +318,22 @@ function describePgvector(start: () => Promise<PostgresServer>): void {
       await bench.stop()
     }
     await expect.poll(() => index.nearest(P, vector(1, 0), BEST)).toMatchObject([{ key: 'k' }])
+  })
+
+  test('a database that crashed has forgotten them, and keeps new ones; no backup looks into the table', async () => {
+    const index = indexOver(overRpc(running.vectors))
+    await index.add(P, keep('k', 1, 0))
+    await server.kill()
+    await server.launch()
+    await expect
+      .poll(async () => {
+        await index.add(P, keep('l', 0, 1))
+        return index.nearest(P, vector(1, 0.5), { threshold: -1, limit: 9 })
+      })
+      .toEqual([{ key: 'l', similarity: expect.closeTo(0.447, 3) }])
+    const tables = await listTables(database)
+    expect(tables.map(({ name }) => name)).toContain('public.api_keys')
+    expect(tables.map(({ name }) => name)).not.toContain('public.semantic_vectors')
   })
 
   test('a server whose database has no extension starts, says so, and makes the table when it has', async () => {

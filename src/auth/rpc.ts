@@ -13,20 +13,23 @@ import type { SpendClient } from '../contracts/limits.ts'
 import type { ResponsesStore } from '../contracts/responses-store.ts'
 import { toConnectError } from '../contracts/rpc-errors.ts'
 import type { UsageSink } from '../contracts/usage.ts'
+import type { VectorStore } from '../contracts/vector-store.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { responsesMethods } from './responses-rpc.ts'
+import { vectorMethods } from './vector-rpc.ts'
 
 export interface AuthRpcParts {
   readonly auth: AuthClient & TokenIssuer
   readonly usage: UsageSink
   readonly spend: SpendClient
   readonly responses: ResponsesStore
+  readonly vectors: VectorStore
   readonly log: Logger
 }
 
 /** The auth service's methods, for whatever carries them. */
-export function authRoutes({ auth, usage, spend, responses, log }: AuthRpcParts) {
+export function authRoutes({ auth, usage, spend, responses, vectors, log }: AuthRpcParts) {
   const told = answering(log)
   return (router: ConnectRouter): void => {
     router.service(AuthService, {
@@ -75,6 +78,7 @@ export function authRoutes({ auth, usage, spend, responses, log }: AuthRpcParts)
           return {}
         }),
       ...responsesMethods(responses, told),
+      ...vectorMethods(vectors, told),
       checkHealth: () =>
         told(async () => {
           const problem = await auth.problem()

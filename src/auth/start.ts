@@ -21,8 +21,10 @@ import { startResponsesUpkeep } from './responses-upkeep.ts'
 import { AuthService } from './service.ts'
 import { SigningKeys } from './signing-keys.ts'
 import { SpendService } from './spend.ts'
+import { startVectors } from './start-vectors.ts'
 import { UsageService } from './usage.ts'
 import { startUsageUpkeep } from './usage-upkeep.ts'
+import type { VectorsService } from './vectors.ts'
 
 export interface AuthOptions {
   readonly connection: PostgresConnection | string
@@ -49,6 +51,7 @@ export interface RunningAuth extends Stoppable {
   readonly usage: UsageService
   readonly spend: SpendService
   readonly responses: ResponsesService
+  readonly vectors: VectorsService
 }
 
 /**
@@ -88,15 +91,16 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
       () => auth.announceRevocation(undefined),
     )
     const responses = new ResponsesService({ database, clock, retentionMs: options.responsesRetentionMs })
+    const { vectors, ...keeping } = await startVectors(database, options)
     const upkeep = await Promise.all([
       startUsageUpkeep({ database, retentionMs: options.usageRetentionMs, clock, log }),
       startResponsesUpkeep({ database, clock, log }),
     ])
     const stop = async () => {
-      await Promise.all(upkeep.map((one) => one.stop()))
+      await Promise.all([...upkeep, keeping].map((one) => one.stop()))
       await database.close()
     }
-    return { auth, usage, spend: new SpendService(database, clock), responses, stop }
+    return { auth, usage, spend: new SpendService(database, clock), responses, vectors, stop }
   } catch (reason) {
     await database.close()
     throw reason

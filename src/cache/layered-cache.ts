@@ -30,6 +30,11 @@ export interface LayeredCacheParts {
 export class LayeredCache {
   constructor(private readonly parts: LayeredCacheParts) {}
 
+  /** Other gateways find what is kept here. */
+  get sharesAnswers(): boolean {
+    return this.parts.shared !== undefined
+  }
+
   /** The tenant's epoch, to be asked for when the making of an answer begins. */
   epoch(tenant: string): number {
     return this.parts.invalidations.epoch(tenant)

@@ -9,6 +9,7 @@ import type { SpendClient } from '../contracts/limits.ts'
 import type { ResponsesStore } from '../contracts/responses-store.ts'
 import { inMemory, overTls, type TlsFiles } from '../contracts/rpc-transport.ts'
 import type { UsageClient, UsageSink } from '../contracts/usage.ts'
+import type { VectorStore } from '../contracts/vector-store.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
@@ -34,6 +35,7 @@ export interface OpenedAuth {
   readonly usage: UsageSink
   readonly spend: SpendClient
   readonly responses: ResponsesStore
+  readonly vectors: VectorStore
   /** Undefined where the database is somebody else's. */
   readonly database: DatabaseAdministration | undefined
   readonly backups: BackupService | undefined
@@ -49,8 +51,8 @@ export async function openAuthClient(request: AuthServiceRequest): Promise<Opene
   lifecycle.add('auth client', () => auth.stop())
   // Records in their thousands are not worth writing and reading twice within one process.
   const usage = here?.usage ?? auth
-  const { responses } = auth
-  return { auth, usage, spend: auth, responses, database: here?.database, backups: here?.backups }
+  const { responses, vectors } = auth
+  return { auth, usage, spend: auth, responses, vectors, database: here?.database, backups: here?.backups }
 }
 
 export interface StartedAuth {
@@ -58,6 +60,7 @@ export interface StartedAuth {
   readonly usage: UsageClient
   readonly spend: SpendClient
   readonly responses: ResponsesStore
+  readonly vectors: VectorStore
   readonly database: DatabaseAdministration
   readonly backups: BackupService
 }

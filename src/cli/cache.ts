@@ -18,10 +18,17 @@ export function cacheCommand(): Command {
   return cache
 }
 
+interface CacheStats {
+  readonly entries: number
+  readonly bytes: number
+  readonly vectorsKept: string
+}
+
 function stats(options: CommonOptions): Promise<void> {
   return runCommand(options, async ({ control, output }) => {
-    const held = await control.get<{ entries: number; bytes: number }>('/admin/v1/cache')
-    output.result(held, () => `${held.entries} answers, ${sizeText(held.bytes)}`)
+    const held = await control.get<CacheStats>('/admin/v1/cache')
+    const { entries, bytes, vectorsKept } = held
+    output.result(held, () => `${entries} answers, ${sizeText(bytes)}\nvectors of questions: ${vectorsKept}`)
     return 0
   })
 }

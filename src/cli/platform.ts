@@ -58,7 +58,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   const startedAtMs = systemClock.now()
   try {
     const asked = { settings, places, log, lifecycle }
-    const { auth, usage, spend, responses, database, backups } = await openAuthClient(asked)
+    const { auth, usage, spend, ...kept } = await openAuthClient(asked)
     const store = await openModelStore(settings, places, log)
     const parts = { store, socketDirectory: places.runtime, clock: systemClock, log }
     const node = startNode({ config: config.engines, engine: () => engine(places), ...parts })
@@ -78,10 +78,9 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       caching: config.cache,
       realtime: config.realtime,
       ...memories,
-      responses,
+      ...kept,
       auth,
       pool: running.pool,
-      database,
       usage: {
         sink: usage,
         directory: places.spool,
@@ -92,7 +91,6 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       metrics: metrics.registry,
       databaseProblem: () => auth.problem(),
       controlSocket: places.controlSocket,
-      backups,
       status: async () =>
         statusOf(gateway, { version, startedAtMs, metricsUrl: metrics.url, home: places.home }),
       instance: `${process.pid}`,

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { type CallOptions, createClient, type Transport } from '@connectrpc/connect'
 import { type Clock, delay } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
@@ -27,6 +28,8 @@ import { ResponsesRpcClient } from './responses-rpc-client.ts'
 import type { ResponsesStore } from './responses-store.ts'
 import { fromConnectError } from './rpc-errors.ts'
 import type { UsageRecord, UsageSink } from './usage.ts'
+import { VectorRpcClient } from './vector-rpc-client.ts'
+import type { VectorStore } from './vector-store.ts'
 
 export interface AuthRpcClientOptions {
   readonly transport: Transport
@@ -42,14 +45,18 @@ const RECONNECT_DELAY_MAX_MS = 2_000
 /** The auth service as every other service sees it, wherever it runs. */
 export class AuthRpcClient implements AuthClient, TokenIssuer, UsageSink, SpendClient {
   readonly responses: ResponsesStore
+  readonly vectors: VectorStore
   private readonly client
   private readonly listeners = new Set<(subject: string | undefined) => void>()
   private readonly stopping = new AbortController()
   private watching: Promise<void> | undefined
 
   constructor(private readonly options: AuthRpcClientOptions) {
+    // Every call listens, and there may be many at the same time: to Node that looks like a leak.
+    setMaxListeners(0, this.stopping.signal)
     this.client = createClient(AuthService, options.transport)
     this.responses = new ResponsesRpcClient(this.client, (ask) => this.call(ask))
+    this.vectors = new VectorRpcClient(this.client, (ask) => this.call(ask))
   }
 
   async verify(credential: string): Promise<Identity> {

@@ -3,12 +3,12 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { type CacheMetrics, noCacheMetrics } from '../cache/cache-metrics.ts'
 import type { LayeredCache } from '../cache/layered-cache.ts'
-import { ExactIndex } from '../cache/semantic/exact-index.ts'
 import type { Config } from '../config/schema.ts'
 import type { AuthClient, TokenIssuer } from '../contracts/auth.ts'
 import type { DatabaseAdministration } from '../contracts/database.ts'
 import type { PoolClient } from '../contracts/pool.ts'
 import type { ResponsesStore } from '../contracts/responses-store.ts'
+import type { VectorStore } from '../contracts/vector-store.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
@@ -20,6 +20,7 @@ import type { StreamEvent } from '../streams/stream-event.ts'
 import type { Topics } from '../streams/topics.ts'
 import { buildApp } from './app.ts'
 import { CachingDispatch } from './caching/caching-dispatch.ts'
+import { type ChosenIndex, chooseIndex } from './caching/choose-index.ts'
 import { ModelRevisions } from './caching/model-revisions.ts'
 import { SemanticLookup } from './caching/semantic-lookup.ts'
 import { type BackupControl, buildControlApp } from './control/app.ts'
@@ -46,6 +47,8 @@ export interface GatewayParts {
   readonly realtime: Config['realtime']
   readonly streams: StreamStore
   readonly responses: ResponsesStore
+  /** Where questions may be kept for all gateways. */
+  readonly vectors: VectorStore
   readonly topics: Topics
   /** Tickets for sockets. */
   readonly secrets: OneTimeSecrets
@@ -121,7 +124,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     trustedProxies: config.trustedProxies,
     bodyLimitBytes: config.bodyLimit,
   })
-  const control = buildControlApp({ ...parts, limits: limits.gate, realtime })
+  const control = buildControlApp({ ...parts, limits: limits.gate, realtime, vectorsKept: work.vectorsKept })
   try {
     await openDoors(parts, app, control)
   } catch (reason) {
@@ -167,7 +170,14 @@ async function startWork(
   const { config, pool, clock, log } = parts
   const { dispatch, stop: stopDispatch } = startDispatch(parts)
   const revisions = new ModelRevisions(pool, clock)
-  const caching = makeCaching(parts, dispatch, revisions)
+  const { index, kept: vectorsKept } = await chooseIndex({
+    store: parts.vectors,
+    sharesAnswers: parts.cache.sharesAnswers,
+    isWanted: parts.caching.enabled && parts.caching.rules.some(({ semantic }) => semantic !== undefined),
+    clock,
+    log,
+  })
+  const caching = makeCaching(parts, { dispatch, revisions, index })
   const meter = new UsageMeter({ ...parts.usage, instance: parts.instance, clock, log })
   const limits = await startLimits({
     ...parts,
@@ -183,6 +193,7 @@ async function startWork(
   const takeover = new Takeover({ generation, credentials, readers, drain, clock, log, revive })
   const started = {
     caching,
+    vectorsKept,
     meter,
     limits,
     revisions,
@@ -212,17 +223,18 @@ function urlOf({ address, port, family }: AddressInfo): string {
   return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }
 
-/** Questions that are compared with a new one, and the memory that all of them may take. */
-const LIKE_ENTRIES_MAX = 1_024
-const LIKE_BYTES_MAX = 32 * 2 ** 20
-
 function makeCaching(
   { config, caching, cache, clock, cacheMetrics }: GatewayParts,
-  dispatch: Dispatch,
-  revisions: ModelRevisions,
+  {
+    dispatch,
+    revisions,
+    index,
+  }: Pick<ChosenIndex, 'index'> & {
+    readonly dispatch: Dispatch
+    readonly revisions: ModelRevisions
+  },
 ): CachingDispatch {
   const metrics = cacheMetrics ?? noCacheMetrics
-  const index = new ExactIndex({ entriesMax: LIKE_ENTRIES_MAX, bytesMax: LIKE_BYTES_MAX })
   return new CachingDispatch({
     dispatch,
     semantic: new SemanticLookup({ dispatch, index, cache, clock, metrics }),

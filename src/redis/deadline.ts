@@ -25,7 +25,7 @@ function tooSlow(timeoutMs: number): HelixError {
     'storage_unavailable',
     'A store that this needs does not answer. Try again shortly.',
     {
-      internal: `no answer from Redis within ${timeoutMs} ms`,
+      internal: `no answer within ${timeoutMs} ms`,
     },
   )
 }

@@ -26,7 +26,7 @@ export interface ConnectionPoolOptions {
   readonly clock: Clock
 }
 
-const CONNECTIONS_MAX_DEFAULT = 20
+export const CONNECTIONS_MAX_DEFAULT = 20
 
 /** Who would have to wait behind more than this for one connection waits in vain. */
 const WAITING_PER_CONNECTION = 10

@@ -9,6 +9,9 @@ export const EXTENSIONS = [
   { name: 'btree_gin', purpose: 'one index over a tenant and a text' },
 ] as const
 
+/** Created where the server has it, and missed by nobody elsewhere: pgvector, for one index of the semantic cache. */
+export const VECTOR_EXTENSION = 'vector'
+
 export interface ExtensionState {
   readonly name: string
   /** Undefined when it is not created in this database. */
@@ -17,8 +20,11 @@ export interface ExtensionState {
   readonly available: boolean
 }
 
-export async function findExtensions(database: Queries): Promise<readonly ExtensionState[]> {
-  const names = EXTENSIONS.map(({ name }) => name)
+/** Those that a database should have, or others by their names. */
+export async function findExtensions(
+  database: Queries,
+  names: readonly string[] = EXTENSIONS.map(({ name }) => name),
+): Promise<readonly ExtensionState[]> {
   const rows = await database.query<{ name: string; version: string | null; available: boolean }>(
     `select wanted.name, installed.extversion as version,
             exists (select from pg_available_extensions where name = wanted.name) as available
@@ -36,8 +42,9 @@ export async function findExtensions(database: Queries): Promise<readonly Extens
  * @throws HelixError `storage_unavailable`
  */
 export async function ensureExtensions(database: Queries, log: Logger): Promise<void> {
-  for (const { name, version, available } of await findExtensions(database)) {
-    if (version !== undefined) continue
+  const names = [...EXTENSIONS.map(({ name }) => name), VECTOR_EXTENSION]
+  for (const { name, version, available } of await findExtensions(database, names)) {
+    if (version !== undefined || (name === VECTOR_EXTENSION && !available)) continue
     if (!available) {
       log.warn('database extension not installed on the server', { extension: name })
       continue

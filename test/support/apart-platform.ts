@@ -22,13 +22,27 @@ export class ApartPlatform {
     readonly redis: RedisServer,
     private readonly home: string,
     private readonly options: ServerOptions,
+    private readonly authSections: Readonly<Record<string, object>>,
   ) {}
 
-  /** @param options of every gateway */
-  static async start(gateways: number, options: ServerOptions): Promise<ApartPlatform> {
+  /**
+   * @param options of every gateway
+   * @param authSections of the auth service's settings
+   */
+  static async start(
+    gateways: number,
+    options: ServerOptions,
+    authSections: Readonly<Record<string, object>> = {},
+  ): Promise<ApartPlatform> {
     const home = mkdtempSync(join(tmpdir(), 'helixflow-test-'))
     chmodSync(home, 0o755)
-    const platform = new ApartPlatform(await makeCertificates(), await RedisServer.start(), home, options)
+    const platform = new ApartPlatform(
+      await makeCertificates(),
+      await RedisServer.start(),
+      home,
+      options,
+      authSections,
+    )
     platform.authUrl = await platform.startAuth(0)
     for (let at = 0; at < gateways; at++) await platform.add()
     return platform
@@ -50,7 +64,7 @@ export class ApartPlatform {
 
   async startAuth(authPort: number): Promise<string> {
     const path = join(this.home, 'auth.yaml')
-    writeFileSync(path, stringify({ rpc: { tls: this.tls, authPort } }))
+    writeFileSync(path, stringify({ ...this.authSections, rpc: { tls: this.tls, authPort } }))
     const auth = spawn(process.execPath, [program, 'auth', '--json', '--config', path], {
       stdio: ['ignore', 'pipe', 'ignore'],
       env: { PATH: process.env['PATH'] ?? '', HELIXFLOW_HOME: this.home },

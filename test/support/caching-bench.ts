@@ -7,6 +7,7 @@ import { Invalidations } from '../../src/cache/invalidations.ts'
 import { LayeredCache, type SharedLayer } from '../../src/cache/layered-cache.ts'
 import { boundedMap, MemoryLayer } from '../../src/cache/memory-layer.ts'
 import { ExactIndex } from '../../src/cache/semantic/exact-index.ts'
+import type { VectorIndex } from '../../src/cache/semantic/vector-index.ts'
 import type { Identity } from '../../src/contracts/auth.ts'
 import { ChatRequest } from '../../src/contracts/openai/chat.ts'
 import { CompletionRequest } from '../../src/contracts/openai/completions.ts'
@@ -40,6 +41,8 @@ export interface CachingBenchOptions {
   /** Of the cache: how old answers are. */
   readonly clock?: Clock
   readonly shared?: (invalidations: Invalidations) => SharedLayer
+  /** Of questions; in memory unless it says otherwise. */
+  readonly index?: VectorIndex
   readonly requestDeadlineMs?: number
   readonly stallTimeoutMs?: number
 }
@@ -100,7 +103,7 @@ export class CachingBench {
       metrics: noCacheMetrics,
     })
     this.revisions = new ModelRevisions(pool, clock)
-    const index = new ExactIndex({ entriesMax: 100, bytesMax: 2 ** 20 })
+    const index = options.index ?? new ExactIndex({ entriesMax: 100, bytesMax: 2 ** 20, clock })
     const common = { dispatch, cache: this.cache, clock: options.clock ?? clock, metrics: noCacheMetrics }
     this.caching = new CachingDispatch({
       dispatch,

@@ -14,6 +14,7 @@ import { identity, runCommand } from '../../src/storage/run-command.ts'
 import { CACHE, copyTree } from './database-template.ts'
 import { freePort } from './free-port.ts'
 import type { Postgresql15 } from './postgresql-15.ts'
+import { childrenOf } from './processes.ts'
 
 const SUPERUSER = 'administrator'
 const PASSWORD = 'only-for-this-test'
@@ -93,7 +94,7 @@ export class PostgresServer {
 
   /** Runs a statement as the superuser. */
   async administer(sql: string): Promise<void> {
-    const database = sql.startsWith('create') ? 'postgres' : DATABASE
+    const database = /^create (role|database)/.test(sql) ? 'postgres' : DATABASE
     const client = new pg.Client({ connectionString: this.superuserUrl.replace(/\w+$/, database) })
     client.on('error', () => {})
     await client.connect()
@@ -116,6 +117,15 @@ export class PostgresServer {
     throw new Error(`PostgreSQL in ${this.directory} is not ready after a minute`)
   }
 
+  /** Every process of it stands still, in the middle of what it does. */
+  freeze(): void {
+    this.signalAll('SIGSTOP')
+  }
+
+  thaw(): void {
+    this.signalAll('SIGCONT')
+  }
+
   /** As a crash of the main process: nothing is written down. */
   async kill(): Promise<void> {
     await this.end('SIGKILL')
@@ -134,6 +144,14 @@ export class PostgresServer {
     const exited = once(child, 'exit')
     child.kill(signal)
     await exited
+  }
+
+  private signalAll(signal: NodeJS.Signals): void {
+    const pid = this.child?.pid
+    if (pid === undefined) return
+    // The main process first, so that it starts no others in between.
+    process.kill(pid, signal)
+    for (const one of childrenOf(pid)) process.kill(one, signal)
   }
 
   private isRunning(): boolean {

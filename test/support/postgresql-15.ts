@@ -45,7 +45,8 @@ function withUser(finding: Finding, user: SystemUser | undefined): FoundPostgres
   return 'found' in finding ? { programs: { ...finding.found, user } } : finding
 }
 
-async function userForServers(): Promise<SystemUser | undefined> {
+/** Who runs servers here: root may not. */
+export async function userForServers(): Promise<SystemUser | undefined> {
   if (process.getuid?.() !== 0) return undefined
   for (const name of ['postgres', 'nobody']) {
     const uid = await runCommand('id', ['-u', name])

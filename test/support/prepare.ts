@@ -1,4 +1,5 @@
 import { testEngine } from './engine.ts'
+import { findPgvector } from './pgvector.ts'
 import { findPostgresql15 } from './postgresql-15.ts'
 import { redisPrograms } from './redis.ts'
 
@@ -8,5 +9,5 @@ import { redisPrograms } from './redis.ts'
  * here is no failure yet: the tests that need it say so.
  */
 export default async function prepare(): Promise<void> {
-  await Promise.allSettled([testEngine(), redisPrograms(), findPostgresql15()])
+  await Promise.allSettled([testEngine(), redisPrograms(), findPostgresql15(), findPgvector()])
 }

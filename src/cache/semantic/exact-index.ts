@@ -1,21 +1,23 @@
-import type { Neighbour, VectorIndex } from './vector-index.ts'
+import type { Clock } from '../../core/clock.ts'
+import { directionOf, product } from './direction.ts'
+import type { Located, Nearness, Neighbour, VectorIndex, VectorPlace } from './vector-index.ts'
 
 export interface ExactIndexOptions {
   /** Of one partition; more replace the oldest. */
   readonly entriesMax: number
   /** Of all vectors; more push out the partition that was asked for longest ago. */
   readonly bytesMax: number
+  readonly clock: Clock
 }
 
 interface Entry {
-  readonly key: string
-  /** Of length 1, so that a product is the cosine. */
   readonly direction: Float32Array
+  readonly untilMs: number
 }
 
 /**
- * Compares with every vector of the partition. A thousand of 576 numbers take well under a millisecond, which is nothing
- * beside the making of the embedding; no approximation, nothing to tune.
+ * In memory. Compares with every vector of the partition. A thousand of 576 numbers take well under a millisecond, which
+ * is nothing beside the making of the embedding; no approximation, nothing to tune.
  */
 export class ExactIndex implements VectorIndex {
   /** The one that was asked for longest ago comes first. */
@@ -28,28 +30,35 @@ export class ExactIndex implements VectorIndex {
     return this.heldBytes
   }
 
-  nearest(partition: string, vector: Float32Array, threshold: number): Neighbour | undefined {
-    const entries = this.partitions.get(partition)
+  async nearest(
+    place: VectorPlace,
+    vector: Float32Array,
+    { threshold, limit }: Nearness,
+  ): Promise<readonly Neighbour[]> {
+    const name = nameOf(place)
+    const entries = this.partitions.get(name)
     const wanted = directionOf(vector)
-    if (!entries || !wanted) return undefined
-    this.partitions.delete(partition)
-    this.partitions.set(partition, entries)
-    let best: Neighbour | undefined
-    for (const { key, direction } of entries.values()) {
+    if (!entries || !wanted) return []
+    this.partitions.delete(name)
+    this.partitions.set(name, entries)
+    const nowMs = this.options.clock.now()
+    const near: Neighbour[] = []
+    for (const [key, { direction, untilMs }] of entries) {
       const similarity = product(direction, wanted)
-      if (similarity >= threshold && similarity > (best?.similarity ?? -2)) best = { key, similarity }
+      if (similarity >= threshold && untilMs > nowMs) near.push({ key, similarity })
     }
-    return best
+    return near.sort((one, other) => other.similarity - one.similarity).slice(0, limit)
   }
 
-  add(partition: string, key: string, vector: Float32Array): void {
+  async add(place: VectorPlace, { key, vector, keepMs }: Located): Promise<void> {
     const direction = directionOf(vector)
     if (!direction) return
-    const entries = this.partitions.get(partition) ?? new Map<string, Entry>()
-    this.partitions.delete(partition)
-    this.partitions.set(partition, entries)
+    const name = nameOf(place)
+    const entries = this.partitions.get(name) ?? new Map<string, Entry>()
+    this.partitions.delete(name)
+    this.partitions.set(name, entries)
     this.drop(entries, key)
-    entries.set(key, { key, direction })
+    entries.set(key, { direction, untilMs: this.options.clock.now() + keepMs })
     this.heldBytes += direction.byteLength
     for (const oldest of entries.keys()) {
       if (entries.size <= this.options.entriesMax) break
@@ -58,11 +67,12 @@ export class ExactIndex implements VectorIndex {
     this.makeRoom()
   }
 
-  remove(partition: string, key: string): void {
-    const entries = this.partitions.get(partition)
+  async remove(place: VectorPlace, keys: readonly string[]): Promise<void> {
+    const name = nameOf(place)
+    const entries = this.partitions.get(name)
     if (!entries) return
-    this.drop(entries, key)
-    if (entries.size === 0) this.partitions.delete(partition)
+    for (const key of keys) this.drop(entries, key)
+    if (entries.size === 0) this.partitions.delete(name)
   }
 
   private drop(entries: Map<string, Entry>, key: string): void {
@@ -79,15 +89,6 @@ export class ExactIndex implements VectorIndex {
   }
 }
 
-/** Undefined for what has no direction: nothing but zeros, or no numbers. */
-function directionOf(vector: Float32Array): Float32Array | undefined {
-  const length = Math.sqrt(product(vector, vector))
-  return Number.isFinite(length) && length > 0 ? vector.map((one) => one / length) : undefined
-}
-
-function product(a: Float32Array, b: Float32Array): number {
-  if (a.length !== b.length) return Number.NaN
-  let sum = 0
-  for (let at = 0; at < a.length; at++) sum += (a[at] ?? 0) * (b[at] ?? 0)
-  return sum
+function nameOf({ tenant, partition }: VectorPlace): string {
+  return JSON.stringify([tenant, partition])
 }

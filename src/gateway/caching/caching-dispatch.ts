@@ -291,7 +291,6 @@ export class CachingDispatch {
     if (revision !== query.revision) return
     const { cache, clock } = this.parts
     const { tenant, decision, learned } = query
-    if (learned) this.parts.semantic.learn(learned.like, query.key, learned.vector)
     const { ttlMs, staleMs } = decision
     cache.set(tenant, query.key, {
       tenant,
@@ -304,6 +303,9 @@ export class CachingDispatch {
       usage,
       body,
     })
+    // Afterwards: another gateway that finds the question looks for the answer at once.
+    if (learned)
+      this.parts.semantic.learn(learned.like, { key: query.key, vector: learned.vector, keepMs: ttlMs })
   }
 
   private reader({ exchange, caller }: Query, headers: Readonly<Record<string, string>>) {

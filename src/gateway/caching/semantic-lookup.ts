@@ -3,7 +3,7 @@ import type { SemanticRule } from '../../cache/cache-rules.ts'
 import { type AgeLimits, type CachedAnswer, freshness } from '../../cache/cached-answer.ts'
 import type { LayeredCache } from '../../cache/layered-cache.ts'
 import { canonicalRequest, type KeyParts, responseKey } from '../../cache/response-key.ts'
-import type { VectorIndex } from '../../cache/semantic/vector-index.ts'
+import type { Located, VectorIndex } from '../../cache/semantic/vector-index.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { Exchange } from '../dispatch/exchange.ts'
 import { type EmbeddingParts, embed } from './embedding.ts'
@@ -38,7 +38,7 @@ export interface LikenessResult {
 }
 
 /** Answers that are gone from the cache and still in the index are passed over, so many in one question at most. */
-const GONE_MAX = 8
+const NEAR_MAX = 8
 
 /**
  * The answer to a question that was asked in other words. Tenant, share, model, revision, parameters and everything that
@@ -60,22 +60,27 @@ export class SemanticLookup {
   }
 
   /** The answer with this key is one to this question. */
-  learn({ partition }: Likeness, key: string, vector: Float32Array): void {
-    this.parts.index.add(partition, key, vector)
+  learn(like: Likeness, located: Located): void {
+    void this.parts.index.add(like, located)
   }
 
   private async nearest(like: Likeness, vector: Float32Array): Promise<LikeAnswer | undefined> {
     const { index, cache, clock } = this.parts
-    for (let gone = 0; gone < GONE_MAX; gone++) {
-      const near = index.nearest(like.partition, vector, like.rule.threshold)
-      if (!near) return undefined
-      const answer = await cache.get(like.tenant, near.key)
+    const { threshold } = like.rule
+    const gone: string[] = []
+    let found: LikeAnswer | undefined
+    for (const { key, similarity } of await index.nearest(like, vector, { threshold, limit: NEAR_MAX })) {
+      const answer = await cache.get(like.tenant, key)
       const fresh = answer && freshness(answer, like.age, clock.now()) === 'fresh'
-      if (fresh) return { answer, similarity: near.similarity }
-      // It may be too old for this request only, but the answer that is made now will be as near.
-      index.remove(like.partition, near.key)
+      if (fresh) {
+        found = { answer, similarity }
+        break
+      }
+      gone.push(key)
     }
-    return undefined
+    // They may be too old for this request only, but the answer that is made or given now is as near.
+    if (gone.length > 0) void index.remove(like, gone)
+    return found
   }
 
   /** The same question at the same time is embedded once. */

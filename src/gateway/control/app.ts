@@ -33,6 +33,8 @@ export interface ControlParts {
   readonly status: () => Promise<object>
   readonly backups: BackupControl | undefined
   readonly cache: LayeredCache
+  /** Where the semantic cache has its vectors, in words. */
+  readonly vectorsKept: string
   readonly log: Logger
   readonly random: Random
 }
@@ -70,6 +72,7 @@ export function buildControlApp({
   status,
   backups,
   cache,
+  vectorsKept,
   log,
   random,
 }: ControlParts): FastifyInstance {
@@ -105,7 +108,7 @@ export function buildControlApp({
     realtime.broadcast(operatorOf(request).organisationId, notice)
     return { announced: true }
   })
-  app.get('/admin/v1/cache', async () => cache.stats())
+  app.get('/admin/v1/cache', async () => ({ ...cache.stats(), vectorsKept }))
   app.post(
     '/admin/v1/cache/invalidate',
     invalidate(cache, (request) => operatorOf(request).organisationId),

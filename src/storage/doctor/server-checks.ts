@@ -1,5 +1,6 @@
 import { EXTENSIONS, findExtensions } from '../extensions.ts'
 import { countsStatements, HOW_TO_COUNT } from '../slow-statements.ts'
+import { findVectorTable } from '../vector-table.ts'
 import { advice, type Check, ok, one, problem } from './check.ts'
 
 const VERSION_MIN = 14
@@ -36,6 +37,30 @@ const extensions: Check = {
       outcomes.push(advice('pg_stat_statements is created but counts nothing.', HOW_TO_COUNT))
     if (outcomes.length > 0) return outcomes
     return ok(states.map(({ name, version }) => `${name} ${version}`).join(', '))
+  },
+}
+
+/** Nobody needs it who has one gateway, so that a server without it is as well as another. */
+const vectors: Check = {
+  name: 'vectors',
+  run: async (database) => {
+    const { version, available, hasTable } = await findVectorTable(database)
+    const create = 'As a superuser, in this database: create extension vector; Then start HelixFlow again.'
+    if (version !== undefined && hasTable)
+      return ok(`pgvector ${version}: several gateways can share one index of the semantic cache`)
+    if (version !== undefined)
+      return advice(
+        `pgvector ${version} is created, and there is no table for vectors.`,
+        'Start HelixFlow again; if it is refused, the log says why.',
+      )
+    if (available)
+      return advice(
+        'pgvector is on the server and not created in this database: each gateway has its own index of the semantic cache.',
+        create,
+      )
+    return ok(
+      `none: each gateway has its own index of the semantic cache. For a shared one, install pgvector on the server. ${create}`,
+    )
   },
 }
 
@@ -132,4 +157,4 @@ const role: Check = {
   },
 }
 
-export const SERVER_CHECKS: readonly Check[] = [version, extensions, durability, language, role]
+export const SERVER_CHECKS: readonly Check[] = [version, extensions, vectors, durability, language, role]

@@ -100,9 +100,11 @@ test('an invalidation at the gateway holds for the organisation, and needs the p
 test('the command line says what is kept, and invalidates', async () => {
   const request = fresh()
   await bench.ask(request)
-  const { entries, bytes } = JSON.parse((await helixflow(bench.server, 'cache', 'stats', '--json')).out)
+  const stats = await helixflow(bench.server, 'cache', 'stats', '--json')
+  const { entries, bytes, vectorsKept } = JSON.parse(stats.out)
   expect(entries).toBeGreaterThan(0)
   expect(bytes).toBeGreaterThan(entries * 100)
+  expect(vectorsKept).toMatch(/memory of this gateway .*no rule/)
   expect((await helixflow(bench.server, 'cache', 'invalidate')).code).not.toBe(0)
   expect(await helixflow(bench.server, 'cache', 'invalidate', '--all')).toMatchObject({ code: 0 })
   expect((await bench.ask(request)).headers['x-helixflow-cache']).toBe('miss')

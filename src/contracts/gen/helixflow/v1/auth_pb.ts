@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file helixflow/v1/auth.proto.
  */
 export const file_helixflow_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("ChdoZWxpeGZsb3cvdjEvYXV0aC5wcm90bxIMaGVsaXhmbG93LnYxIiMKDVZlcmlmeVJlcXVlc3QSEgoKY3JlZGVudGlhbBgBIAEoCSI6Cg5WZXJpZnlSZXNwb25zZRIoCghpZGVudGl0eRgBIAEoCzIWLmhlbGl4Zmxvdy52MS5JZGVudGl0eSKpBAoISWRlbnRpdHkSDQoFYWN0b3IYASABKAkSFwoPb3JnYW5pc2F0aW9uX2lkGAIgASgJEhIKCnByb2plY3RfaWQYAyABKAkSEwoGa2V5X2lkGAQgASgJSACIAQESFAoHdXNlcl9pZBgFIAEoCUgBiAEBEiAKGG9yZ2FuaXNhdGlvbl9wZXJtaXNzaW9ucxgGIAMoCRJLChNwcm9qZWN0X3Blcm1pc3Npb25zGAcgAygLMi4uaGVsaXhmbG93LnYxLklkZW50aXR5LlByb2plY3RQZXJtaXNzaW9uc0VudHJ5EigKBm1vZGVscxgIIAEoCzITLmhlbGl4Zmxvdy52MS5OYW1lc0gCiAEBEioKCGlwX3J1bGVzGAkgASgLMhMuaGVsaXhmbG93LnYxLk5hbWVzSAOIAQESGgoNZXhwaXJlc19hdF9tcxgKIAEoA0gEiAEBEhAKCHN1YmplY3RzGAsgAygJEiwKBmxpbWl0cxgMIAMoCzIcLmhlbGl4Zmxvdy52MS5FZmZlY3RpdmVMaW1pdBpUChdQcm9qZWN0UGVybWlzc2lvbnNFbnRyeRILCgNrZXkYASABKAkSKAoFdmFsdWUYAiABKAsyGS5oZWxpeGZsb3cudjEuUGVybWlzc2lvbnM6AjgBQgkKB19rZXlfaWRCCgoIX3VzZXJfaWRCCQoHX21vZGVsc0ILCglfaXBfcnVsZXNCEAoOX2V4cGlyZXNfYXRfbXMijAIKDkVmZmVjdGl2ZUxpbWl0Eg8KB3J1bGVfaWQYASABKAkSKwoHc3ViamVjdBgCIAEoCzIaLmhlbGl4Zmxvdy52MS5MaW1pdFN1YmplY3QSDwoHbWVhc3VyZRgDIAEoCRISCgVtb2RlbBgEIAEoCUgAiAEBEg4KBmFtb3VudBgFIAEoAxIRCglhbGdvcml0aG0YBiABKAkSEQoJd2luZG93X21zGAcgASgDEhIKBWJ1cnN0GAggASgDSAGIAQESEwoGcGVyaW9kGAkgASgJSAKIAQESGQoRc2hhcGVfbWF4X3dhaXRfbXMYCiABKANCCAoGX21vZGVsQggKBl9idXJzdEIJCgdfcGVyaW9kIigKDExpbWl0U3ViamVjdBIMCgRraW5kGAEgASgJEgoKAmlkGAIgASgJIiIKC1Blcm1pc3Npb25zEhMKC3Blcm1pc3Npb25zGAEgAygJIhYKBU5hbWVzEg0KBW5hbWVzGAEgAygJIokCChFBZG1pbmlzdGVyUmVxdWVzdBIqCghpZGVudGl0eRgBIAEoCzIWLmhlbGl4Zmxvdy52MS5JZGVudGl0eUgAEiIKGG9wZXJhdG9yX29yZ2FuaXNhdGlvbl9pZBgCIAEoCUgAEhEKCW9wZXJhdGlvbhgDIAEoCRINCgVpbnB1dBgEIAEoCRIXCgpyZXF1ZXN0X2lkGAUgASgJSAGIAQESEwoGc291cmNlGAYgASgJSAKIAQESHAoPaWRlbXBvdGVuY3lfa2V5GAcgASgJSAOIAQFCCAoGY2FsbGVyQg0KC19yZXF1ZXN0X2lkQgkKB19zb3VyY2VCEgoQX2lkZW1wb3RlbmN5X2tleSIkChJBZG1pbmlzdGVyUmVzcG9uc2USDgoGb3V0cHV0GAEgASgJIrUBChFJc3N1ZVRva2VuUmVxdWVzdBIsCgdhcGlfa2V5GAEgASgLMhkuaGVsaXhmbG93LnYxLkFwaUtleUdyYW50SAASLwoIcGFzc3dvcmQYAiABKAsyGy5oZWxpeGZsb3cudjEuUGFzc3dvcmRHcmFudEgAEjgKDXJlZnJlc2hfdG9rZW4YAyABKAsyHy5oZWxpeGZsb3cudjEuUmVmcmVzaFRva2VuR3JhbnRIAEIHCgVncmFudCIeCgtBcGlLZXlHcmFudBIPCgdhcGlfa2V5GAEgASgJImIKDVBhc3N3b3JkR3JhbnQSDQoFZW1haWwYASABKAkSEAoIcGFzc3dvcmQYAiABKAkSHAoPb3JnYW5pc2F0aW9uX2lkGAMgASgJSACIAQFCEgoQX29yZ2FuaXNhdGlvbl9pZCIqChFSZWZyZXNoVG9rZW5HcmFudBIVCg1yZWZyZXNoX3Rva2VuGAEgASgJIm4KDElzc3VlZFRva2VucxIUCgxhY2Nlc3NfdG9rZW4YASABKAkSGgoSZXhwaXJlc19pbl9zZWNvbmRzGAIgASgFEhoKDXJlZnJlc2hfdG9rZW4YAyABKAlIAIgBAUIQCg5fcmVmcmVzaF90b2tlbiJAChJJc3N1ZVRva2VuUmVzcG9uc2USKgoGdG9rZW5zGAEgASgLMhouaGVsaXhmbG93LnYxLklzc3VlZFRva2VucyISChBHZXRLZXlTZXRSZXF1ZXN0IiQKEUdldEtleVNldFJlc3BvbnNlEg8KB2tleV9zZXQYASABKAkiPAoRU3RhcnRMb2dpblJlcXVlc3QSFAoMcmVkaXJlY3RfdXJpGAEgASgJEhEKCXJldHVybl90bxgCIAEoCSIwChJTdGFydExvZ2luUmVzcG9uc2USCwoDdXJsGAEgASgJEg0KBXN0YXRlGAIgASgJIjkKEkZpbmlzaExvZ2luUmVxdWVzdBIUCgxjYWxsYmFja191cmwYASABKAkSDQoFc3RhdGUYAiABKAkiVAoTRmluaXNoTG9naW5SZXNwb25zZRIqCgZ0b2tlbnMYASABKAsyGi5oZWxpeGZsb3cudjEuSXNzdWVkVG9rZW5zEhEKCXJldHVybl90bxgCIAEoCSJAChJSZWNvcmRVc2FnZVJlcXVlc3QSKgoHcmVjb3JkcxgBIAMoCzIZLmhlbGl4Zmxvdy52MS5Vc2FnZVJlY29yZCIVChNSZWNvcmRVc2FnZVJlc3BvbnNlIvoDCgtVc2FnZVJlY29yZBISCgpyZXF1ZXN0X2lkGAEgASgJEhUKDXN0YXJ0ZWRfYXRfbXMYAiABKAMSEwoLZHVyYXRpb25fbXMYAyABKAESGwoOZmlyc3RfdG9rZW5fbXMYBCABKAFIAIgBARIXCg9vcmdhbmlzYXRpb25faWQYBSABKAkSEgoKcHJvamVjdF9pZBgGIAEoCRIOCgZrZXlfaWQYByABKAkSDQoFbW9kZWwYCCABKAkSDQoFcm91dGUYCSABKAkSDgoGc3RhdHVzGAogASgFEhcKCmVycm9yX2NvZGUYCyABKAlIAYgBARIVCg1wcm9tcHRfdG9rZW5zGAwgASgDEhkKEWNvbXBsZXRpb25fdG9rZW5zGA0gASgDEhUKDWNhY2hlZF90b2tlbnMYDiABKAMSEQoJZXN0aW1hdGVkGA8gASgIEhAKCHN0cmVhbWVkGBAgASgIEhEKBHVzZXIYESABKAlIAogBARIQCghpbnN0YW5jZRgSIAEoCRIMCgRjb3N0GBMgASgDEhQKB3VzZXJfaWQYFCABKAlIA4gBARISCgVjYWNoZRgVIAEoCUgEiAEBQhEKD19maXJzdF90b2tlbl9tc0INCgtfZXJyb3JfY29kZUIHCgVfdXNlckIKCghfdXNlcl9pZEIICgZfY2FjaGUiaQoKU3BlbmRRdWVyeRIrCgdzdWJqZWN0GAEgASgLMhouaGVsaXhmbG93LnYxLkxpbWl0U3ViamVjdBISCgVtb2RlbBgCIAEoCUgAiAEBEhAKCHNpbmNlX21zGAMgASgDQggKBl9tb2RlbCJWChBSZWFkU3BlbmRSZXF1ZXN0EhcKD29yZ2FuaXNhdGlvbl9pZBgBIAEoCRIpCgdxdWVyaWVzGAIgAygLMhguaGVsaXhmbG93LnYxLlNwZW5kUXVlcnkiIgoRUmVhZFNwZW5kUmVzcG9uc2USDQoFc3BlbnQYASADKAMiVAoKU3BlbmRDbGFpbRIoCgZidWRnZXQYASABKAsyGC5oZWxpeGZsb3cudjEuU3BlbmRRdWVyeRIOCgZhbW91bnQYAiABKAMSDAoEY29zdBgDIAEoAyKDAQoTUmVzZXJ2ZVNwZW5kUmVxdWVzdBIXCg9vcmdhbmlzYXRpb25faWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg1leHBpcmVzX2F0X21zGAMgASgDEigKBmNsYWltcxgEIAMoCzIYLmhlbGl4Zmxvdy52MS5TcGVuZENsYWltIkQKFFJlc2VydmVTcGVuZFJlc3BvbnNlEhoKDXJlZnVzZWRfY2xhaW0YASABKAVIAIgBAUIQCg5fcmVmdXNlZF9jbGFpbSJDChNSZWxlYXNlU3BlbmRSZXF1ZXN0EhcKD29yZ2FuaXNhdGlvbl9pZBgBIAEoCRITCgtyZXF1ZXN0X2lkcxgCIAMoCSIWChRSZWxlYXNlU3BlbmRSZXNwb25zZSJGCgtSZXNwb25zZUtleRIXCg9vcmdhbmlzYXRpb25faWQYASABKAkSEgoKcHJvamVjdF9pZBgCIAEoCRIKCgJpZBgDIAEoCSLqAQoMS2VwdFJlc3BvbnNlEiYKA2tleRgBIAEoCzIZLmhlbGl4Zmxvdy52MS5SZXNwb25zZUtleRINCgVhY3RvchgCIAEoCRIYCgtwcmV2aW91c19pZBgDIAEoCUgAiAEBEg4KBnN0YXR1cxgEIAEoCRINCgVtb2RlbBgFIAEoCRISCgpiYWNrZ3JvdW5kGAYgASgIEhUKDWNyZWF0ZWRfYXRfbXMYByABKAMSDQoFaW5wdXQYCCABKAkSDgoGb3V0cHV0GAkgASgJEhAKCHJlc3BvbnNlGAogASgJQg4KDF9wcmV2aW91c19pZCJ3ChNTYXZlUmVzcG9uc2VSZXF1ZXN0EiwKCHJlc3BvbnNlGAEgASgLMhouaGVsaXhmbG93LnYxLktlcHRSZXNwb25zZRIVCghsZWFzZV9tcxgCIAEoA0gAiAEBEg4KBnVwZGF0ZRgDIAEoCEILCglfbGVhc2VfbXMiJQoUU2F2ZVJlc3BvbnNlUmVzcG9uc2USDQoFc2F2ZWQYASABKAgiPQoTUmVhZFJlc3BvbnNlUmVxdWVzdBImCgNrZXkYASABKAsyGS5oZWxpeGZsb3cudjEuUmVzcG9uc2VLZXkiVwoUUmVhZFJlc3BvbnNlUmVzcG9uc2USLAoIcmVzcG9uc2UYASABKAsyGi5oZWxpeGZsb3cudjEuS2VwdFJlc3BvbnNlEhEKCWFiYW5kb25lZBgCIAEoCCJCChhSZWFkUmVzcG9uc2VDaGFpblJlcXVlc3QSJgoDa2V5GAEgASgLMhkuaGVsaXhmbG93LnYxLlJlc3BvbnNlS2V5IlYKGVJlYWRSZXNwb25zZUNoYWluUmVzcG9uc2USKQoFbGlua3MYASADKAsyGi5oZWxpeGZsb3cudjEuUmVzcG9uc2VMaW5rEg4KBmV4dGVudBgCIAEoCSJJCgxSZXNwb25zZUxpbmsSCgoCaWQYASABKAkSDgoGc3RhdHVzGAIgASgJEg0KBWlucHV0GAMgASgJEg4KBm91dHB1dBgEIAEoCSI/ChVEZWxldGVSZXNwb25zZVJlcXVlc3QSJgoDa2V5GAEgASgLMhkuaGVsaXhmbG93LnYxLlJlc3BvbnNlS2V5IikKFkRlbGV0ZVJlc3BvbnNlUmVzcG9uc2USDwoHZGVsZXRlZBgBIAEoCCI2ChVSZW5ld1Jlc3BvbnNlc1JlcXVlc3QSCwoDaWRzGAEgAygJEhAKCGxlYXNlX21zGAIgASgDIhgKFlJlbmV3UmVzcG9uc2VzUmVzcG9uc2UiFAoSQ2hlY2tIZWFsdGhSZXF1ZXN0IhUKE0NoZWNrSGVhbHRoUmVzcG9uc2UiGQoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QiPAoYV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlEhQKB3N1YmplY3QYASABKAlIAIgBAUIKCghfc3ViamVjdDK+CwoLQXV0aFNlcnZpY2USQwoGVmVyaWZ5EhsuaGVsaXhmbG93LnYxLlZlcmlmeVJlcXVlc3QaHC5oZWxpeGZsb3cudjEuVmVyaWZ5UmVzcG9uc2USTwoKQWRtaW5pc3RlchIfLmhlbGl4Zmxvdy52MS5BZG1pbmlzdGVyUmVxdWVzdBogLmhlbGl4Zmxvdy52MS5BZG1pbmlzdGVyUmVzcG9uc2USTwoKSXNzdWVUb2tlbhIfLmhlbGl4Zmxvdy52MS5Jc3N1ZVRva2VuUmVxdWVzdBogLmhlbGl4Zmxvdy52MS5Jc3N1ZVRva2VuUmVzcG9uc2USTAoJR2V0S2V5U2V0Eh4uaGVsaXhmbG93LnYxLkdldEtleVNldFJlcXVlc3QaHy5oZWxpeGZsb3cudjEuR2V0S2V5U2V0UmVzcG9uc2USTwoKU3RhcnRMb2dpbhIfLmhlbGl4Zmxvdy52MS5TdGFydExvZ2luUmVxdWVzdBogLmhlbGl4Zmxvdy52MS5TdGFydExvZ2luUmVzcG9uc2USUgoLRmluaXNoTG9naW4SIC5oZWxpeGZsb3cudjEuRmluaXNoTG9naW5SZXF1ZXN0GiEuaGVsaXhmbG93LnYxLkZpbmlzaExvZ2luUmVzcG9uc2USUgoLUmVjb3JkVXNhZ2USIC5oZWxpeGZsb3cudjEuUmVjb3JkVXNhZ2VSZXF1ZXN0GiEuaGVsaXhmbG93LnYxLlJlY29yZFVzYWdlUmVzcG9uc2USTAoJUmVhZFNwZW5kEh4uaGVsaXhmbG93LnYxLlJlYWRTcGVuZFJlcXVlc3QaHy5oZWxpeGZsb3cudjEuUmVhZFNwZW5kUmVzcG9uc2USVQoMUmVzZXJ2ZVNwZW5kEiEuaGVsaXhmbG93LnYxLlJlc2VydmVTcGVuZFJlcXVlc3QaIi5oZWxpeGZsb3cudjEuUmVzZXJ2ZVNwZW5kUmVzcG9uc2USVQoMUmVsZWFzZVNwZW5kEiEuaGVsaXhmbG93LnYxLlJlbGVhc2VTcGVuZFJlcXVlc3QaIi5oZWxpeGZsb3cudjEuUmVsZWFzZVNwZW5kUmVzcG9uc2USVQoMU2F2ZVJlc3BvbnNlEiEuaGVsaXhmbG93LnYxLlNhdmVSZXNwb25zZVJlcXVlc3QaIi5oZWxpeGZsb3cudjEuU2F2ZVJlc3BvbnNlUmVzcG9uc2USVQoMUmVhZFJlc3BvbnNlEiEuaGVsaXhmbG93LnYxLlJlYWRSZXNwb25zZVJlcXVlc3QaIi5oZWxpeGZsb3cudjEuUmVhZFJlc3BvbnNlUmVzcG9uc2USZAoRUmVhZFJlc3BvbnNlQ2hhaW4SJi5oZWxpeGZsb3cudjEuUmVhZFJlc3BvbnNlQ2hhaW5SZXF1ZXN0GicuaGVsaXhmbG93LnYxLlJlYWRSZXNwb25zZUNoYWluUmVzcG9uc2USWwoORGVsZXRlUmVzcG9uc2USIy5oZWxpeGZsb3cudjEuRGVsZXRlUmVzcG9uc2VSZXF1ZXN0GiQuaGVsaXhmbG93LnYxLkRlbGV0ZVJlc3BvbnNlUmVzcG9uc2USWwoOUmVuZXdSZXNwb25zZXMSIy5oZWxpeGZsb3cudjEuUmVuZXdSZXNwb25zZXNSZXF1ZXN0GiQuaGVsaXhmbG93LnYxLlJlbmV3UmVzcG9uc2VzUmVzcG9uc2USUgoLQ2hlY2tIZWFsdGgSIC5oZWxpeGZsb3cudjEuQ2hlY2tIZWFsdGhSZXF1ZXN0GiEuaGVsaXhmbG93LnYxLkNoZWNrSGVhbHRoUmVzcG9uc2USYwoQV2F0Y2hSZXZvY2F0aW9ucxIlLmhlbGl4Zmxvdy52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBomLmhlbGl4Zmxvdy52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UwAWIGcHJvdG8z");
+  fileDesc("ChdoZWxpeGZsb3cvdjEvYXV0aC5wcm90bxIMaGVsaXhmbG93LnYxIiMKDVZlcmlmeVJlcXVlc3QSEgoKY3JlZGVudGlhbBgBIAEoCSI6Cg5WZXJpZnlSZXNwb25zZRIoCghpZGVudGl0eRgBIAEoCzIWLmhlbGl4Zmxvdy52MS5JZGVudGl0eSKpBAoISWRlbnRpdHkSDQoFYWN0b3IYASABKAkSFwoPb3JnYW5pc2F0aW9uX2lkGAIgASgJEhIKCnByb2plY3RfaWQYAyABKAkSEwoGa2V5X2lkGAQgASgJSACIAQESFAoHdXNlcl9pZBgFIAEoCUgBiAEBEiAKGG9yZ2FuaXNhdGlvbl9wZXJtaXNzaW9ucxgGIAMoCRJLChNwcm9qZWN0X3Blcm1pc3Npb25zGAcgAygLMi4uaGVsaXhmbG93LnYxLklkZW50aXR5LlByb2plY3RQZXJtaXNzaW9uc0VudHJ5EigKBm1vZGVscxgIIAEoCzITLmhlbGl4Zmxvdy52MS5OYW1lc0gCiAEBEioKCGlwX3J1bGVzGAkgASgLMhMuaGVsaXhmbG93LnYxLk5hbWVzSAOIAQESGgoNZXhwaXJlc19hdF9tcxgKIAEoA0gEiAEBEhAKCHN1YmplY3RzGAsgAygJEiwKBmxpbWl0cxgMIAMoCzIcLmhlbGl4Zmxvdy52MS5FZmZlY3RpdmVMaW1pdBpUChdQcm9qZWN0UGVybWlzc2lvbnNFbnRyeRILCgNrZXkYASABKAkSKAoFdmFsdWUYAiABKAsyGS5oZWxpeGZsb3cudjEuUGVybWlzc2lvbnM6AjgBQgkKB19rZXlfaWRCCgoIX3VzZXJfaWRCCQoHX21vZGVsc0ILCglfaXBfcnVsZXNCEAoOX2V4cGlyZXNfYXRfbXMijAIKDkVmZmVjdGl2ZUxpbWl0Eg8KB3J1bGVfaWQYASABKAkSKwoHc3ViamVjdBgCIAEoCzIaLmhlbGl4Zmxvdy52MS5MaW1pdFN1YmplY3QSDwoHbWVhc3VyZRgDIAEoCRISCgVtb2RlbBgEIAEoCUgAiAEBEg4KBmFtb3VudBgFIAEoAxIRCglhbGdvcml0aG0YBiABKAkSEQoJd2luZG93X21zGAcgASgDEhIKBWJ1cnN0GAggASgDSAGIAQESEwoGcGVyaW9kGAkgASgJSAKIAQESGQoRc2hhcGVfbWF4X3dhaXRfbXMYCiABKANCCAoGX21vZGVsQggKBl9idXJzdEIJCgdfcGVyaW9kIigKDExpbWl0U3ViamVjdBIMCgRraW5kGAEgASgJEgoKAmlkGAIgASgJIiIKC1Blcm1pc3Npb25zEhMKC3Blcm1pc3Npb25zGAEgAygJIhYKBU5hbWVzEg0KBW5hbWVzGAEgAygJIokCChFBZG1pbmlzdGVyUmVxdWVzdBIqCghpZGVudGl0eRgBIAEoCzIWLmhlbGl4Zmxvdy52MS5JZGVudGl0eUgAEiIKGG9wZXJhdG9yX29yZ2FuaXNhdGlvbl9pZBgCIAEoCUgAEhEKCW9wZXJhdGlvbhgDIAEoCRINCgVpbnB1dBgEIAEoCRIXCgpyZXF1ZXN0X2lkGAUgASgJSAGIAQESEwoGc291cmNlGAYgASgJSAKIAQESHAoPaWRlbXBvdGVuY3lfa2V5GAcgASgJSAOIAQFCCAoGY2FsbGVyQg0KC19yZXF1ZXN0X2lkQgkKB19zb3VyY2VCEgoQX2lkZW1wb3RlbmN5X2tleSIkChJBZG1pbmlzdGVyUmVzcG9uc2USDgoGb3V0cHV0GAEgASgJIrUBChFJc3N1ZVRva2VuUmVxdWVzdBIsCgdhcGlfa2V5GAEgASgLMhkuaGVsaXhmbG93LnYxLkFwaUtleUdyYW50SAASLwoIcGFzc3dvcmQYAiABKAsyGy5oZWxpeGZsb3cudjEuUGFzc3dvcmRHcmFudEgAEjgKDXJlZnJlc2hfdG9rZW4YAyABKAsyHy5oZWxpeGZsb3cudjEuUmVmcmVzaFRva2VuR3JhbnRIAEIHCgVncmFudCIeCgtBcGlLZXlHcmFudBIPCgdhcGlfa2V5GAEgASgJImIKDVBhc3N3b3JkR3JhbnQSDQoFZW1haWwYASABKAkSEAoIcGFzc3dvcmQYAiABKAkSHAoPb3JnYW5pc2F0aW9uX2lkGAMgASgJSACIAQFCEgoQX29yZ2FuaXNhdGlvbl9pZCIqChFSZWZyZXNoVG9rZW5HcmFudBIVCg1yZWZyZXNoX3Rva2VuGAEgASgJIm4KDElzc3VlZFRva2VucxIUCgxhY2Nlc3NfdG9rZW4YASABKAkSGgoSZXhwaXJlc19pbl9zZWNvbmRzGAIgASgFEhoKDXJlZnJlc2hfdG9rZW4YAyABKAlIAIgBAUIQCg5fcmVmcmVzaF90b2tlbiJAChJJc3N1ZVRva2VuUmVzcG9uc2USKgoGdG9rZW5zGAEgASgLMhouaGVsaXhmbG93LnYxLklzc3VlZFRva2VucyISChBHZXRLZXlTZXRSZXF1ZXN0IiQKEUdldEtleVNldFJlc3BvbnNlEg8KB2tleV9zZXQYASABKAkiPAoRU3RhcnRMb2dpblJlcXVlc3QSFAoMcmVkaXJlY3RfdXJpGAEgASgJEhEKCXJldHVybl90bxgCIAEoCSIwChJTdGFydExvZ2luUmVzcG9uc2USCwoDdXJsGAEgASgJEg0KBXN0YXRlGAIgASgJIjkKEkZpbmlzaExvZ2luUmVxdWVzdBIUCgxjYWxsYmFja191cmwYASABKAkSDQoFc3RhdGUYAiABKAkiVAoTRmluaXNoTG9naW5SZXNwb25zZRIqCgZ0b2tlbnMYASABKAsyGi5oZWxpeGZsb3cudjEuSXNzdWVkVG9rZW5zEhEKCXJldHVybl90bxgCIAEoCSJAChJSZWNvcmRVc2FnZVJlcXVlc3QSKgoHcmVjb3JkcxgBIAMoCzIZLmhlbGl4Zmxvdy52MS5Vc2FnZVJlY29yZCIVChNSZWNvcmRVc2FnZVJlc3BvbnNlIvoDCgtVc2FnZVJlY29yZBISCgpyZXF1ZXN0X2lkGAEgASgJEhUKDXN0YXJ0ZWRfYXRfbXMYAiABKAMSEwoLZHVyYXRpb25fbXMYAyABKAESGwoOZmlyc3RfdG9rZW5fbXMYBCABKAFIAIgBARIXCg9vcmdhbmlzYXRpb25faWQYBSABKAkSEgoKcHJvamVjdF9pZBgGIAEoCRIOCgZrZXlfaWQYByABKAkSDQoFbW9kZWwYCCABKAkSDQoFcm91dGUYCSABKAkSDgoGc3RhdHVzGAogASgFEhcKCmVycm9yX2NvZGUYCyABKAlIAYgBARIVCg1wcm9tcHRfdG9rZW5zGAwgASgDEhkKEWNvbXBsZXRpb25fdG9rZW5zGA0gASgDEhUKDWNhY2hlZF90b2tlbnMYDiABKAMSEQoJZXN0aW1hdGVkGA8gASgIEhAKCHN0cmVhbWVkGBAgASgIEhEKBHVzZXIYESABKAlIAogBARIQCghpbnN0YW5jZRgSIAEoCRIMCgRjb3N0GBMgASgDEhQKB3VzZXJfaWQYFCABKAlIA4gBARISCgVjYWNoZRgVIAEoCUgEiAEBQhEKD19maXJzdF90b2tlbl9tc0INCgtfZXJyb3JfY29kZUIHCgVfdXNlckIKCghfdXNlcl9pZEIICgZfY2FjaGUiaQoKU3BlbmRRdWVyeRIrCgdzdWJqZWN0GAEgASgLMhouaGVsaXhmbG93LnYxLkxpbWl0U3ViamVjdBISCgVtb2RlbBgCIAEoCUgAiAEBEhAKCHNpbmNlX21zGAMgASgDQggKBl9tb2RlbCJWChBSZWFkU3BlbmRSZXF1ZXN0EhcKD29yZ2FuaXNhdGlvbl9pZBgBIAEoCRIpCgdxdWVyaWVzGAIgAygLMhguaGVsaXhmbG93LnYxLlNwZW5kUXVlcnkiIgoRUmVhZFNwZW5kUmVzcG9uc2USDQoFc3BlbnQYASADKAMiVAoKU3BlbmRDbGFpbRIoCgZidWRnZXQYASABKAsyGC5oZWxpeGZsb3cudjEuU3BlbmRRdWVyeRIOCgZhbW91bnQYAiABKAMSDAoEY29zdBgDIAEoAyKDAQoTUmVzZXJ2ZVNwZW5kUmVxdWVzdBIXCg9vcmdhbmlzYXRpb25faWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg1leHBpcmVzX2F0X21zGAMgASgDEigKBmNsYWltcxgEIAMoCzIYLmhlbGl4Zmxvdy52MS5TcGVuZENsYWltIkQKFFJlc2VydmVTcGVuZFJlc3BvbnNlEhoKDXJlZnVzZWRfY2xhaW0YASABKAVIAIgBAUIQCg5fcmVmdXNlZF9jbGFpbSJDChNSZWxlYXNlU3BlbmRSZXF1ZXN0EhcKD29yZ2FuaXNhdGlvbl9pZBgBIAEoCRITCgtyZXF1ZXN0X2lkcxgCIAMoCSIWChRSZWxlYXNlU3BlbmRSZXNwb25zZSJGCgtSZXNwb25zZUtleRIXCg9vcmdhbmlzYXRpb25faWQYASABKAkSEgoKcHJvamVjdF9pZBgCIAEoCRIKCgJpZBgDIAEoCSLqAQoMS2VwdFJlc3BvbnNlEiYKA2tleRgBIAEoCzIZLmhlbGl4Zmxvdy52MS5SZXNwb25zZUtleRINCgVhY3RvchgCIAEoCRIYCgtwcmV2aW91c19pZBgDIAEoCUgAiAEBEg4KBnN0YXR1cxgEIAEoCRINCgVtb2RlbBgFIAEoCRISCgpiYWNrZ3JvdW5kGAYgASgIEhUKDWNyZWF0ZWRfYXRfbXMYByABKAMSDQoFaW5wdXQYCCABKAkSDgoGb3V0cHV0GAkgASgJEhAKCHJlc3BvbnNlGAogASgJQg4KDF9wcmV2aW91c19pZCJ3ChNTYXZlUmVzcG9uc2VSZXF1ZXN0EiwKCHJlc3BvbnNlGAEgASgLMhouaGVsaXhmbG93LnYxLktlcHRSZXNwb25zZRIVCghsZWFzZV9tcxgCIAEoA0gAiAEBEg4KBnVwZGF0ZRgDIAEoCEILCglfbGVhc2VfbXMiJQoUU2F2ZVJlc3BvbnNlUmVzcG9uc2USDQoFc2F2ZWQYASABKAgiPQoTUmVhZFJlc3BvbnNlUmVxdWVzdBImCgNrZXkYASABKAsyGS5oZWxpeGZsb3cudjEuUmVzcG9uc2VLZXkiVwoUUmVhZFJlc3BvbnNlUmVzcG9uc2USLAoIcmVzcG9uc2UYASABKAsyGi5oZWxpeGZsb3cudjEuS2VwdFJlc3BvbnNlEhEKCWFiYW5kb25lZBgCIAEoCCJCChhSZWFkUmVzcG9uc2VDaGFpblJlcXVlc3QSJgoDa2V5GAEgASgLMhkuaGVsaXhmbG93LnYxLlJlc3BvbnNlS2V5IlYKGVJlYWRSZXNwb25zZUNoYWluUmVzcG9uc2USKQoFbGlua3MYASADKAsyGi5oZWxpeGZsb3cudjEuUmVzcG9uc2VMaW5rEg4KBmV4dGVudBgCIAEoCSJJCgxSZXNwb25zZUxpbmsSCgoCaWQYASABKAkSDgoGc3RhdHVzGAIgASgJEg0KBWlucHV0GAMgASgJEg4KBm91dHB1dBgEIAEoCSI/ChVEZWxldGVSZXNwb25zZVJlcXVlc3QSJgoDa2V5GAEgASgLMhkuaGVsaXhmbG93LnYxLlJlc3BvbnNlS2V5IikKFkRlbGV0ZVJlc3BvbnNlUmVzcG9uc2USDwoHZGVsZXRlZBgBIAEoCCI2ChVSZW5ld1Jlc3BvbnNlc1JlcXVlc3QSCwoDaWRzGAEgAygJEhAKCGxlYXNlX21zGAIgASgDIhgKFlJlbmV3UmVzcG9uc2VzUmVzcG9uc2UiHAoaRGVzY3JpYmVWZWN0b3JTdG9yZVJlcXVlc3QiSwobRGVzY3JpYmVWZWN0b3JTdG9yZVJlc3BvbnNlEg4KBHdpdGgYASABKAlIABIRCgd3aXRob3V0GAIgASgJSABCCQoHc3VwcG9ydCI5CgtWZWN0b3JQbGFjZRIXCg9vcmdhbmlzYXRpb25faWQYASABKAkSEQoJcGFydGl0aW9uGAIgASgJIncKFkZpbmROZWFyVmVjdG9yc1JlcXVlc3QSKAoFcGxhY2UYASABKAsyGS5oZWxpeGZsb3cudjEuVmVjdG9yUGxhY2USEQoJZGlyZWN0aW9uGAIgAygCEhEKCXRocmVzaG9sZBgDIAEoARINCgVsaW1pdBgEIAEoBSJEChdGaW5kTmVhclZlY3RvcnNSZXNwb25zZRIpCgd2ZWN0b3JzGAEgAygLMhguaGVsaXhmbG93LnYxLk5lYXJWZWN0b3IiLQoKTmVhclZlY3RvchILCgNrZXkYASABKAkSEgoKc2ltaWxhcml0eRgCIAEoASJuChFLZWVwVmVjdG9yUmVxdWVzdBIoCgVwbGFjZRgBIAEoCzIZLmhlbGl4Zmxvdy52MS5WZWN0b3JQbGFjZRILCgNrZXkYAiABKAkSEQoJZGlyZWN0aW9uGAMgAygCEg8KB2tlZXBfbXMYBCABKAMiFAoSS2VlcFZlY3RvclJlc3BvbnNlIk4KFEZvcmdldFZlY3RvcnNSZXF1ZXN0EigKBXBsYWNlGAEgASgLMhkuaGVsaXhmbG93LnYxLlZlY3RvclBsYWNlEgwKBGtleXMYAiADKAkiFwoVRm9yZ2V0VmVjdG9yc1Jlc3BvbnNlIhQKEkNoZWNrSGVhbHRoUmVxdWVzdCIVChNDaGVja0hlYWx0aFJlc3BvbnNlIhkKF1dhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0IjwKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRIUCgdzdWJqZWN0GAEgASgJSACIAQFCCgoIX3N1YmplY3QytQ4KC0F1dGhTZXJ2aWNlEkMKBlZlcmlmeRIbLmhlbGl4Zmxvdy52MS5WZXJpZnlSZXF1ZXN0GhwuaGVsaXhmbG93LnYxLlZlcmlmeVJlc3BvbnNlEk8KCkFkbWluaXN0ZXISHy5oZWxpeGZsb3cudjEuQWRtaW5pc3RlclJlcXVlc3QaIC5oZWxpeGZsb3cudjEuQWRtaW5pc3RlclJlc3BvbnNlEk8KCklzc3VlVG9rZW4SHy5oZWxpeGZsb3cudjEuSXNzdWVUb2tlblJlcXVlc3QaIC5oZWxpeGZsb3cudjEuSXNzdWVUb2tlblJlc3BvbnNlEkwKCUdldEtleVNldBIeLmhlbGl4Zmxvdy52MS5HZXRLZXlTZXRSZXF1ZXN0Gh8uaGVsaXhmbG93LnYxLkdldEtleVNldFJlc3BvbnNlEk8KClN0YXJ0TG9naW4SHy5oZWxpeGZsb3cudjEuU3RhcnRMb2dpblJlcXVlc3QaIC5oZWxpeGZsb3cudjEuU3RhcnRMb2dpblJlc3BvbnNlElIKC0ZpbmlzaExvZ2luEiAuaGVsaXhmbG93LnYxLkZpbmlzaExvZ2luUmVxdWVzdBohLmhlbGl4Zmxvdy52MS5GaW5pc2hMb2dpblJlc3BvbnNlElIKC1JlY29yZFVzYWdlEiAuaGVsaXhmbG93LnYxLlJlY29yZFVzYWdlUmVxdWVzdBohLmhlbGl4Zmxvdy52MS5SZWNvcmRVc2FnZVJlc3BvbnNlEkwKCVJlYWRTcGVuZBIeLmhlbGl4Zmxvdy52MS5SZWFkU3BlbmRSZXF1ZXN0Gh8uaGVsaXhmbG93LnYxLlJlYWRTcGVuZFJlc3BvbnNlElUKDFJlc2VydmVTcGVuZBIhLmhlbGl4Zmxvdy52MS5SZXNlcnZlU3BlbmRSZXF1ZXN0GiIuaGVsaXhmbG93LnYxLlJlc2VydmVTcGVuZFJlc3BvbnNlElUKDFJlbGVhc2VTcGVuZBIhLmhlbGl4Zmxvdy52MS5SZWxlYXNlU3BlbmRSZXF1ZXN0GiIuaGVsaXhmbG93LnYxLlJlbGVhc2VTcGVuZFJlc3BvbnNlElUKDFNhdmVSZXNwb25zZRIhLmhlbGl4Zmxvdy52MS5TYXZlUmVzcG9uc2VSZXF1ZXN0GiIuaGVsaXhmbG93LnYxLlNhdmVSZXNwb25zZVJlc3BvbnNlElUKDFJlYWRSZXNwb25zZRIhLmhlbGl4Zmxvdy52MS5SZWFkUmVzcG9uc2VSZXF1ZXN0GiIuaGVsaXhmbG93LnYxLlJlYWRSZXNwb25zZVJlc3BvbnNlEmQKEVJlYWRSZXNwb25zZUNoYWluEiYuaGVsaXhmbG93LnYxLlJlYWRSZXNwb25zZUNoYWluUmVxdWVzdBonLmhlbGl4Zmxvdy52MS5SZWFkUmVzcG9uc2VDaGFpblJlc3BvbnNlElsKDkRlbGV0ZVJlc3BvbnNlEiMuaGVsaXhmbG93LnYxLkRlbGV0ZVJlc3BvbnNlUmVxdWVzdBokLmhlbGl4Zmxvdy52MS5EZWxldGVSZXNwb25zZVJlc3BvbnNlElsKDlJlbmV3UmVzcG9uc2VzEiMuaGVsaXhmbG93LnYxLlJlbmV3UmVzcG9uc2VzUmVxdWVzdBokLmhlbGl4Zmxvdy52MS5SZW5ld1Jlc3BvbnNlc1Jlc3BvbnNlEmoKE0Rlc2NyaWJlVmVjdG9yU3RvcmUSKC5oZWxpeGZsb3cudjEuRGVzY3JpYmVWZWN0b3JTdG9yZVJlcXVlc3QaKS5oZWxpeGZsb3cudjEuRGVzY3JpYmVWZWN0b3JTdG9yZVJlc3BvbnNlEl4KD0ZpbmROZWFyVmVjdG9ycxIkLmhlbGl4Zmxvdy52MS5GaW5kTmVhclZlY3RvcnNSZXF1ZXN0GiUuaGVsaXhmbG93LnYxLkZpbmROZWFyVmVjdG9yc1Jlc3BvbnNlEk8KCktlZXBWZWN0b3ISHy5oZWxpeGZsb3cudjEuS2VlcFZlY3RvclJlcXVlc3QaIC5oZWxpeGZsb3cudjEuS2VlcFZlY3RvclJlc3BvbnNlElgKDUZvcmdldFZlY3RvcnMSIi5oZWxpeGZsb3cudjEuRm9yZ2V0VmVjdG9yc1JlcXVlc3QaIy5oZWxpeGZsb3cudjEuRm9yZ2V0VmVjdG9yc1Jlc3BvbnNlElIKC0NoZWNrSGVhbHRoEiAuaGVsaXhmbG93LnYxLkNoZWNrSGVhbHRoUmVxdWVzdBohLmhlbGl4Zmxvdy52MS5DaGVja0hlYWx0aFJlc3BvbnNlEmMKEFdhdGNoUmV2b2NhdGlvbnMSJS5oZWxpeGZsb3cudjEuV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QaJi5oZWxpeGZsb3cudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlMAFiBnByb3RvMw");
 
 /**
  * @generated from message helixflow.v1.VerifyRequest
@@ -1236,6 +1236,227 @@ export const RenewResponsesResponseSchema: GenMessage<RenewResponsesResponse> = 
   messageDesc(file_helixflow_v1_auth, 44);
 
 /**
+ * @generated from message helixflow.v1.DescribeVectorStoreRequest
+ */
+export type DescribeVectorStoreRequest = Message<"helixflow.v1.DescribeVectorStoreRequest"> & {
+};
+
+/**
+ * Describes the message helixflow.v1.DescribeVectorStoreRequest.
+ * Use `create(DescribeVectorStoreRequestSchema)` to create a new message.
+ */
+export const DescribeVectorStoreRequestSchema: GenMessage<DescribeVectorStoreRequest> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 45);
+
+/**
+ * @generated from message helixflow.v1.DescribeVectorStoreResponse
+ */
+export type DescribeVectorStoreResponse = Message<"helixflow.v1.DescribeVectorStoreResponse"> & {
+  /**
+   * @generated from oneof helixflow.v1.DescribeVectorStoreResponse.support
+   */
+  support: {
+    /**
+     * What keeps them.
+     *
+     * @generated from field: string with = 1;
+     */
+    value: string;
+    case: "with";
+  } | {
+    /**
+     * Why nothing does.
+     *
+     * @generated from field: string without = 2;
+     */
+    value: string;
+    case: "without";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message helixflow.v1.DescribeVectorStoreResponse.
+ * Use `create(DescribeVectorStoreResponseSchema)` to create a new message.
+ */
+export const DescribeVectorStoreResponseSchema: GenMessage<DescribeVectorStoreResponse> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 46);
+
+/**
+ * @generated from message helixflow.v1.VectorPlace
+ */
+export type VectorPlace = Message<"helixflow.v1.VectorPlace"> & {
+  /**
+   * @generated from field: string organisation_id = 1;
+   */
+  organisationId: string;
+
+  /**
+   * @generated from field: string partition = 2;
+   */
+  partition: string;
+};
+
+/**
+ * Describes the message helixflow.v1.VectorPlace.
+ * Use `create(VectorPlaceSchema)` to create a new message.
+ */
+export const VectorPlaceSchema: GenMessage<VectorPlace> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 47);
+
+/**
+ * @generated from message helixflow.v1.FindNearVectorsRequest
+ */
+export type FindNearVectorsRequest = Message<"helixflow.v1.FindNearVectorsRequest"> & {
+  /**
+   * @generated from field: helixflow.v1.VectorPlace place = 1;
+   */
+  place?: VectorPlace | undefined;
+
+  /**
+   * @generated from field: repeated float direction = 2;
+   */
+  direction: number[];
+
+  /**
+   * @generated from field: double threshold = 3;
+   */
+  threshold: number;
+
+  /**
+   * @generated from field: int32 limit = 4;
+   */
+  limit: number;
+};
+
+/**
+ * Describes the message helixflow.v1.FindNearVectorsRequest.
+ * Use `create(FindNearVectorsRequestSchema)` to create a new message.
+ */
+export const FindNearVectorsRequestSchema: GenMessage<FindNearVectorsRequest> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 48);
+
+/**
+ * @generated from message helixflow.v1.FindNearVectorsResponse
+ */
+export type FindNearVectorsResponse = Message<"helixflow.v1.FindNearVectorsResponse"> & {
+  /**
+   * The most similar first.
+   *
+   * @generated from field: repeated helixflow.v1.NearVector vectors = 1;
+   */
+  vectors: NearVector[];
+};
+
+/**
+ * Describes the message helixflow.v1.FindNearVectorsResponse.
+ * Use `create(FindNearVectorsResponseSchema)` to create a new message.
+ */
+export const FindNearVectorsResponseSchema: GenMessage<FindNearVectorsResponse> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 49);
+
+/**
+ * @generated from message helixflow.v1.NearVector
+ */
+export type NearVector = Message<"helixflow.v1.NearVector"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * @generated from field: double similarity = 2;
+   */
+  similarity: number;
+};
+
+/**
+ * Describes the message helixflow.v1.NearVector.
+ * Use `create(NearVectorSchema)` to create a new message.
+ */
+export const NearVectorSchema: GenMessage<NearVector> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 50);
+
+/**
+ * @generated from message helixflow.v1.KeepVectorRequest
+ */
+export type KeepVectorRequest = Message<"helixflow.v1.KeepVectorRequest"> & {
+  /**
+   * @generated from field: helixflow.v1.VectorPlace place = 1;
+   */
+  place?: VectorPlace | undefined;
+
+  /**
+   * @generated from field: string key = 2;
+   */
+  key: string;
+
+  /**
+   * @generated from field: repeated float direction = 3;
+   */
+  direction: number[];
+
+  /**
+   * @generated from field: int64 keep_ms = 4;
+   */
+  keepMs: bigint;
+};
+
+/**
+ * Describes the message helixflow.v1.KeepVectorRequest.
+ * Use `create(KeepVectorRequestSchema)` to create a new message.
+ */
+export const KeepVectorRequestSchema: GenMessage<KeepVectorRequest> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 51);
+
+/**
+ * @generated from message helixflow.v1.KeepVectorResponse
+ */
+export type KeepVectorResponse = Message<"helixflow.v1.KeepVectorResponse"> & {
+};
+
+/**
+ * Describes the message helixflow.v1.KeepVectorResponse.
+ * Use `create(KeepVectorResponseSchema)` to create a new message.
+ */
+export const KeepVectorResponseSchema: GenMessage<KeepVectorResponse> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 52);
+
+/**
+ * @generated from message helixflow.v1.ForgetVectorsRequest
+ */
+export type ForgetVectorsRequest = Message<"helixflow.v1.ForgetVectorsRequest"> & {
+  /**
+   * @generated from field: helixflow.v1.VectorPlace place = 1;
+   */
+  place?: VectorPlace | undefined;
+
+  /**
+   * @generated from field: repeated string keys = 2;
+   */
+  keys: string[];
+};
+
+/**
+ * Describes the message helixflow.v1.ForgetVectorsRequest.
+ * Use `create(ForgetVectorsRequestSchema)` to create a new message.
+ */
+export const ForgetVectorsRequestSchema: GenMessage<ForgetVectorsRequest> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 53);
+
+/**
+ * @generated from message helixflow.v1.ForgetVectorsResponse
+ */
+export type ForgetVectorsResponse = Message<"helixflow.v1.ForgetVectorsResponse"> & {
+};
+
+/**
+ * Describes the message helixflow.v1.ForgetVectorsResponse.
+ * Use `create(ForgetVectorsResponseSchema)` to create a new message.
+ */
+export const ForgetVectorsResponseSchema: GenMessage<ForgetVectorsResponse> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_auth, 54);
+
+/**
  * @generated from message helixflow.v1.CheckHealthRequest
  */
 export type CheckHealthRequest = Message<"helixflow.v1.CheckHealthRequest"> & {
@@ -1246,7 +1467,7 @@ export type CheckHealthRequest = Message<"helixflow.v1.CheckHealthRequest"> & {
  * Use `create(CheckHealthRequestSchema)` to create a new message.
  */
 export const CheckHealthRequestSchema: GenMessage<CheckHealthRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 45);
+  messageDesc(file_helixflow_v1_auth, 55);
 
 /**
  * @generated from message helixflow.v1.CheckHealthResponse
@@ -1259,7 +1480,7 @@ export type CheckHealthResponse = Message<"helixflow.v1.CheckHealthResponse"> & 
  * Use `create(CheckHealthResponseSchema)` to create a new message.
  */
 export const CheckHealthResponseSchema: GenMessage<CheckHealthResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 46);
+  messageDesc(file_helixflow_v1_auth, 56);
 
 /**
  * @generated from message helixflow.v1.WatchRevocationsRequest
@@ -1272,7 +1493,7 @@ export type WatchRevocationsRequest = Message<"helixflow.v1.WatchRevocationsRequ
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
 export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 47);
+  messageDesc(file_helixflow_v1_auth, 57);
 
 /**
  * @generated from message helixflow.v1.WatchRevocationsResponse
@@ -1291,7 +1512,7 @@ export type WatchRevocationsResponse = Message<"helixflow.v1.WatchRevocationsRes
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
 export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_auth, 48);
+  messageDesc(file_helixflow_v1_auth, 58);
 
 /**
  * Who calls, and who may do what. Between services of one platform only, over mutually authenticated TLS: whoever
@@ -1435,6 +1656,40 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof RenewResponsesRequestSchema;
     output: typeof RenewResponsesResponseSchema;
+  },
+  /**
+   * Vectors of questions, for the semantic cache; src/contracts/vector-store.ts says what each does.
+   *
+   * @generated from rpc helixflow.v1.AuthService.DescribeVectorStore
+   */
+  describeVectorStore: {
+    methodKind: "unary";
+    input: typeof DescribeVectorStoreRequestSchema;
+    output: typeof DescribeVectorStoreResponseSchema;
+  },
+  /**
+   * @generated from rpc helixflow.v1.AuthService.FindNearVectors
+   */
+  findNearVectors: {
+    methodKind: "unary";
+    input: typeof FindNearVectorsRequestSchema;
+    output: typeof FindNearVectorsResponseSchema;
+  },
+  /**
+   * @generated from rpc helixflow.v1.AuthService.KeepVector
+   */
+  keepVector: {
+    methodKind: "unary";
+    input: typeof KeepVectorRequestSchema;
+    output: typeof KeepVectorResponseSchema;
+  },
+  /**
+   * @generated from rpc helixflow.v1.AuthService.ForgetVectors
+   */
+  forgetVectors: {
+    methodKind: "unary";
+    input: typeof ForgetVectorsRequestSchema;
+    output: typeof ForgetVectorsResponseSchema;
   },
   /**
    * Fails with the reason while nobody can be verified.

@@ -84,7 +84,9 @@ export class Topics {
           else if (!this.feeds.has(feed.topic)) this.unsubscribe(feed.topic)
         },
         refused: (error) => {
-          if (this.feeds.get(feed.topic) === feed) this.drop(feed, error)
+          if (this.feeds.get(feed.topic) !== feed) return
+          if (error.code === 'storage_unavailable') this.subscribeLater(feed)
+          else this.drop(feed, error)
         },
       },
     )

@@ -44,8 +44,11 @@ export interface Waiting {
   readonly reject: (reason: unknown) => void
 }
 
-/** So many take a script well under a millisecond; fewer cost more each. */
-const LINES_MAX = 64
+/**
+ * Fewer cost more each; with more, this process waits for the server and the server for this process, instead of one
+ * filling a call while the other decides about the one before.
+ */
+const LINES_MAX = 32
 /** Where requests have many rules. */
 const KEYS_MAX = 1_000
 

@@ -72,6 +72,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       log,
       // None is read here before there is a gateway.
       orphaned: (writer, soFar) => gateway.takeOver(writer, soFar),
+      stays: () => gateway.stays(),
     })
     const gateway = await startGateway({
       config: config.gateway,

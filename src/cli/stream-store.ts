@@ -23,13 +23,15 @@ export interface OpenStreamsOptions {
   readonly log: Logger
   /** Goes on with streams whose gateway is gone; left out, they end with an error. */
   readonly orphaned?: RedisStreamsOptions['orphaned']
+  /** Whether it may: a gateway that drains leaves them to others. */
+  readonly stays?: RedisStreamsOptions['stays']
 }
 
 /** What connections to gateways have in common: streams, topics, tickets; where there is a Redis, over all of them. */
 export async function openStreams(
   config: Pick<Config, 'realtime' | 'redis'>,
   redis: RedisConnection | undefined,
-  { log, orphaned }: OpenStreamsOptions,
+  { log, orphaned, stays }: OpenStreamsOptions,
 ): Promise<OpenStreams> {
   const { bufferEvents: eventsMax, bufferBytes: bytesMax, keepFor: keepMs } = config.realtime
   const clock = systemClock
@@ -47,7 +49,16 @@ export async function openStreams(
   const gateway = randomUUID()
   const channels = new RedisChannels({ client, subscriber: redis.subscriber(), clock, log })
   const common = { client, channels, prefix, gateway, clock }
-  const streams = new RedisStreams({ ...common, timeoutMs, eventsMax, bytesMax, keepMs, log, orphaned })
+  const streams = new RedisStreams({
+    ...common,
+    timeoutMs,
+    eventsMax,
+    bytesMax,
+    keepMs,
+    log,
+    orphaned,
+    stays,
+  })
   const topics = new RedisTopics(common)
   await streams.start()
   const stop = async () => {

@@ -78,6 +78,8 @@ export interface Gateway {
   /** Where it listens: `http://127.0.0.1:8443`. */
   readonly url: string
   realtime(): RealtimeStatus
+  /** Whether it takes new work. */
+  stays(): boolean
   /** Goes on with a stream whose gateway is gone. */
   takeOver(writer: StreamWriter, soFar: readonly StreamEvent[]): Producer
   /** Refuses new requests, lets running ones finish within the grace time, then closes. */
@@ -90,15 +92,9 @@ const GOODBYE_MS = 1_500
 
 /** @throws HelixError `address_in_use` */
 export async function startGateway(parts: GatewayParts): Promise<Gateway> {
-  const { config, auth, pool, clock } = parts
+  const { config, pool, clock } = parts
   const drain = new Drain()
-  const credentials = new CredentialCache({
-    auth,
-    clock,
-    entriesMax: config.keyCacheMax,
-    ttlMs: config.keyCacheTtl,
-    graceMs: config.keyGrace,
-  })
+  const credentials = makeCredentialCache(parts)
   const work = await startWork(parts, { drain, credentials })
   const { caching, meter, limits, revisions, stopRuns, stopDispatch } = work
   const readiness = { drain, database: parts.databaseProblem, usage: () => meter.problem(), pool }
@@ -157,9 +153,15 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
   return {
     url: urlOf(app.server.address() as AddressInfo),
     realtime: () => realtime.status(),
+    stays: () => !drain.draining,
     takeOver: (writer, soFar) => work.takeover.goOn(writer, soFar),
     stop,
   }
+}
+
+function makeCredentialCache({ auth, clock, config }: GatewayParts): CredentialCache {
+  const { keyCacheMax: entriesMax, keyCacheTtl: ttlMs, keyGrace: graceMs } = config
+  return new CredentialCache({ auth, clock, entriesMax, ttlMs, graceMs })
 }
 
 /** What a request passes on its way to an engine. */

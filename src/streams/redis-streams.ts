@@ -43,6 +43,8 @@ export interface RedisStreamsOptions extends StreamStoreOptions {
    * stop. Left out, it ends with an error.
    */
   readonly orphaned?: ((writer: StreamWriter, soFar: readonly StreamEvent[]) => Producer) | undefined
+  /** Whether this gateway will be there for the rest of a stream; left out, it will. */
+  readonly stays?: (() => boolean) | undefined
 }
 
 /** An unfinished stream that nobody touches is kept for so long. */
@@ -251,7 +253,9 @@ export class RedisStreams implements StreamStore {
 
   /** A stream that is read here has no producer any more. */
   private async orphan({ stream }: Mirror): Promise<void> {
-    const { orphaned = endWithError, log } = this.options
+    const { orphaned = endWithError, stays = () => true, log } = this.options
+    // Asked again with the next poll; until then another gateway may take it.
+    if (!stays()) return
     const producer = new LateProducer()
     const writer = await this.adopt(stream.head.id, producer)
     if (!writer) return

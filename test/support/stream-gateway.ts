@@ -12,7 +12,10 @@ import { isLast, type StreamEvent, type Unrecoverable } from '../../src/streams/
 import { systemClock } from '../../src/system.ts'
 
 export type StreamGatewaySettings = Partial<
-  Pick<RedisStreamsOptions, 'eventsMax' | 'bytesMax' | 'keepMs' | 'timeoutMs' | 'orphaned' | 'prefix'>
+  Pick<
+    RedisStreamsOptions,
+    'eventsMax' | 'bytesMax' | 'keepMs' | 'timeoutMs' | 'orphaned' | 'stays' | 'prefix'
+  >
 >
 
 /** The streams of one gateway as it has them, without the gateway. */

@@ -241,6 +241,26 @@ describe.concurrent('when the gateway that makes a stream is gone', () => {
     await waitFor(() => expect(two.streams.find('org_a', head.id)).resolves.toMatchObject({ ended: true }))
   })
 
+  test('a gateway that leaves takes nothing over, and another does', async (context) => {
+    const { gateway } = await place(context)
+    const taken: string[] = []
+    const orphaned = (writer: StreamWriter) => {
+      taken.push(writer.head.id)
+      writer.append('error', '{}')
+      return new Generator()
+    }
+    const [here, leaving] = [await gateway(), await gateway({ stays: () => false, orphaned })]
+    const { head, remote } = await readAtBoth(here, leaving)
+    await here.kill()
+    const staying = await gateway()
+    const found = await staying.streams.find('org_a', head.id)
+    if (typeof found === 'string') throw new Error(found)
+    const reader = Listener.open(found)
+    await waitFor(() => expect(reader.ended).toBe(true))
+    await waitFor(() => expect(remote.ended).toBe(true))
+    expect(taken).toEqual([])
+  })
+
   test('it is gone on with also when the gateway that took it over never heard that it has it', async (context) => {
     const { server, gateway } = await place(context)
     const [here, there] = [await gateway(), await gateway()]

@@ -3,6 +3,7 @@ import { HelixError } from '../core/errors.ts'
 import { CacheSettings } from './cache-settings.ts'
 import { duration, money, size } from './quantities.ts'
 import { RealtimeSettings } from './realtime-settings.ts'
+import { SchedulerSettings } from './scheduler-settings.ts'
 
 const port = z.int().min(0).max(65_535)
 
@@ -127,6 +128,14 @@ const ModelSettings = z.strictObject({
   slots: slots.optional(),
   keepAlive: duration().optional(),
   chatTemplate: z.string().optional(),
+  engine: z.enum(['llama-server', 'vllm', 'sglang']).optional(),
+  devices: z.array(z.string().min(1)).min(1).optional(),
+  group: z.string().optional(),
+  pinned: z.boolean().optional(),
+  priority: z.int().min(-100).max(100).optional(),
+  replicasMin: z.int().min(0).max(1_000).optional(),
+  replicasMax: z.int().min(1).max(1_000).optional(),
+  splitMax: z.int().min(1).max(64).optional(),
 })
 
 const Models = z.strictObject({
@@ -151,7 +160,7 @@ const Models = z.strictObject({
     .record(z.string(), ModelSettings)
     .prefault({ 'smollm2-135m-instruct': { chatTemplate: 'chatml-tools' } })
     .describe(
-      'Settings of single models by name: contextLength, slots, keepAlive, chatTemplate (a path, or chatml-tools).',
+      'Settings of single models by name: contextLength, slots, keepAlive, chatTemplate (a path, or chatml-tools), engine (llama-server, vllm, sglang), devices (ids of devices or nodes, or cuda, rocm, metal, cpu: nowhere else), group (of scheduler.groups), pinned (stays loaded), priority (-100 to 100; 0), replicasMin (0), replicasMax (1), splitMax (devices that it may be split over; 8).',
     ),
 })
 
@@ -340,6 +349,7 @@ export const Config = z.strictObject({
   backup: Backup.prefault({}).describe('Backups of the database, and recovery to any moment since.'),
   models: Models.prefault({}).describe('Model files and how they are loaded.'),
   engines: Engines.prefault({}).describe('The processes that run models.'),
+  scheduler: SchedulerSettings.prefault({}).describe('Which models are loaded where, and who is next.'),
   upstreams: z
     .array(Upstream)
     .default([])

@@ -36,6 +36,19 @@ export interface PoolClient {
   watchReplicas(listener: (replicas: readonly Replica[]) => void): () => void
   /** Tells the pool that a replica went from idle to busy or back, for keep-alive and draining. */
   reportUse(replicaId: string, inFlight: number): void
+  /**
+   * What this gateway was asked for since it last said so, about once a second: by it is decided what is loaded ahead
+   * and what is loaded twice.
+   */
+  reportDemand(demand: readonly ModelDemand[]): void
+  /** What would be done for the model now, and what was done lately, with the reasons. @throws HelixError `model_not_found` */
+  explain(model: string): Promise<Explanation>
+  /** Every device with what lies on it. */
+  listDevices(): Promise<readonly DeviceView[]>
+  /** The moves that would open a hole for the model. @throws HelixError `model_not_found` */
+  planMoves(model: string): Promise<MoveReport>
+  /** Does as `planMoves` says. Returns when the moves have ended. @throws HelixError as `planMoves` */
+  defragment(model: string, signal: AbortSignal): Promise<MoveReport>
   /** Why nothing can be served, or undefined when something can. For `/readyz`. */
   unavailability(): Promise<HelixError | undefined>
 }
@@ -46,6 +59,68 @@ export interface WaitView {
   readonly reason: string
   /** The pool's guess of what is left; undefined when it has none. */
   readonly remainingMs: number | undefined
+}
+
+export interface ModelDemand {
+  readonly model: string
+  /** Requests that came since the last report. */
+  readonly arrivals: number
+  readonly inFlight: number
+  readonly queued: number
+}
+
+export interface Explanation {
+  readonly model: string
+  /** In words: `ready on GPU-1a2b since 40 s; another replica would go to GPU-3c4d`. */
+  readonly summary: string
+  /** Where it would be placed, the best first; empty where there is no room. */
+  readonly candidates: readonly PlaceView[]
+  /** What would be unloaded to make room. */
+  readonly evictions: readonly string[]
+  /** The latest decisions about it, the newest first. */
+  readonly decisions: readonly DecisionView[]
+}
+
+export interface PlaceView {
+  readonly devices: readonly string[]
+  /** In seconds, where the strategy knows one. */
+  readonly cost: number | undefined
+  readonly parts: Readonly<Record<string, number>>
+}
+
+export interface DecisionView {
+  readonly atMs: number
+  readonly kind: string
+  readonly instance: string | undefined
+  readonly because: string
+}
+
+export interface DeviceView {
+  readonly id: string
+  readonly node: string
+  readonly kind: string
+  readonly name: string
+  readonly health: string
+  readonly totalBytes: number
+  readonly foreignBytes: number
+  readonly freeBytes: number
+  readonly utilization: number | undefined
+  readonly temperatureCelsius: number | undefined
+  readonly powerWatts: number | undefined
+  readonly instances: readonly { readonly id: string; readonly model: string; readonly bytes: number }[]
+}
+
+export interface MoveReport {
+  readonly model: string
+  /** In words why there are no moves, or what they gain. */
+  readonly because: string
+  readonly moves: readonly {
+    readonly instance: string
+    readonly model: string
+    readonly from: readonly string[]
+    readonly to: readonly string[]
+    readonly kind: 'copy-first' | 'drain-first'
+  }[]
 }
 
 /** One running engine with one model, ready to take requests. */
@@ -70,7 +145,10 @@ export interface Replica {
   readonly revision: string
 }
 
-export type EngineKind = 'llama-server' | 'upstream'
+/** Engines that nodes run. */
+export type LocalEngineKind = 'llama-server' | 'vllm' | 'sglang'
+
+export type EngineKind = LocalEngineKind | 'upstream'
 
 export interface EngineAddress {
   /** `http://localhost` for a Unix socket, else scheme, host and port. May end in a path prefix. */

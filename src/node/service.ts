@@ -1,10 +1,15 @@
+import { createReadStream } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import type {
-  DeviceView,
+  DeviceReport,
   EngineExit,
   InstanceShape,
+  MemoryNeed,
   ModelFile,
   NodeClient,
+  RunningEngineView,
   StartOutcome,
   StartRequest,
 } from '../contracts/node.ts'
@@ -20,6 +25,7 @@ import type { ModelStore, StoredModel } from '../engines/model-store.ts'
 import { superviseEngine } from './supervise.ts'
 
 export interface NodeParts {
+  readonly nodeId: string
   readonly store: ModelStore
   /** Finds or builds the engine of this machine, which can take minutes. */
   readonly engine: () => Promise<LlamaEngine>
@@ -35,14 +41,14 @@ export interface NodeParts {
   readonly log: Logger
 }
 
+const READ_BYTES = 2 ** 20
 const STOP_GRACE_MS = 3_000
-const CPU_DEVICE = 'cpu'
 
 /** The model files and the engine processes of this machine, behind the contract that the pool speaks. */
 export class NodeService implements NodeClient {
   private readonly running = new Map<string, Running>()
   private readonly exitListeners = new Set<(exit: EngineExit) => void>()
-  private readonly estimates = new Map<string, Promise<number>>()
+  private readonly estimates = new Map<string, Promise<MemoryNeed>>()
   /** Files whose tensors an engine has checked for this run; the check reads the whole file, so it is done once. */
   private readonly checked = new Set<string>()
   private preparing: Promise<LlamaEngine> | undefined
@@ -50,22 +56,56 @@ export class NodeService implements NodeClient {
 
   constructor(private readonly parts: NodeParts) {}
 
-  async devices(): Promise<readonly DeviceView[]> {
-    return [{ id: CPU_DEVICE, kind: 'cpu', totalBytes: this.parts.memoryBytes }]
+  get nodeId(): string {
+    return this.parts.nodeId
+  }
+
+  async devices(): Promise<readonly DeviceReport[]> {
+    return [
+      {
+        ...{ id: `${this.nodeId}/cpu`, kind: 'cpu', name: 'CPU', totalBytes: this.parts.memoryBytes },
+        ...{ foreignBytes: 0, usedBytes: undefined, health: 'ok', reason: undefined, clique: undefined },
+        ...{ utilization: undefined, temperatureCelsius: undefined, powerWatts: undefined },
+      },
+    ]
+  }
+
+  watchDevices(listener: (devices: readonly DeviceReport[]) => void): () => void {
+    let watching = true
+    void this.devices().then((devices) => watching && listener(devices))
+    return () => {
+      watching = false
+    }
+  }
+
+  async cacheFile(model: string): Promise<void> {
+    const { path } = await this.parts.store.get(model)
+    await pipeline(
+      createReadStream(path, { highWaterMark: READ_BYTES }),
+      new Writable({ write: (_, __, done) => done() }),
+    )
+  }
+
+  async engines(): Promise<readonly RunningEngineView[]> {
+    return [...this.running.values()].flatMap(({ view }) => (view ? [view] : []))
   }
 
   async listModels(): Promise<readonly ModelFile[]> {
     return (await this.parts.store.list()).map(toModelFile)
   }
 
-  async estimate(model: string, shape: InstanceShape): Promise<number> {
+  async estimate(model: string, shape: InstanceShape): Promise<MemoryNeed> {
     const { path, sizeBytes } = await this.parts.store.get(model)
     const key = JSON.stringify([path, sizeBytes, shape.slots, shape.contextLength])
     const known = this.estimates.get(key)
     if (known) return known
     const estimate = this.engine().then(async (engine) => {
-      const parts = await estimateMemory({ engine, modelPath: path, ...shape })
-      return parts.modelBytes + parts.contextBytes + parts.computeBytes + PROMPT_CACHE_MIB * 2 ** 20
+      const parts = await estimateMemory({
+        ...{ engine, modelPath: path, slots: shape.slots },
+        contextLength: shape.contextLength,
+      })
+      const perDeviceBytes = parts.computeBytes + PROMPT_CACHE_MIB * 2 ** 20
+      return { memoryBytes: parts.modelBytes + parts.contextBytes + perDeviceBytes, perDeviceBytes }
     })
     this.estimates.set(key, estimate)
     estimate.catch(() => this.estimates.delete(key))
@@ -82,12 +122,17 @@ export class NodeService implements NodeClient {
         () => undefined,
       ),
       supervision: undefined,
+      view: undefined,
     })
     try {
       const { server, revision } = await starting
       this.supervise(request.instanceId, server)
       const { address, contextLength, supportsTools, vocabularySize } = server
-      return { kind: 'ready', engine: { address, contextLength, supportsTools, vocabularySize, revision } }
+      const facts = { address, contextLength, supportsTools, vocabularySize, revision }
+      const engine = { engine: 'llama-server', shares: undefined, ...facts } as const
+      const running = this.running.get(request.instanceId)
+      if (running) running.view = { request, engine }
+      return { kind: 'ready', engine }
     } catch (reason) {
       this.running.delete(request.instanceId)
       const error = HelixError.from(reason)
@@ -164,7 +209,7 @@ export class NodeService implements NodeClient {
       checkTensors: !this.checked.has(identity),
       socketDirectory: parts.socketDirectory,
       startTimeoutMs: parts.startTimeoutMs,
-      memoryMaxBytes: memoryBound(await this.estimate(request.model, request.shape), slots),
+      memoryMaxBytes: memoryBound((await this.estimate(request.model, request.shape)).memoryBytes, slots),
       clock: parts.clock,
       log: parts.log.with({ instance: request.instanceId }),
       signal,
@@ -187,6 +232,8 @@ interface Running {
   readonly abort: AbortController
   readonly server: Promise<LlamaServer | undefined>
   supervision: { end(): void } | undefined
+  /** Once it is ready. */
+  view: RunningEngineView | undefined
 }
 
 const THREAD_STACK_BYTES = 8 * 2 ** 20
@@ -214,6 +261,7 @@ function toModelFile(model: StoredModel): ModelFile {
     architecture: model.header?.architecture,
     quantization: model.header?.quantization,
     trainedContextLength: model.header?.contextLength,
+    cached: false,
     quarantinedBecause: model.quarantine?.reason,
     invalidBecause: model.invalidBecause,
   }

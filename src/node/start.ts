@@ -1,3 +1,4 @@
+import { hostname } from 'node:os'
 import type { Config } from '../config/schema.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/log.ts'
@@ -18,6 +19,7 @@ export interface NodeOptions {
 export function startNode({ config, ...parts }: NodeOptions): NodeService {
   return new NodeService({
     ...parts,
+    nodeId: hostname(),
     memoryBytes: memoryForModels(config.memoryLimit),
     threads: config.threads,
     startTimeoutMs: config.startTimeout,

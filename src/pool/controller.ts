@@ -1,8 +1,9 @@
 import type { InstanceShape } from '../contracts/node.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Refusal, SchedulerAction } from '../scheduler/actions.ts'
-import { decide, nextWakeMs, type Policy } from '../scheduler/decide.ts'
+import { decide, nextWakeMs } from '../scheduler/decide.ts'
 import type { SchedulerEvent } from '../scheduler/events.ts'
+import type { Policy } from '../scheduler/policy.ts'
 import type { ClusterState } from '../scheduler/state.ts'
 import { Effects, type EffectsParts } from './effects.ts'
 
@@ -33,6 +34,14 @@ export class PoolController {
 
   get state(): ClusterState {
     return this.current
+  }
+
+  get policy(): Policy {
+    return this.parts.policy
+  }
+
+  get nowMs(): number {
+    return this.parts.clock.monotonic()
   }
 
   /** Instances that can take requests, with where they listen. */
@@ -120,6 +129,9 @@ export class PoolController {
       case 'quarantine':
         this.effects.quarantine(action.model, crashedTimes(action.crashes))
         this.reject(action.model, quarantined(action.model, crashedTimes(action.crashes)))
+        break
+      case 'cache-file':
+        this.effects.cacheFile(action.model)
         break
       case 'refuse':
         this.reject(action.model, refusalError(action.model, action.refusal))

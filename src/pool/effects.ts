@@ -11,6 +11,8 @@ export interface EffectsParts {
   readonly log: Logger
 }
 
+type LoadAction = Extract<SchedulerAction, { kind: 'load' }>
+
 export interface Reports {
   post(event: SchedulerEvent): void
   /** Whoever waits for the model must hear why it does not come. */
@@ -48,8 +50,8 @@ export class Effects {
     this.shapes.set(model, shape)
   }
 
-  load(action: Extract<SchedulerAction, { kind: 'load' }>): void {
-    void this.start(action.instanceId, action.spec.name)
+  load(action: LoadAction): void {
+    void this.start(action)
   }
 
   unload(instanceId: string): void {
@@ -60,6 +62,12 @@ export class Effects {
     )
   }
 
+  cacheFile(model: string): void {
+    this.parts.node
+      .cacheFile(model)
+      .catch((cause) => this.parts.log.warn('file not read ahead', { model, cause: String(cause) }))
+  }
+
   quarantine(model: string, because: string): void {
     this.parts.log.error('model quarantined', { model, because })
     this.parts.node
@@ -67,21 +75,25 @@ export class Effects {
       .catch((cause) => this.parts.log.error('quarantine not recorded', { model, cause: String(cause) }))
   }
 
-  private async start(instanceId: string, model: string): Promise<void> {
+  private async start({ instanceId, spec, shares }: LoadAction): Promise<void> {
+    const model = spec.name
     const { node, clock, log } = this.parts
     const shape = this.shapes.get(model)
     if (!shape) return this.reports.post({ kind: 'instance-gone', instanceId, why: 'failed' })
     const startedMs = clock.monotonic()
     this.startedMs.set(instanceId, startedMs)
     log.info('loading model', { model, instance: instanceId })
-    const outcome = await node.start({ instanceId, model, shape })
+    const outcome = await node.start({ instanceId, model, shape, shares })
     this.startedMs.delete(instanceId)
     if (outcome.kind === 'ready') {
       const tookMs = Math.round(clock.monotonic() - startedMs)
       log.info('model ready', { model, instance: instanceId, ms: tookMs })
       this.loadMs.set(model, tookMs)
       this.engines.set(instanceId, { ...outcome.engine, model, shape })
-      return this.reports.post({ kind: 'instance-ready', instanceId })
+      return this.reports.post({
+        ...{ kind: 'instance-ready', instanceId },
+        ...(outcome.engine.shares && { shares: outcome.engine.shares }),
+      })
     }
     log.warn('model did not load', {
       model,

@@ -1,80 +1,12 @@
 import { beforeEach, describe, expect, test } from 'vitest'
+import { HandNode } from '../../test/support/hand-node.ts'
 import { parseConfig } from '../config/schema.ts'
-import type { EngineExit, ModelFile, NodeClient, StartOutcome, StartRequest } from '../contracts/node.ts'
 import type { Replica } from '../contracts/pool.ts'
 import { ManualClock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import { silentLog } from '../core/log.ts'
 import type { PoolService } from './service.ts'
 import { startPool } from './start.ts'
-
-const MIB = 2 ** 20
-
-/** A node by hand: the test decides how each start ends. */
-class HandNode implements NodeClient {
-  starts: { request: StartRequest; finish: (outcome: StartOutcome) => void }[] = []
-  stopped: string[] = []
-  files: ModelFile[] = [file('a'), file('b')]
-  private exit: (exit: EngineExit) => void = () => {}
-
-  devices = async () => [{ id: 'cpu', kind: 'cpu' as const, totalBytes: 100 * MIB }]
-  listModels = async () => this.files
-  estimate = async () => 60 * MIB
-  engineProblem = () => undefined
-
-  start(request: StartRequest): Promise<StartOutcome> {
-    return new Promise((finish) => this.starts.push({ request, finish }))
-  }
-
-  async stop(instanceId: string): Promise<void> {
-    this.stopped.push(instanceId)
-  }
-
-  watchExits(listener: (exit: EngineExit) => void): () => void {
-    this.exit = listener
-    return () => {}
-  }
-
-  async quarantine(model: string, reason: string): Promise<void> {
-    this.files = this.files.map((one) => (one.name === model ? { ...one, quarantinedBecause: reason } : one))
-  }
-
-  async release(model: string): Promise<void> {
-    this.files = this.files.map((one) =>
-      one.name === model ? { ...one, quarantinedBecause: undefined } : one,
-    )
-  }
-
-  ready(at: number): void {
-    const address = { url: 'http://localhost', socketPath: '/s', apiKey: 'k' }
-    const engine = { address, contextLength: 64, supportsTools: false, vocabularySize: 10, revision: 'r1' }
-    this.starts[at]?.finish({ kind: 'ready', engine })
-  }
-
-  gone(at: number, why: 'crashed' | 'failed'): void {
-    this.starts[at]?.finish({ kind: 'gone', why, error: new HelixError('engine_failed', 'it did not start') })
-  }
-
-  crash(instanceId: string): void {
-    this.exit({ instanceId, why: 'crashed', description: 'SIGSEGV' })
-  }
-}
-
-function file(name: string): ModelFile {
-  return {
-    name,
-    sizeBytes: 1,
-    sha256: undefined,
-    revision: 'r1',
-    source: undefined,
-    addedAtMs: 0,
-    architecture: 'llama',
-    quantization: 'F16',
-    trainedContextLength: 64,
-    quarantinedBecause: undefined,
-    invalidBecause: undefined,
-  }
-}
 
 let node: HandNode
 let clock: ManualClock

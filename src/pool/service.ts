@@ -1,11 +1,23 @@
 import { modelNotFound } from '../contracts/model-not-found.ts'
 import type { InstanceShape, ModelFile, NodeClient } from '../contracts/node.ts'
-import type { ModelState, ModelView, PoolClient, Replica, WaitView } from '../contracts/pool.ts'
+import type {
+  DeviceView,
+  Explanation,
+  ModelDemand,
+  ModelState,
+  ModelView,
+  MoveReport,
+  PoolClient,
+  Replica,
+  WaitView,
+} from '../contracts/pool.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import { idleEndMs } from '../scheduler/decide.ts'
 import type { Instance, ModelSpec } from '../scheduler/state.ts'
 import { type PoolController, quarantined } from './controller.ts'
+import { listDevices } from './device-list.ts'
+import { explain, reportMoves } from './explain.ts'
 
 /** A model that another server runs; always there, never loaded by us. */
 export interface UpstreamModel {
@@ -127,6 +139,32 @@ export class PoolService implements PoolClient {
     else this.parts.controller.post({ kind: 'use-changed', instanceId, inFlight })
   }
 
+  reportDemand(models: readonly ModelDemand[]): void {
+    this.parts.controller.post({ kind: 'demand', calendarMs: this.parts.clock.now(), models })
+  }
+
+  async explain(model: string): Promise<Explanation> {
+    const spec = await this.specOf(await this.fileOf(model))
+    return explain(this.parts.controller, spec)
+  }
+
+  async listDevices(): Promise<readonly DeviceView[]> {
+    return listDevices(this.parts.controller.state, await this.parts.node.devices(), this.parts.node.nodeId)
+  }
+
+  async planMoves(model: string): Promise<MoveReport> {
+    const spec = await this.specOf(await this.fileOf(model))
+    return reportMoves(this.parts.controller, spec)
+  }
+
+  async defragment(model: string, signal: AbortSignal): Promise<MoveReport> {
+    const report = await this.planMoves(model)
+    if (report.moves.length === 0) return report
+    this.parts.controller.post({ kind: 'defragment-asked', model })
+    while (this.parts.controller.state.plan !== undefined) await this.nextChange(signal)
+    return report
+  }
+
   async unavailability(): Promise<HelixError | undefined> {
     if (this.parts.upstreams.length > 0) return undefined
     const files = await this.parts.node.listModels()
@@ -151,8 +189,12 @@ export class PoolService implements PoolClient {
     }
     const shape = this.parts.shapeOf(file.name, file.trainedContextLength)
     this.parts.controller.setShape(file.name, shape)
-    const memoryBytes = await this.parts.node.estimate(file.name, shape)
-    return { name: file.name, memoryBytes, keepAliveMs: this.parts.keepAliveMsOf(file.name) }
+    const need = await this.parts.node.estimate(file.name, shape)
+    return {
+      ...{ name: file.name, ...need, splitMax: 1, onlyOn: undefined, nodes: [this.parts.node.nodeId] },
+      ...{ group: undefined, slots: shape.slots, keepAliveMs: this.parts.keepAliveMsOf(file.name) },
+      ...{ pinned: false, priority: 0, replicasMin: 0, replicasMax: 1, loadMs: 1_000, cachedLoadMs: 1_000 },
+    }
   }
 
   private async fileOf(name: string): Promise<ModelFile> {
@@ -177,7 +219,7 @@ export class PoolService implements PoolClient {
         id: instanceId,
         model: engine.model,
         engineModel: engine.model,
-        engine: 'llama-server',
+        engine: engine.engine,
         address: engine.address,
         slots: engine.shape.slots,
         contextLength: engine.contextLength,

@@ -1,10 +1,10 @@
 import type { Config, UpstreamConfig } from '../config/schema.ts'
-import type { InstanceShape, NodeClient } from '../contracts/node.ts'
+import type { DeviceReport, InstanceShape, NodeClient } from '../contracts/node.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/log.ts'
-import type { Policy } from '../scheduler/decide.ts'
 import { firstFit } from '../scheduler/placement/first-fit.ts'
-import { emptyCluster } from '../scheduler/state.ts'
+import type { Policy } from '../scheduler/policy.ts'
+import { type Device, emptyCluster } from '../scheduler/state.ts'
 import { PoolController } from './controller.ts'
 import { PoolService, type UpstreamModel } from './service.ts'
 
@@ -30,13 +30,20 @@ export async function startPool({ config, node, clock, log }: PoolOptions): Prom
   const { models, engines, upstreams } = config
   const policy: Policy = {
     place: firstFit,
+    evict: { by: 'lru', residencyMinMs: 0, swapWaitMs: 0 },
+    defragment: { enabled: false, movesMax: 0, gainMin: 1, planTimeoutMs: 0 },
+    prefetch: { enabled: false, wasteMax: 0, precisionMin: 1 },
+    scale: { busyMax: 1, downAfterMs: 0 },
     transitionTimeoutMs: engines.startTimeout + TRANSITION_MARGIN_MS,
     crashPauseMs: CRASH_PAUSE_MS,
     crashPauseMaxMs: CRASH_PAUSE_MAX_MS,
     crashWindowMs: CRASH_WINDOW_MS,
     crashesMax: engines.crashesMax,
   }
-  const controller = new PoolController({ node, policy, clock, log }, emptyCluster(await node.devices()))
+  const controller = new PoolController(
+    { node, policy, clock, log },
+    emptyCluster((await node.devices()).map((device) => toDevice(device, node.nodeId))),
+  )
   const pool = new PoolService({
     node,
     controller,
@@ -60,7 +67,16 @@ function shapeOf(
     // Beyond what it was trained for a model talks nonsense.
     contextLength: Math.min(wanted, trainedContextLength ?? wanted),
     chatTemplate: own?.chatTemplate,
+    engine: undefined,
   }
+}
+
+/** As the scheduler sees it. */
+function toDevice(
+  { id, kind, totalBytes, foreignBytes, health, clique }: DeviceReport,
+  nodeId: string,
+): Device {
+  return { id, nodeId, kind, totalBytes, foreignBytes, health, clique, group: undefined }
 }
 
 function upstreamModels(upstream: UpstreamConfig): UpstreamModel[] {

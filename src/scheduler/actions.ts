@@ -1,4 +1,4 @@
-import type { ModelSpec } from './state.ts'
+import type { ModelSpec, Purpose, Share } from './state.ts'
 
 /** What is to be done. Idempotent by instance id. */
 export type SchedulerAction =
@@ -6,9 +6,13 @@ export type SchedulerAction =
       readonly kind: 'load'
       readonly instanceId: string
       readonly spec: ModelSpec
-      readonly deviceId: string
+      readonly nodeId: string
+      readonly shares: readonly Share[]
+      readonly purpose: Purpose
     }
-  | { readonly kind: 'unload'; readonly instanceId: string }
+  | { readonly kind: 'unload'; readonly instanceId: string; readonly nodeId: string }
+  /** Read the model's file, so that a later load finds it in memory. */
+  | { readonly kind: 'cache-file'; readonly model: string; readonly nodeId: string }
   | { readonly kind: 'refuse'; readonly model: string; readonly refusal: Refusal }
   | { readonly kind: 'quarantine'; readonly model: string; readonly crashes: number }
 

@@ -1,22 +1,14 @@
 import { describe, expect, test } from 'vitest'
+import { device, model as modelOf, plainPolicy as policy } from '../../test/support/cluster.ts'
 import { seededRandom } from '../core/random.ts'
 import type { SchedulerAction } from './actions.ts'
-import { type Decision, decide, nextWakeMs, type Policy } from './decide.ts'
+import { type Decision, decide, nextWakeMs } from './decide.ts'
 import type { GoneReason, SchedulerEvent } from './events.ts'
-import { firstFit } from './placement/first-fit.ts'
-import { type ClusterState, emptyCluster, freeBytes, type ModelSpec } from './state.ts'
-
-const policy: Policy = {
-  place: firstFit,
-  transitionTimeoutMs: 60_000,
-  crashPauseMs: 500,
-  crashPauseMaxMs: 1_200,
-  crashWindowMs: 600_000,
-  crashesMax: 3,
-}
+import { type ClusterState, emptyCluster, type ModelSpec } from './state.ts'
+import { viewOf } from './view.ts'
 
 function model(name: string, memoryBytes: number, keepAliveMs = 10_000): ModelSpec {
-  return { name, memoryBytes, keepAliveMs }
+  return modelOf(name, memoryBytes, { keepAliveMs })
 }
 
 /** Runs events given as [time, event] and keeps every action with the time it was decided. */
@@ -43,7 +35,7 @@ const use = (instanceId: string, inFlight: number): SchedulerEvent => ({
   inFlight,
 })
 const tick: SchedulerEvent = { kind: 'time-passed' }
-const oneDevice = emptyCluster([{ id: 'cpu', totalBytes: 100 }])
+const oneDevice = emptyCluster([device('cpu', 100)])
 
 describe('loading', () => {
   test('a model wanted twice is loaded once', () => {
@@ -51,7 +43,12 @@ describe('loading', () => {
       [0, wanted(model('a', 60))],
       [1, wanted(model('a', 60))],
     ])
-    expect(actions).toEqual([{ kind: 'load', instanceId: 'a-1', spec: model('a', 60), deviceId: 'cpu' }])
+    expect(actions).toEqual([
+      {
+        ...{ kind: 'load', instanceId: 'a-1', spec: model('a', 60), nodeId: 'node', purpose: 'demand' },
+        shares: [{ deviceId: 'cpu', bytes: 60 }],
+      },
+    ])
   })
 
   test('several models live side by side as memory allows', () => {
@@ -103,12 +100,12 @@ describe('making room', () => {
       [4, use('a-1', 0)],
       [5, wanted(model('c', 50))],
     ])
-    expect(last).toEqual([{ kind: 'unload', instanceId: 'b-2' }])
+    expect(last).toEqual([{ kind: 'unload', instanceId: 'b-2', nodeId: 'node' }])
   })
 
   test('an idle model goes before a busy one, whatever their age', () => {
     const { last } = run(oneDevice, [...twoLoaded, [3, use('a-1', 1)], [9, wanted(model('c', 50))]])
-    expect(last).toEqual([{ kind: 'unload', instanceId: 'b-2' }])
+    expect(last).toEqual([{ kind: 'unload', instanceId: 'b-2', nodeId: 'node' }])
   })
 
   test('a busy model is drained: it ends its requests, takes no new ones, then goes', () => {
@@ -155,7 +152,9 @@ describe('keep-alive', () => {
     ])
     expect(nextWakeMs(used.state, 5_000)).toBe(6_000)
     expect(run(used.state, [[5_999, tick]]).actions).toEqual([])
-    expect(run(used.state, [[6_000, tick]]).actions).toEqual([{ kind: 'unload', instanceId: 'a-1' }])
+    expect(run(used.state, [[6_000, tick]]).actions).toEqual([
+      { kind: 'unload', instanceId: 'a-1', nodeId: 'node' },
+    ])
   })
 })
 
@@ -203,7 +202,7 @@ describe('failure', () => {
       [2, gone('a-1', 'killed')],
     ])
     expect(last).toMatchObject([{ kind: 'load', instanceId: 'a-2' }])
-    expect(state.crashes['a']).toEqual([])
+    expect(state.models['a']?.crashes).toEqual([])
   })
 
   test('a load that never ends is given up', () => {
@@ -220,10 +219,7 @@ describe('invariants, over random events in random order', () => {
     const random = seededRandom(seed)
     const pick = <T>(items: readonly T[]): T | undefined => items[Math.floor(random.uniform() * items.length)]
     const specs = [model('a', 30, 500), model('b', 50, 500), model('c', 80, 500), model('d', 120, 500)]
-    let state = emptyCluster([
-      { id: 'x', totalBytes: 100 },
-      { id: 'y', totalBytes: 60 },
-    ])
+    let state = emptyCluster([device('x', 100), device('y', 60)])
     const loaded = new Set<string>()
     for (let nowMs = 0; nowMs < 20_000; nowMs += Math.floor(random.uniform() * 20)) {
       const instance = pick(state.instances)
@@ -250,7 +246,7 @@ describe('invariants, over random events in random order', () => {
         expect(loaded.has(action.instanceId), 'no instance id is used twice').toBe(false)
         loaded.add(action.instanceId)
       }
-      for (const device of state.devices) expect(freeBytes(state, device)).toBeGreaterThanOrEqual(0)
+      for (const free of viewOf(state, nowMs).freeBytes.values()) expect(free).toBeGreaterThanOrEqual(0)
       for (const { state: phase, deadlineMs, inFlight } of state.instances) {
         if (phase === 'loading' || phase === 'unloading') expect(deadlineMs).toBeGreaterThan(nowMs)
         if (phase === 'draining')

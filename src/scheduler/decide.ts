@@ -1,21 +1,18 @@
 import type { SchedulerAction } from './actions.ts'
 import type { GoneReason, SchedulerEvent } from './events.ts'
 import { chooseVictims } from './eviction.ts'
-import type { PlacementStrategy } from './placement/placement.ts'
-import type { ClusterState, Instance, ModelSpec, WaitingModel } from './state.ts'
-
-/** How decisions are made; constant while the program runs. Times in milliseconds. */
-export interface Policy {
-  readonly place: PlacementStrategy
-  /** A load or an unload that takes longer is given up and its process ended. */
-  readonly transitionTimeoutMs: number
-  /** Pause before a crashed model is loaded again; doubles with each crash in the window, up to the maximum. */
-  readonly crashPauseMs: number
-  readonly crashPauseMaxMs: number
-  readonly crashWindowMs: number
-  /** This many crashes in the window and the model is quarantined. */
-  readonly crashesMax: number
-}
+import type { Placement } from './placement/placement.ts'
+import type { Policy } from './policy.ts'
+import {
+  type ClusterState,
+  type Instance,
+  type ModelHistory,
+  type ModelSpec,
+  NO_ARRIVALS,
+  type Purpose,
+  type WaitingModel,
+} from './state.ts'
+import { viewOf } from './view.ts'
 
 export interface Decision {
   readonly state: ClusterState
@@ -48,21 +45,30 @@ export function nextWakeMs(state: ClusterState, nowMs: number): number | undefin
 
 /** When the keep-alive of an idle ready instance ends; undefined while it is busy or not ready. */
 export function idleEndMs(instance: Instance): number | undefined {
-  if (instance.state !== 'ready' || instance.inFlight > 0) return undefined
+  if (instance.state !== 'ready' || instance.inFlight > 0 || instance.spec.pinned) return undefined
   return instance.lastUsedMs + instance.spec.keepAliveMs
 }
 
 function apply(state: ClusterState, event: SchedulerEvent, policy: Policy, nowMs: number): Decision {
   switch (event.kind) {
     case 'model-wanted':
-      return unchanged(want(state, event.spec, nowMs, nowMs))
+      return unchanged(
+        want(state, { spec: event.spec, purpose: 'demand', sinceMs: nowMs, notBeforeMs: nowMs }),
+      )
     case 'model-unwanted':
       return unchanged(withoutWaiting(state, event.model))
     case 'instance-ready':
       return unchanged(
         update(state, event.instanceId, (instance) =>
           instance.state === 'loading'
-            ? { ...instance, state: 'ready', deadlineMs: undefined, lastUsedMs: nowMs }
+            ? {
+                ...instance,
+                state: 'ready',
+                shares: event.shares ?? instance.shares,
+                deadlineMs: undefined,
+                readySinceMs: nowMs,
+                lastUsedMs: nowMs,
+              }
             : instance,
         ),
       )
@@ -71,15 +77,23 @@ function apply(state: ClusterState, event: SchedulerEvent, policy: Policy, nowMs
         update(state, event.instanceId, (instance) => ({
           ...instance,
           inFlight: event.inFlight,
+          used: instance.used || event.inFlight > 0,
           lastUsedMs: nowMs,
         })),
       )
     case 'unload-asked':
       return unchanged(unloadAsked(state, event.model))
     case 'crashes-forgiven':
-      return unchanged({ ...state, crashes: { ...state.crashes, [event.model]: [] } })
+      return unchanged(withHistory(state, event.model, { crashes: [] }))
     case 'instance-gone':
       return gone(state, event, policy, nowMs)
+    case 'devices-changed':
+    case 'node-lost':
+    case 'instance-adopted':
+    case 'files-cached':
+    case 'models-known':
+    case 'defragment-asked':
+    case 'demand':
     case 'time-passed':
       return unchanged(state)
   }
@@ -89,12 +103,28 @@ function unchanged(state: ClusterState): Decision {
   return { state, actions: [] }
 }
 
-function want(state: ClusterState, spec: ModelSpec, sinceMs: number, notBeforeMs: number): ClusterState {
+function want(state: ClusterState, waiting: WaitingModel): ClusterState {
+  const { name } = waiting.spec
   const served = state.instances.some(
-    ({ spec: { name }, state: phase }) => name === spec.name && (phase === 'loading' || phase === 'ready'),
+    ({ spec, state: phase }) => spec.name === name && (phase === 'loading' || phase === 'ready'),
   )
-  if (served || state.waiting.some((waiting) => waiting.spec.name === spec.name)) return state
-  return { ...state, waiting: [...state.waiting, { spec, sinceMs, notBeforeMs }] }
+  if (served || state.waiting.some(({ spec }) => spec.name === name)) return state
+  const history = state.models[name] ?? { ...UNKNOWN, spec: waiting.spec }
+  const models = { ...state.models, [name]: { ...history, spec: waiting.spec } }
+  return { ...state, models, waiting: [...state.waiting, waiting] }
+}
+
+const UNKNOWN: Omit<ModelHistory, 'spec'> = {
+  crashes: [],
+  inFlight: 0,
+  queued: 0,
+  spareSinceMs: undefined,
+  arrivals: NO_ARRIVALS,
+}
+
+function withHistory(state: ClusterState, model: string, change: Partial<ModelHistory>): ClusterState {
+  const history = state.models[model]
+  return history ? { ...state, models: { ...state.models, [model]: { ...history, ...change } } } : state
 }
 
 function withoutWaiting(state: ClusterState, model: string): ClusterState {
@@ -122,9 +152,9 @@ function gone(
   const wasWanted = instance.state === 'loading' || instance.state === 'ready'
   if (event.why === 'stopped' || event.why === 'failed' || !wasWanted) return unchanged(without)
   const model = instance.spec.name
-  const earlier = (state.crashes[model] ?? []).filter((time) => time > nowMs - policy.crashWindowMs)
+  const earlier = (state.models[model]?.crashes ?? []).filter((time) => time > nowMs - policy.crashWindowMs)
   const crashes = event.why === 'crashed' ? [...earlier, nowMs] : earlier
-  const remembered = { ...without, crashes: { ...state.crashes, [model]: crashes } }
+  const remembered = withHistory(without, model, { crashes })
   if (crashes.length >= policy.crashesMax) {
     return {
       state: withoutWaiting(remembered, model),
@@ -135,7 +165,14 @@ function gone(
     crashes.length === 0
       ? 0
       : Math.min(policy.crashPauseMaxMs, policy.crashPauseMs * 2 ** (crashes.length - 1))
-  return unchanged(want(remembered, instance.spec, nowMs, nowMs + pauseMs))
+  return unchanged(
+    want(remembered, {
+      spec: instance.spec,
+      purpose: 'demand',
+      sinceMs: nowMs,
+      notBeforeMs: nowMs + pauseMs,
+    }),
+  )
 }
 
 /** Ends what idled for its keep-alive and what took too long. */
@@ -145,7 +182,7 @@ function endIdleAndOverdue(state: ClusterState, policy: Policy, nowMs: number): 
     const idleEnd = idleEndMs(instance)
     if (idleEnd !== undefined && idleEnd <= nowMs) return { ...instance, state: 'draining' }
     if (instance.deadlineMs === undefined || instance.deadlineMs > nowMs) return instance
-    actions.push({ kind: 'unload', instanceId: instance.id })
+    actions.push({ kind: 'unload', instanceId: instance.id, nodeId: instance.nodeId })
     return { ...instance, state: 'unloading', deadlineMs: nowMs + policy.transitionTimeoutMs }
   })
   return { state: { ...state, instances }, actions }
@@ -155,7 +192,7 @@ function unloadDrained(state: ClusterState, policy: Policy, nowMs: number): Deci
   const actions: SchedulerAction[] = []
   const instances = state.instances.map((instance): Instance => {
     if (instance.state !== 'draining' || instance.inFlight > 0) return instance
-    actions.push({ kind: 'unload', instanceId: instance.id })
+    actions.push({ kind: 'unload', instanceId: instance.id, nodeId: instance.nodeId })
     return { ...instance, state: 'unloading', deadlineMs: nowMs + policy.transitionTimeoutMs }
   })
   return { state: { ...state, instances }, actions }
@@ -167,22 +204,19 @@ function placeWaiting(state: ClusterState, policy: Policy, nowMs: number): Decis
   let current = state
   for (const waiting of state.waiting) {
     if (waiting.notBeforeMs > nowMs) continue
-    const { name, memoryBytes } = waiting.spec
-    const placement = policy.place(current, memoryBytes)
+    const { name } = waiting.spec
+    const placement = policy.place(viewOf(current, nowMs), waiting.spec)
     if (placement.kind === 'placed') {
-      const [next, action] = load(current, waiting, placement.deviceId, nowMs + policy.transitionTimeoutMs)
+      const [next, action] = load(current, waiting, placement, nowMs + policy.transitionTimeoutMs)
       current = next
       actions.push(action)
     } else if (placement.reason === 'memory-exhausted') {
-      const room = makeRoom(current, memoryBytes, policy, nowMs)
+      const room = makeRoom(current, waiting, policy, nowMs)
       // Nothing behind it is placed first: a stream of small models would starve a large one.
       return { state: room.state, actions: [...actions, ...room.actions] }
     } else {
-      const largestBytes = Math.max(0, ...current.devices.map((device) => device.totalBytes))
-      const refusal =
-        placement.reason === 'no-device'
-          ? { kind: 'no-device' as const }
-          : { kind: 'larger-than-any-device' as const, neededBytes: memoryBytes, largestBytes }
+      const { reason, neededBytes, largestBytes } = placement
+      const refusal = reason === 'no-device' ? { kind: reason } : { kind: reason, neededBytes, largestBytes }
       actions.push({ kind: 'refuse', model: name, refusal })
       current = withoutWaiting(current, name)
     }
@@ -192,22 +226,31 @@ function placeWaiting(state: ClusterState, policy: Policy, nowMs: number): Decis
 
 function load(
   state: ClusterState,
-  { spec }: WaitingModel,
-  deviceId: string,
+  { spec, purpose }: { readonly spec: ModelSpec; readonly purpose: Purpose },
+  { nodeId, shares }: Extract<Placement, { kind: 'placed' }>,
   deadlineMs: number,
 ): readonly [ClusterState, SchedulerAction] {
   const id = `${spec.name}-${state.nextInstance}`
-  const instance: Instance = { id, spec, deviceId, state: 'loading', inFlight: 0, lastUsedMs: 0, deadlineMs }
+  const instance: Instance = {
+    ...{ id, spec, nodeId, shares, purpose, deadlineMs, state: 'loading' },
+    ...{ inFlight: 0, used: false, readySinceMs: undefined, lastUsedMs: 0, worth: 0 },
+  }
   const next = {
     ...withoutWaiting(state, spec.name),
     instances: [...state.instances, instance],
     nextInstance: state.nextInstance + 1,
   }
-  return [next, { kind: 'load', instanceId: id, spec, deviceId }]
+  return [next, { kind: 'load', instanceId: id, spec, nodeId, shares, purpose }]
 }
 
-function makeRoom(state: ClusterState, neededBytes: number, policy: Policy, nowMs: number): Decision {
-  const victims = new Set(chooseVictims(state, neededBytes).map(({ id }) => id))
+function makeRoom(
+  state: ClusterState,
+  { spec, sinceMs }: WaitingModel,
+  policy: Policy,
+  nowMs: number,
+): Decision {
+  const plan = chooseVictims(viewOf(state, nowMs), spec, policy.evict, nowMs - sinceMs)
+  const victims = new Set(plan?.victims.map(({ id }) => id))
   const instances = state.instances.map((instance) =>
     victims.has(instance.id) ? { ...instance, state: 'draining' as const } : instance,
   )

@@ -1,39 +1,72 @@
-import { type ClusterState, type Device, freeBytes, type Instance } from './state.ts'
+import type { EvictionPolicy } from './policy.ts'
+import { type Instance, type ModelSpec, type Share, shareBytes } from './state.ts'
+import { type ClusterView, isAllowedOn } from './view.ts'
 
-/**
- * The instances to unload so that `neededBytes` come free on one device: idle ones first, least recently used
- * first, and only as many as needed. Empty when even all of them would not do, or when enough is already on its
- * way out.
- */
-export function chooseVictims(state: ClusterState, neededBytes: number): readonly Instance[] {
-  const plans = state.devices
-    .map((device) => planFor(state, device, neededBytes))
-    .filter((plan): plan is readonly Instance[] => plan !== undefined)
-  return plans.sort((a, b) => busyCount(a) - busyCount(b) || a.length - b.length)[0] ?? []
+/** What to unload so that a model fits, and where it will. */
+export interface EvictionPlan {
+  readonly nodeId: string
+  readonly shares: readonly Share[]
+  /** Those that are still to be told to go; empty when enough is on its way out. */
+  readonly victims: readonly Instance[]
+  readonly because: string
 }
 
-function planFor(state: ClusterState, device: Device, neededBytes: number): readonly Instance[] | undefined {
-  const here = state.instances.filter((instance) => instance.deviceId === device.id)
-  const leaving = here.filter((instance) => instance.state === 'draining' || instance.state === 'unloading')
-  let missing = neededBytes - freeBytes(state, device) - bytesOf(leaving)
+/**
+ * The instances to unload so that the model fits somewhere: those of least worth, and only as many as needed.
+ * Undefined when nothing that may go would do. One with requests goes only for a model that waited `swapWaitMs`,
+ * one that became ready less than `residencyMinMs` ago only likewise; a pinned one never.
+ * @param waitedMs how long the model has waited
+ */
+export function chooseVictims(
+  view: ClusterView,
+  spec: ModelSpec,
+  policy: EvictionPolicy,
+  waitedMs: number,
+): EvictionPlan | undefined {
+  const plans = view.state.devices
+    .filter((device) => device.health === 'ok' && isAllowedOn(spec, device))
+    .map((device): EvictionPlan | undefined => {
+      const victims = victimsOn(view, device.id, spec, { policy, waitedMs })
+      const shares = [{ deviceId: device.id, bytes: shareBytes(spec, 1) }]
+      return victims && { nodeId: device.nodeId, shares, victims, because: 'least worth first' }
+    })
+    .filter((plan) => plan !== undefined)
+  return plans.sort((a, b) => busyCount(a) - busyCount(b) || a.victims.length - b.victims.length)[0]
+}
+
+/** What keeping an instance is worth as of a use at this time: GDSF's H. */
+export function worthOf(evictionLevel: number, spec: ModelSpec, requestsPerHour: number): number {
+  return evictionLevel + (requestsPerHour * spec.loadMs) / Math.max(1, spec.memoryBytes)
+}
+
+function victimsOn(
+  view: ClusterView,
+  deviceId: string,
+  spec: ModelSpec,
+  { policy, waitedMs }: { readonly policy: EvictionPolicy; readonly waitedMs: number },
+): readonly Instance[] | undefined {
+  const here = view.instancesOn.get(deviceId) ?? []
+  const bytesHere = ({ shares }: Instance) => shares.find((share) => share.deviceId === deviceId)?.bytes ?? 0
+  let missing = spec.memoryBytes - (view.freeBytes.get(deviceId) ?? 0)
+  for (const instance of here) {
+    if (instance.state === 'draining' || instance.state === 'unloading') missing -= bytesHere(instance)
+  }
   if (missing <= 0) return []
   const victims: Instance[] = []
-  for (const candidate of here.filter((instance) => instance.state === 'ready').sort(leastMissedFirst)) {
+  const mayGo = ({ state, spec: { pinned }, inFlight }: Instance) =>
+    state === 'ready' && !pinned && (inFlight === 0 || waitedMs >= policy.swapWaitMs)
+  const order = (a: Instance, b: Instance) =>
+    Number(a.inFlight > 0) - Number(b.inFlight > 0) ||
+    (policy.by === 'gdsf' ? a.worth - b.worth : 0) ||
+    a.lastUsedMs - b.lastUsedMs
+  for (const candidate of here.filter(mayGo).sort(order)) {
     victims.push(candidate)
-    missing -= candidate.spec.memoryBytes
+    missing -= bytesHere(candidate)
     if (missing <= 0) return victims
   }
   return undefined
 }
 
-function leastMissedFirst(a: Instance, b: Instance): number {
-  return Number(a.inFlight > 0) - Number(b.inFlight > 0) || a.lastUsedMs - b.lastUsedMs
-}
-
-function busyCount(instances: readonly Instance[]): number {
-  return instances.filter((instance) => instance.inFlight > 0).length
-}
-
-function bytesOf(instances: readonly Instance[]): number {
-  return instances.reduce((sum, instance) => sum + instance.spec.memoryBytes, 0)
+function busyCount({ victims }: EvictionPlan): number {
+  return victims.filter((instance) => instance.inFlight > 0).length
 }

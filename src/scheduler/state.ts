@@ -1,59 +1,196 @@
+import { NO_PREFETCHES, type PrefetchLedger } from './prefetch-ledger.ts'
+
 /**
  * All that the scheduler knows. Values only: every decision is a function of this state, an event and the time,
- * so that the code that runs live is the code that a replay measures.
+ * so that the code that runs live is the code that a replay measures. Bytes and milliseconds everywhere.
  */
 export interface ClusterState {
   readonly devices: readonly Device[]
   readonly instances: readonly Instance[]
-  /** Models that somebody waits for and that have no instance yet, oldest first. */
+  /** Models that somebody waits for, or that should have one more instance; at most one entry each, oldest first. */
   readonly waiting: readonly WaitingModel[]
-  /** Times of recent crashes by model, oldest first. */
-  readonly crashes: Readonly<Record<string, readonly number[]>>
+  /** What is remembered of models, whether they are loaded or not. */
+  readonly models: Readonly<Record<string, ModelHistory>>
+  /** By node: the models whose files lie in its page cache. */
+  readonly cachedFiles: Readonly<Record<string, readonly string[]>>
+  /** Moves under way that open a hole for a model; undefined when there are none. */
+  readonly plan: MovePlan | undefined
+  readonly prefetches: PrefetchLedger
+  /** The device that was placed on last, for round robin. */
+  readonly lastPlacedOn: string | undefined
+  /** The worth of what was evicted last, below which nothing that is used afterwards can fall: GDSF's ageing. */
+  readonly evictionLevel: number
+  /** Calendar time less the scheduler's own clock, for what depends on the hour of the week. */
+  readonly calendarOffsetMs: number
   /** Number of the next instance; ids are made here so that a replay gives the same ones. */
   readonly nextInstance: number
 }
 
-/** Memory that models can be placed in. */
+export type DeviceKind = 'cuda' | 'rocm' | 'metal' | 'cpu'
+
+/** Memory that models can be placed in: a card, or the machine's own. */
 export interface Device {
+  /** The card's UUID; of a machine's own memory `<node>/cpu`. */
   readonly id: string
+  readonly nodeId: string
+  readonly kind: DeviceKind
   readonly totalBytes: number
+  /** Taken by processes that are not ours, and what must stay free. */
+  readonly foreignBytes: number
+  /** `hot`: takes no new models. `lost`: what ran on it is gone. */
+  readonly health: 'ok' | 'hot' | 'lost'
+  /** Devices of one name reach each other fast; a model is split over these first. */
+  readonly clique: string | undefined
+  /** The group of models that it is kept for; undefined: for all that have none. */
+  readonly group: string | undefined
 }
 
+/** A model as it is placed: what it needs, where it may go, and what it is worth to whoever runs this. */
 export interface ModelSpec {
   readonly name: string
-  /** What one instance needs while it runs. */
+  /** What one instance takes on one device. */
   readonly memoryBytes: number
+  /** The part of it that each device of a split needs whole: room to compute, the engine's own. */
+  readonly perDeviceBytes: number
+  /** Devices of one node that it may be split over; 1: never split. */
+  readonly splitMax: number
+  /** Ids of devices or nodes, or kinds of devices; undefined: anywhere. */
+  readonly onlyOn: readonly string[] | undefined
+  /** Nodes that hold its file. */
+  readonly nodes: readonly string[]
+  readonly group: string | undefined
+  /** Requests that one instance works on at a time. */
+  readonly slots: number
   readonly keepAliveMs: number
+  /** Never evicted, moved or unloaded by idling. */
+  readonly pinned: boolean
+  /** Of two that wait the greater is placed first, and it is evicted after the lesser. */
+  readonly priority: number
+  readonly replicasMin: number
+  readonly replicasMax: number
+  /** Expected time to load its file from disk, and from the page cache. */
+  readonly loadMs: number
+  readonly cachedLoadMs: number
+}
+
+/** Bytes of one instance on one device. */
+export interface Share {
+  readonly deviceId: string
+  readonly bytes: number
 }
 
 export interface Instance {
   readonly id: string
   readonly spec: ModelSpec
-  readonly deviceId: string
+  readonly nodeId: string
+  /** One for each device that it lies on: reserved at first, measured once it is ready. */
+  readonly shares: readonly Share[]
   /**
    * loading -> ready -> draining -> unloading -> gone. Draining takes no new requests; unloading has none left
-   * and holds its memory until the process is gone.
+   * and holds its memory until the device says that it is free.
    */
   readonly state: 'loading' | 'ready' | 'draining' | 'unloading'
+  readonly purpose: Purpose
   readonly inFlight: number
+  /** Whether it has served anybody; a prefetched one that has not is waste. */
+  readonly used: boolean
+  readonly readySinceMs: number | undefined
   readonly lastUsedMs: number
-  /** When the present state must have ended; undefined for ready and draining, which requests end. */
+  /** When the present state must have ended; undefined for ready, and for draining, which requests end. */
   readonly deadlineMs: number | undefined
+  /** What keeping it is worth, as of its last use: GDSF's H. */
+  readonly worth: number
 }
+
+/**
+ * Why there is an instance: somebody waits; the least number; more than one is busy; it is expected to be asked for;
+ * another one is being moved.
+ */
+export type Purpose = 'demand' | 'minimum' | 'replica' | 'prefetch' | 'move'
 
 export interface WaitingModel {
   readonly spec: ModelSpec
+  readonly purpose: Purpose
   readonly sinceMs: number
   /** Not loaded before this time: the pause after a crash. */
   readonly notBeforeMs: number
 }
 
-export function emptyCluster(devices: readonly Device[]): ClusterState {
-  return { devices, instances: [], waiting: [], crashes: {}, nextInstance: 1 }
+export interface ModelHistory {
+  readonly spec: ModelSpec
+  /** Times of recent crashes, oldest first. */
+  readonly crashes: readonly number[]
+  /** Requests that are being answered and that wait, by what gateways said last. */
+  readonly inFlight: number
+  readonly queued: number
+  /** Since when it has had more instances than it needs; undefined while it has not. */
+  readonly spareSinceMs: number | undefined
+  /** When it was asked for, as the forecast keeps it. */
+  readonly arrivals: ArrivalHistory
 }
 
-/** Bytes of a device that no instance holds. An instance holds its bytes from `loading` until it is gone. */
-export function freeBytes(state: ClusterState, device: Device): number {
-  const held = state.instances.filter((instance) => instance.deviceId === device.id)
-  return device.totalBytes - held.reduce((sum, instance) => sum + instance.spec.memoryBytes, 0)
+/** See `forecast/`: what the chance of a request in the near future is computed from. */
+export interface ArrivalHistory {
+  /** Requests per hour of the week, weighted by age: 168 numbers, or none before the first. */
+  readonly hourOfWeek: readonly number[]
+  /** Exponentially weighted rates per millisecond, of the horizons that the forecast looks at. */
+  readonly rates: readonly number[]
+  /** Counts of pauses between requests, by length: the idle-time histogram. */
+  readonly pauses: readonly number[]
+  /** On the scheduler's clock; undefined before the first. */
+  readonly lastArrivalMs: number | undefined
+  readonly updatedMs: number
+}
+
+/** A bounded list of moves, one after the other, that opens the hole which a waiting model needs. */
+export interface MovePlan {
+  readonly model: string
+  readonly moves: readonly Move[]
+  /** The move that is under way. */
+  readonly step: number
+  readonly deadlineMs: number
+  /** The instance that `moves[step]` made, while it loads; undefined before. */
+  readonly copyId: string | undefined
+}
+
+export interface Move {
+  readonly instanceId: string
+  readonly nodeId: string
+  readonly to: readonly Share[]
+  /** `copy-first` loads the new one before the old one drains; `drain-first` where there is no room for both. */
+  readonly kind: 'copy-first' | 'drain-first'
+}
+
+export const NO_ARRIVALS: ArrivalHistory = {
+  hourOfWeek: [],
+  rates: [],
+  pauses: [],
+  lastArrivalMs: undefined,
+  updatedMs: 0,
+}
+
+export function emptyCluster(devices: readonly Device[]): ClusterState {
+  return {
+    devices,
+    instances: [],
+    waiting: [],
+    models: {},
+    cachedFiles: {},
+    plan: undefined,
+    prefetches: NO_PREFETCHES,
+    lastPlacedOn: undefined,
+    evictionLevel: 0,
+    calendarOffsetMs: 0,
+    nextInstance: 1,
+  }
+}
+
+/** What each of `count` devices gives for one instance of the model. */
+export function shareBytes(spec: ModelSpec, count: number): number {
+  return Math.ceil((spec.memoryBytes - spec.perDeviceBytes) / count) + spec.perDeviceBytes
+}
+
+/** Expected time to load the model on that node. */
+export function loadMsOn(state: ClusterState, spec: ModelSpec, nodeId: string): number {
+  return state.cachedFiles[nodeId]?.includes(spec.name) ? spec.cachedLoadMs : spec.loadMs
 }

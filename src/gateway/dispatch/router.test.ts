@@ -39,6 +39,11 @@ class HandPool {
       revision: unused,
       load: unused,
       unload: unused,
+      explain: unused,
+      listDevices: unused,
+      planMoves: unused,
+      defragment: unused,
+      reportDemand: () => {},
       unavailability: unused,
       acquire: (model, signal) =>
         new Promise((resolve, reject) => {

@@ -166,7 +166,7 @@ export class PoolController {
   /** @param nowMs when the decision was made: what fell due since then must not be taken for done */
   private wakeInTime(nowMs: number): void {
     this.cancelWake?.()
-    const wakeMs = nextWakeMs(this.current, nowMs)
+    const wakeMs = nextWakeMs(this.current, this.parts.policy, nowMs)
     if (wakeMs === undefined) return
     this.cancelWake = this.parts.clock.schedule(Math.max(1, wakeMs - nowMs), () =>
       this.post({ kind: 'time-passed' }),

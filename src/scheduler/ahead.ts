@@ -30,7 +30,7 @@ function scale(turn: Turn, history: ModelHistory): void {
   const present = turn.present(spec.name)
   if (present === 0) return
   const wanted = replicasWanted(history, present, turn.policy.scale, turn.nowMs)
-  if (wanted > present) return wish(turn, spec, 'replica')
+  if (wanted > present) wish(turn, spec, 'replica')
   if (wanted >= present) return
   const replicas = turn.state.instances.filter(
     (one): one is Instance => one.spec.name === spec.name && one.state === 'ready',

@@ -9,34 +9,47 @@ import { type Turn, UNKNOWN } from './turn.ts'
 export function applyEvent(turn: Turn, event: SchedulerEvent): void {
   switch (event.kind) {
     case 'model-wanted':
-      return wanted(turn, event.spec)
+      wanted(turn, event.spec)
+      break
     case 'model-unwanted':
-      return turn.dropWaiting(event.model, 'demand')
+      turn.dropWaiting(event.model, 'demand')
+      break
     case 'instance-ready':
-      return ready(turn, event)
+      ready(turn, event)
+      break
     case 'instance-gone':
-      return gone(turn, event)
+      gone(turn, event)
+      break
     case 'use-changed':
-      return used(turn, event.instanceId, event.inFlight)
+      used(turn, event.instanceId, event.inFlight)
+      break
     case 'demand':
-      return demanded(turn, event.calendarMs, event.models)
+      demanded(turn, event.calendarMs, event.models)
+      break
     case 'devices-changed':
-      return devicesChanged(turn, event.nodeId, event.devices)
+      devicesChanged(turn, event.nodeId, event.devices)
+      break
     case 'node-lost':
-      return nodeLost(turn, event.nodeId)
+      nodeLost(turn, event.nodeId)
+      break
     case 'instance-adopted':
-      return adopted(turn, event.instance)
+      adopted(turn, event.instance)
+      break
     case 'files-cached':
-      return turn.change({ cachedFiles: { ...turn.state.cachedFiles, [event.nodeId]: event.models } })
+      turn.change({ cachedFiles: { ...turn.state.cachedFiles, [event.nodeId]: event.models } })
+      break
     case 'models-known':
-      return modelsKnown(turn, event.specs)
+      modelsKnown(turn, event.specs)
+      break
     case 'unload-asked':
-      return unloadAsked(turn, event.model)
+      unloadAsked(turn, event.model)
+      break
     case 'crashes-forgiven':
-      return turn.updateHistory(event.model, { crashes: [] })
+      turn.updateHistory(event.model, { crashes: [] })
+      break
     case 'defragment-asked':
     case 'time-passed':
-      return
+      break
   }
 }
 

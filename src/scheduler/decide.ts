@@ -27,7 +27,7 @@ export function decide(state: ClusterState, event: SchedulerEvent, policy: Polic
   endIdleAndOverdue(turn)
   unloadDrained(turn)
   if (event.kind === 'devices-changed') makeGood(turn)
-  if (event.kind === 'defragment-asked') askForMoves(turn, event.model)
+  if (event.kind === 'defragment-asked') askForMoves(turn, event.spec)
   progressMoves(turn)
   lookAhead(turn, event)
   placeWaiting(turn)

@@ -14,9 +14,8 @@ export function startMoves(turn: Turn, spec: ModelSpec, view: ClusterView): bool
 }
 
 /** The operator asks: worth it or not. */
-export function askForMoves(turn: Turn, model: string): void {
-  const spec = turn.state.models[model]?.spec
-  if (!spec || turn.state.plan || turn.policy.place(turn.view, spec).kind === 'placed') return
+export function askForMoves(turn: Turn, spec: ModelSpec): void {
+  if (turn.state.plan || turn.policy.place(turn.view, spec).kind === 'placed') return
   const proposal = planMoves(turn.view, spec, { ...turn.policy.defragment, gainMin: 0 })
   if (proposal) begin(turn, spec, proposal)
 }
@@ -33,14 +32,18 @@ function begin(turn: Turn, spec: ModelSpec, { moves, because }: MoveProposal): v
 /** Takes the plan as far as it goes now. One move at a time, so that what a later one builds on is there. */
 export function progressMoves(turn: Turn): void {
   for (let plan = turn.state.plan; plan; plan = turn.state.plan) {
-    if (turn.nowMs >= plan.deadlineMs) return turn.change({ plan: undefined })
-    const move = plan.moves[plan.step]
-    if (!move) return finish(turn, plan)
-    const outcome = move.kind === 'copy-first' ? copyFirst(turn, plan, move) : drainFirst(turn, plan, move)
-    if (outcome === 'given-up') return turn.change({ plan: undefined })
+    const outcome = turn.nowMs >= plan.deadlineMs ? 'given-up' : progress(turn, plan)
     if (outcome === 'waits') return
-    turn.change({ plan: { ...plan, step: plan.step + 1, copyId: undefined } })
+    if (outcome === 'given-up' || plan.step >= plan.moves.length) turn.change({ plan: undefined })
+    else turn.change({ plan: { ...plan, step: plan.step + 1, copyId: undefined } })
   }
+}
+
+function progress(turn: Turn, plan: MovePlan): MoveOutcome {
+  const move = plan.moves[plan.step]
+  if (move) return move.kind === 'copy-first' ? copyFirst(turn, plan, move) : drainFirst(turn, plan, move)
+  // A plan is over when what it drained is gone.
+  return plan.moves.some(({ instanceId }) => turn.instance(instanceId)) ? 'waits' : 'done'
 }
 
 type MoveOutcome = 'done' | 'waits' | 'given-up'
@@ -81,12 +84,6 @@ function loadAtTarget(turn: Turn, plan: MovePlan, { to, nodeId }: Move, spec: Mo
   const copyId = turn.load({ spec, purpose: 'move' }, { nodeId, shares: to, because, candidates: [] })
   turn.change({ plan: { ...plan, copyId } })
   return 'waits'
-}
-
-/** A plan is over when what it drained is gone. */
-function finish(turn: Turn, { moves }: MovePlan): void {
-  const isLeft = moves.some(({ instanceId }) => turn.instance(instanceId) !== undefined)
-  if (!isLeft) turn.change({ plan: undefined })
 }
 
 /** Ids of instances are the model's name and a number. */

@@ -77,9 +77,11 @@ function makeRoom(turn: Turn, waiting: WaitingModel, view: ClusterView): readonl
 /** For what nobody waits for: idle instances go for it, and if that does not do it, it is not wanted any more. */
 function makeRoomAhead(turn: Turn, { spec, purpose }: WaitingModel, view: ClusterView): void {
   const plan = chooseVictims(view, spec, turn.policy.evict, 0)
-  const mayGo = plan?.victims.every(({ inFlight }) => inFlight === 0) ?? false
-  if (!plan || !mayGo) return turn.dropWaiting(spec.name, purpose)
-  evict(turn, plan, `room for another ${spec.name}: ${plan.because}`)
+  if (plan?.victims.every(({ inFlight }) => inFlight === 0)) {
+    evict(turn, plan, `room for another ${spec.name}: ${plan.because}`)
+  } else {
+    turn.dropWaiting(spec.name, purpose)
+  }
 }
 
 function evict(turn: Turn, { victims }: EvictionPlan, because: string): void {

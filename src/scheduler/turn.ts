@@ -77,9 +77,12 @@ export class Turn {
       this.change({ models: { ...models, [name]: { ...history, spec: waiting.spec } } })
     const index = this.current.waiting.findIndex(({ spec }) => spec.name === name)
     const known = this.current.waiting[index]
-    if (!known) return this.change({ waiting: [...this.current.waiting, waiting] })
-    if (known.purpose === 'demand' || waiting.purpose !== 'demand') return
-    this.change({ waiting: this.current.waiting.with(index, { ...waiting, notBeforeMs: known.notBeforeMs }) })
+    if (!known) {
+      this.change({ waiting: [...this.current.waiting, waiting] })
+    } else if (known.purpose !== 'demand' && waiting.purpose === 'demand') {
+      const urgent = { ...waiting, notBeforeMs: known.notBeforeMs }
+      this.change({ waiting: this.current.waiting.with(index, urgent) })
+    }
   }
 
   dropWaiting(model: string, purpose?: Purpose): void {
@@ -119,8 +122,8 @@ export class Turn {
       kind: 'evicted',
       ...{ model: instance.spec.name, instanceId: instance.id, reason, because },
     })
-    if (instance.inFlight === 0) return this.unload(instance)
-    this.updateInstance(instance.id, (one) => ({ ...one, state: 'draining', deadlineMs: undefined }))
+    if (instance.inFlight === 0) this.unload(instance)
+    else this.updateInstance(instance.id, (one) => ({ ...one, state: 'draining', deadlineMs: undefined }))
   }
 
   /** It goes, whatever it does; its memory is held until it is gone. */

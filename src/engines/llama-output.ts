@@ -10,7 +10,11 @@ export class LlamaOutput {
   private readonly kept: string[] = []
   private serving = false
 
-  constructor(private readonly onLine: (line: string) => void) {}
+  constructor(
+    private readonly onLine: (line: string) => void,
+    /** Whether a line cannot hold a piece of a request. */
+    private readonly isHarmless: (line: string) => boolean = isHarmlessRemark,
+  ) {}
 
   /** From now on output may hold what users wrote. */
   beginServing(): void {
@@ -33,7 +37,7 @@ export class LlamaOutput {
   }
 
   private add(line: string): void {
-    if (line === '' || (this.serving && !isHarmless(line))) return
+    if (line === '' || (this.serving && !this.isHarmless(line))) return
     this.kept.push(line)
     if (this.kept.length > LINES_MAX) this.kept.shift()
     this.onLine(line)
@@ -49,7 +53,7 @@ const CRASH =
   /GGML_ASSERT|GGML_ABORT|ggml_abort|CUDA error|terminate called|std::bad_alloc|out of memory|Sanitizer/
 
 /** What is not known to be harmless is not: a new version of llama.cpp may print something new. */
-function isHarmless(line: string): boolean {
+function isHarmlessRemark(line: string): boolean {
   return (OWN_REMARK.test(line) && !QUOTES.test(line)) || CRASH.test(line)
 }
 

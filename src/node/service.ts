@@ -17,10 +17,11 @@ import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { chatTemplatePath } from '../engines/chat-templates.ts'
+import type { EngineEnd } from '../engines/engine.ts'
 import { PROMPT_CACHE_MIB } from '../engines/llama-arguments.ts'
 import type { LlamaEngine } from '../engines/llama-engine.ts'
 import { estimateMemory } from '../engines/llama-fit.ts'
-import { type LlamaExit, type LlamaServer, startLlamaServer } from '../engines/llama-server.ts'
+import { type LlamaServer, startLlamaServer } from '../engines/llama-server.ts'
 import type { ModelStore, StoredModel } from '../engines/model-store.ts'
 import { superviseEngine } from './supervise.ts'
 
@@ -246,7 +247,7 @@ function memoryBound(estimateBytes: number, slots: number): number {
 
 /** While loading, an engine that ends with a message has refused the file; one that a signal ended has not. */
 function endedBySignal({ cause }: HelixError): boolean {
-  const exit = cause as Partial<LlamaExit> | undefined
+  const exit = cause as Partial<EngineEnd> | undefined
   return exit?.signal !== undefined
 }
 

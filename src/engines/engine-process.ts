@@ -22,6 +22,8 @@ export interface EngineCommand {
   readonly memoryMaxBytes?: number | undefined
   /** Whether a line that it prints while it serves can hold nothing of a request; by default llama.cpp's remarks. */
   readonly isHarmless?: ((line: string) => boolean) | undefined
+  /** Its key, which some engines print at their start. */
+  readonly secret: string
   /** Removed when it has ended. */
   readonly files: readonly string[]
 }
@@ -66,7 +68,7 @@ export function launchEngine(
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const { pid } = child
-  const output = new LlamaOutput((line) => log.debug('engine output', { pid, line }), command.isHarmless)
+  const output = new LlamaOutput((line) => log.debug('engine output', { pid, line }), command)
   child.stdout.setEncoding('utf8').on('data', output.reader())
   child.stderr.setEncoding('utf8').on('data', output.reader())
   child.on('error', (cause) => log.error('engine process', { pid, path: program, cause: String(cause) }))
@@ -152,7 +154,8 @@ function untilExit(child: ChildProcess, clock: Clock): Promise<Omit<EngineEnd, '
   })
 }
 
-function endedEarly(exit: EngineEnd, options: ReadyOptions): HelixError {
+/** The failure of a process that ended by itself before it served anybody. */
+export function endedEarly(exit: EngineEnd, options: Pick<ReadyOptions, 'alias' | 'modelPath'>): HelixError {
   const reason = tellingLine(exit.lastLines) ?? 'it printed nothing'
   const how = exit.signal ? `ended by ${exit.signal}` : `exit code ${exit.code}`
   // The caller learns what is wrong with the model, not where it lies.

@@ -56,6 +56,7 @@ export async function startLlamaServer(options: StartOptions): Promise<LlamaServ
         LLAMA_API_KEY: socket.apiKey,
       },
       memoryMaxBytes,
+      secret: socket.apiKey,
       files: [socketPath],
     },
     options,
@@ -76,6 +77,7 @@ export async function startLlamaServer(options: StartOptions): Promise<LlamaServ
       exited: running.exited,
       isAlive: (timeoutMs) => answers(socket, '/health', timeoutMs),
       isWorking: (timeoutMs) => answers(socket, '/slots', timeoutMs),
+      sleeping: undefined,
       stop: (graceMs) => running.end(graceMs),
     }
   } catch (cause) {

@@ -4,6 +4,8 @@ export interface LlamaEngine {
   readonly serverPath: string
   /** Tells the memory that a model will need; ready-made engines often come without. */
   readonly fitParamsPath?: string | undefined
+  /** What lets it compute on cards, where that was added to it: `cuda-13`, `cuda-12`, `compiled`, `named`. */
+  readonly backend?: string | undefined
   /** Where its shared libraries lie, when it might not find them by itself. */
   readonly libraryDirectory?: string | undefined
   /** In its own words. */

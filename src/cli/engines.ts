@@ -1,8 +1,8 @@
 import { Command } from 'commander'
 import { buildLlamaServer } from '../engines/llama-build.ts'
-import { findLlamaServers, type LlamaCandidate } from '../engines/llama-locate.ts'
 import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
 import { engineOptions } from './engine.ts'
+import { type EngineFinding, findLlamaFindings, findManagedFindings } from './engine-findings.ts'
 import { durationText, table } from './output.ts'
 import { progressBar } from './progress.ts'
 
@@ -10,7 +10,9 @@ export function enginesCommand(): Command {
   const engines = new Command('engines').description(
     'the programs that run models: which work here, and why not',
   )
-  engines.addCommand(command('list', 'list the engines found, and whether each works').action(list))
+  engines.addCommand(
+    command('list', 'list the engines found, and whether each works on each kind of device').action(list),
+  )
   engines.addCommand(
     command('build', 'build llama-server for this machine, in about two minutes').action(build),
   )
@@ -30,7 +32,7 @@ function list(options: CommonOptions): Promise<void> {
 function doctor(options: CommonOptions): Promise<void> {
   return runCommand(options, async (context) => {
     const found = await show(context)
-    if (found.some(({ works }) => works)) return 0
+    if (found.some(({ engine, works }) => works && engine === 'llama-server')) return 0
     context.output.note("No engine works here. 'helixflow engines build' builds one.")
     return 1
   })
@@ -60,17 +62,22 @@ async function show({
   log,
   signal,
   output,
-}: CommandContext): Promise<readonly LlamaCandidate[]> {
+}: CommandContext): Promise<readonly EngineFinding[]> {
   const options = engineOptions(settings, places, { log, signal, onProgress: () => {} })
-  const found = await findLlamaServers(options)
+  const { vllm, sglang } = settings.config.engines
+  const found = [
+    ...(await findLlamaFindings(options)),
+    ...(await findManagedFindings({ vllm, sglang }, { searchPath: options.searchPath, signal })),
+  ]
   output.result(found, () =>
     found.length === 0
       ? "There is no llama-server here yet. 'helixflow engines build' builds one."
-      : table(['ORIGIN', 'VERSION', 'WORKS', 'PATH'], found.map(row)),
+      : table(['ENGINE', 'DEVICE', 'ORIGIN', 'VERSION', 'WORKS', 'PATH'], found.map(row)),
   )
   return found
 }
 
-function row({ origin, version, works, reason, serverPath }: LlamaCandidate): readonly string[] {
-  return [origin, version ?? '-', works ? 'yes' : `no: ${reason ?? 'not tried'}`, serverPath]
+function row({ engine, device, origin, version, works, reason, path }: EngineFinding): readonly string[] {
+  const verdict = works ? (device === undefined ? 'installed' : 'yes') : `no: ${reason ?? 'not tried'}`
+  return [engine, device ?? '-', origin, version ?? '-', verdict, path]
 }

@@ -22,6 +22,7 @@ export async function findLlamaFindings(options: EnsureOptions): Promise<readonl
   const findings: EngineFinding[] = []
   for (const device of [undefined, ...cards.values()]) {
     const found = await findLlamaServers({ ...options, devices: device ? [device] : [] })
+    if (found.length === 0 && device) findings.push(notMade(device.name))
     findings.push(
       ...found.map(({ origin, backend, version, works, reason, serverPath }) => ({
         ...{ engine: 'llama-server' as const, device: device?.name ?? 'processor', version, works, reason },
@@ -30,6 +31,14 @@ export async function findLlamaFindings(options: EnsureOptions): Promise<readonl
     )
   }
   return findings
+}
+
+function notMade(device: string): EngineFinding {
+  const reason =
+    "there is none yet: 'helixflow engines build' makes one, and so does the first model for this card"
+  return {
+    ...{ engine: 'llama-server', device, origin: '-', version: undefined, works: false, reason, path: '-' },
+  }
 }
 
 /** vLLM and SGLang where they are installed. They need half a minute to say so, and a model to be tried with. */

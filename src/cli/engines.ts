@@ -1,5 +1,8 @@
 import { Command } from 'commander'
+import { HelixError } from '../core/errors.ts'
 import { buildLlamaServer } from '../engines/llama-build.ts'
+import { type EnsureOptions, ensureLlamaServer } from '../engines/llama-locate.ts'
+import { findNvidiaCards } from '../engines/nvidia-cards.ts'
 import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
 import { engineOptions } from './engine.ts'
 import { type EngineFinding, findLlamaFindings, findManagedFindings } from './engine-findings.ts'
@@ -14,7 +17,10 @@ export function enginesCommand(): Command {
     command('list', 'list the engines found, and whether each works on each kind of device').action(list),
   )
   engines.addCommand(
-    command('build', 'build llama-server for this machine, in about two minutes').action(build),
+    command(
+      'build',
+      'build llama-server for this machine, in about two minutes, and for its NVIDIA cards',
+    ).action(build),
   )
   engines.addCommand(
     command('doctor', 'try every engine with a test generation; exit code 1 when none works').action(doctor),
@@ -45,15 +51,34 @@ function build(options: CommonOptions): Promise<void> {
     const { log, signal, settings, places } = context
     try {
       const parts = { log, signal, onProgress: progress.onProgress }
-      const built = await buildLlamaServer(engineOptions(settings, places, parts))
+      const options = engineOptions(settings, places, parts)
+      const built = await buildLlamaServer(options)
+      const problems = await buildForCards(options)
       progress.end()
       const took = durationText(performance.now() - startedMs)
       context.output.result(built, () => `${built.serverPath} is ready after ${took}`)
+      for (const problem of problems) context.output.note(problem)
+      // The processor has its engine, which is what was asked for.
       return 0
     } finally {
       progress.end()
     }
   })
+}
+
+/** @returns what is wrong with each kind of card on which no engine computes */
+async function buildForCards(options: EnsureOptions): Promise<readonly string[]> {
+  const cards = new Map((await findNvidiaCards(options)).map((card) => [card.name, card]))
+  const problems: string[] = []
+  for (const card of cards.values()) {
+    try {
+      await ensureLlamaServer({ ...options, devices: [card] })
+    } catch (cause) {
+      options.signal?.throwIfAborted()
+      problems.push(HelixError.from(cause).publicMessage)
+    }
+  }
+  return problems
 }
 
 async function show({

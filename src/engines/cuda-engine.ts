@@ -94,6 +94,16 @@ export async function layOutCudaEngine(
   return engineIn(directory, build, { way, options })
 }
 
+/** Libraries that the one for CUDA is linked to and that this machine has not: the server only says `invalid device`. */
+export async function missingLibraries({
+  serverPath,
+  libraryDirectory,
+}: LlamaEngine): Promise<readonly string[]> {
+  const environment = { PATH: '/usr/bin:/bin', LD_LIBRARY_PATH: libraryDirectory ?? '' }
+  const { stdout } = await runCommand('ldd', [join(dirname(serverPath), LIBRARY)], { environment })
+  return [...stdout.matchAll(/^\s*(\S+) => not found/gm)].map(([, name]) => name ?? '')
+}
+
 function engineIn(
   directory: string,
   { version }: LlamaBuild,

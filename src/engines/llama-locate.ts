@@ -5,7 +5,13 @@ import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { cudaWays, noWay } from './cuda-backends.ts'
-import { type CudaOptions, findCudaEngines, layOutCudaEngine, readCudaFacts } from './cuda-engine.ts'
+import {
+  type CudaOptions,
+  findCudaEngines,
+  layOutCudaEngine,
+  missingLibraries,
+  readCudaFacts,
+} from './cuda-engine.ts'
 import { kindOf } from './granted-device.ts'
 import { llamaServerArguments, missingFlags } from './llama-arguments.ts'
 import { type BuildOptions, buildLlamaServer, findLlamaBuild, type LlamaBuild } from './llama-build.ts'
@@ -85,7 +91,9 @@ async function ensureCuda(build: LlamaBuild, options: EnsureOptions): Promise<Ll
     try {
       const candidate = await judge(await layOutCudaEngine(build, way, options), options)
       if (candidate.works) return candidate
-      reasons.push(`${candidate.backend}: ${candidate.reason}`)
+      const missing = await missingLibraries(candidate)
+      const lacks = missing.length === 0 ? '' : ` It lacks ${missing.join(', ')}.`
+      reasons.push(`${candidate.backend}: ${candidate.reason}${lacks}`)
     } catch (cause) {
       options.signal?.throwIfAborted()
       if (!(cause instanceof HelixError)) throw cause
@@ -94,7 +102,9 @@ async function ensureCuda(build: LlamaBuild, options: EnsureOptions): Promise<Ll
     options.log.warn('a CUDA engine does not work here', { reason: reasons.at(-1) })
   }
   const names = [...new Set(options.devices?.map(({ name }) => name))].join(', ')
-  const told = [`No engine computes on ${names}.`, ...reasons, noWay(facts)].join(' ')
+  const told = [`No engine computes on ${names}.`, ...(reasons.length === 0 ? [noWay(facts)] : reasons)].join(
+    ' ',
+  )
   throw new HelixError('engine_unusable', told)
 }
 

@@ -66,6 +66,11 @@ export class LocalModels {
     this.quarantined.delete(name)
   }
 
+  /** Whether there are models for vLLM or SGLang. */
+  hasFolders(): boolean {
+    return Object.keys(this.settings).some((name) => this.pathOf(name) !== undefined)
+  }
+
   private pathOf(name: string): string | undefined {
     return Object.hasOwn(this.settings, name) ? this.settings[name]?.path : undefined
   }

@@ -54,7 +54,10 @@ export class NodeService implements NodeClient {
         ...{ utilization: undefined, temperatureCelsius: undefined, powerWatts: undefined },
       },
     ]
-    return reports.map((report) => withProblem(report, this.parts.engines.problem(report)))
+    const { engines, models } = this.parts
+    // Where vLLM or SGLang may need the card, it is open to them, and what else is sent there fails by itself.
+    if (models.hasFolders()) return reports
+    return reports.map((report) => withProblem(report, engines.problem(report)))
   }
 
   watchDevices(listener: (devices: readonly DeviceReport[]) => void): () => void {
@@ -178,10 +181,13 @@ function granted(shares: readonly DeviceShare[], reports: readonly DeviceReport[
   })
 }
 
-/** A card on which no engine computes is as good as lost, until somebody installs one; models go elsewhere. */
+/**
+ * A card on which no llama-server computes takes no new models for a while, so that they go elsewhere. It is not lost:
+ * an engine of another kind may run there.
+ */
 function withProblem(report: DeviceReport, problem: HelixError | undefined): DeviceReport {
-  if (report.kind === 'cpu' || !problem) return report
-  return { ...report, health: 'lost', reason: problem.publicMessage }
+  if (report.kind === 'cpu' || report.health !== 'ok' || !problem) return report
+  return { ...report, health: 'hot', reason: problem.publicMessage }
 }
 
 /** While loading, an engine that ends with a message has refused the file; one that a signal ended has not. */

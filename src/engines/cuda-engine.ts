@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { access, copyFile, link, mkdir, mkdtemp, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
-import { basename, dirname, join } from 'node:path'
+import { basename, delimiter, dirname, join } from 'node:path'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { OnProgress } from '../core/progress.ts'
@@ -114,8 +114,8 @@ function engineIn(
     backend: way.kind === 'package' ? way.release : way.kind,
     serverPath: join(directory, 'llama-server'),
     fitParamsPath: join(directory, 'llama-fit-params'),
-    // The runtime of a toolkit need not be known to the system.
-    libraryDirectory: join(options.cudaToolkit ?? USUAL_TOOLKIT, 'lib64'),
+    // A library made elsewhere knows not where it lies now; and the runtime of a toolkit need not be known to the system.
+    libraryDirectory: [directory, join(options.cudaToolkit ?? USUAL_TOOLKIT, 'lib64')].join(delimiter),
     version,
   }
 }

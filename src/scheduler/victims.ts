@@ -89,6 +89,8 @@ export class VictimChoice {
 
   /** Without those that turned out not to be needed, the greatest loss first. */
   needed(victims: Victims, isEnough: (fewer: Victims) => boolean): Victims {
+    // A lone one was chosen because it is.
+    if (victims.instances.length < 2) return victims
     let kept = victims
     const greatestFirst = [...victims.instances].sort((a, b) => compareLoss(b.loss, a.loss))
     for (const candidate of greatestFirst) {

@@ -7,6 +7,7 @@ import type { DefragmentPolicy } from './policy.ts'
 import { loadMsOn, type ModelSpec, type Move } from './state.ts'
 import type { ClusterView } from './view.ts'
 
+/** Moves that are worth what they cost. */
 export interface MoveProposal {
   readonly moves: readonly Move[]
   /** Seconds of loading that the moves take, and that those who are moved must wait. */

@@ -13,6 +13,7 @@ const ASKED_MEANWHILE = 0.1
 /** Devices beside the hole's own that are looked at: those with the most room. */
 const BESIDE_MAX = 8
 
+/** A move that has room as things stand, and what it costs. */
 export interface PossibleMove {
   readonly piece: Piece
   readonly move: Move

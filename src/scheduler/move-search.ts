@@ -3,6 +3,7 @@ import { leastMoves, MoveBoard, type PossibleMove } from './move-board.ts'
 import type { Move } from './state.ts'
 import type { ClusterView } from './view.ts'
 
+/** A list of moves that opens a hole. */
 export interface FoundMoves {
   readonly moves: readonly Move[]
   readonly costSeconds: number

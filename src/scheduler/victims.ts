@@ -9,11 +9,13 @@ export interface Candidate {
   readonly loss: Loss
 }
 
+/** Those that go together. */
 export interface Victims {
   readonly instances: readonly Candidate[]
   readonly loss: Loss
 }
 
+/** Nobody needs to go. */
 export const NO_VICTIMS: Victims = { instances: [], loss: NO_LOSS }
 
 /** Chooses among the instances that may go; looks at each of them once. */

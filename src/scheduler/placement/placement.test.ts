@@ -113,7 +113,7 @@ describe.each(strategies)('%s', (_name, place) => {
 
   test('over random clusters: room, health, bounds, shares and exact refusals; the same each time; nothing changed', () => {
     const kinds = new Set<string>()
-    for (let seed = 0; seed < 250; seed++) {
+    for (let seed = 0; seed < 500; seed++) {
       const random = seededRandom(seed)
       const state = randomCluster(random, { nodes: 2, devicesPerNode: 4, instances: 12, varied: true })
       const spec = randomModel(random, 'wanted', ['node-0', 'node-1'], { varied: true })

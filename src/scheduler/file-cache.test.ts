@@ -7,7 +7,14 @@ import { viewOf } from './view.ts'
 const PER_HOUR: Readonly<Record<string, number>> = { often: 10, seldom: 1, never: 0, large: 30 }
 
 function chosen(specs: readonly ModelSpec[], own: Partial<ClusterState> = {}) {
-  const plain = { crashes: [], inFlight: 0, queued: 0, spareSinceMs: undefined, arrivals: NO_ARRIVALS }
+  const plain = {
+    crashes: [],
+    inFlight: 0,
+    queued: 0,
+    spareSinceMs: undefined,
+    held: false,
+    arrivals: NO_ARRIVALS,
+  }
   const models = Object.fromEntries(specs.map((spec) => [spec.name, { spec, ...plain }]))
   const devices = [device('node/cpu', 100), device('gpu', 500, { kind: 'cuda' })]
   const view = viewOf({ ...emptyCluster(devices), models, ...own }, 0)

@@ -9,7 +9,7 @@ const devices = ['a', 'b', 'hot'].map((id) =>
 )
 
 function viewWith(instances: readonly Instance[], specs: readonly (readonly [ModelSpec, number])[] = []) {
-  const plain = { crashes: [], inFlight: 0, queued: 0, spareSinceMs: undefined }
+  const plain = { crashes: [], inFlight: 0, queued: 0, spareSinceMs: undefined, held: false }
   const models = specs.map(([spec, rate]) => {
     return [spec.name, { spec, ...plain, arrivals: { ...NO_ARRIVALS, rates: [rate] } }] as const
   })

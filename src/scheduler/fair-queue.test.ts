@@ -145,6 +145,18 @@ describe('a tenant', () => {
     expect(queue.next(0)?.tenant).toBe('a')
   })
 
+  test('whose requests all come to nothing does not stay the first', () => {
+    const failing = Array.from({ length: 10 }, () => request({ tenant: 'failing' }))
+    const queue = queueOf('tokens', ...failing, request({ tenant: 'other' }))
+    const tenants: string[] = []
+    for (let next = queue.next(0); next; next = queue.next(0)) {
+      queue.start(next)
+      queue.settle(next, 0)
+      tenants.push(next.tenant)
+    }
+    expect(tenants.indexOf('other')).toBeLessThanOrEqual(1)
+  })
+
   test('is forgotten once it would come back level with the others anyway', () => {
     const queue = queueOf('tokens')
     for (let count = 0; count < 5_000; count++) queue.start(request({ tenant: `t${count}` }))

@@ -111,7 +111,7 @@ export class FairQueue<One extends Turn> {
   start(one: One): void {
     const tenant = this.enter(one)
     this.remove(one)
-    tenant.counter += one.cost
+    tenant.counter += charged(one.cost)
     this.last = tenant
     if (this.tenants.size > TENANTS_KEPT) this.forget()
   }
@@ -119,7 +119,7 @@ export class FairQueue<One extends Turn> {
   /** What it took is known: `cost` in place of what it was charged. */
   settle(one: One, cost: number): void {
     const tenant = this.tenants.get(this.tenantOf(one))
-    if (tenant) tenant.counter += cost - one.cost
+    if (tenant) tenant.counter += charged(cost) - charged(one.cost)
   }
 
   /** What the tenant has had, on the scale of the others here. */
@@ -138,7 +138,7 @@ export class FairQueue<One extends Turn> {
       })
       const entry = next?.waiting[next.at++]
       if (!next || !entry) break
-      next.counter += entry.one.cost
+      next.counter += charged(entry.one.cost)
       found.push(entry.one)
     }
     return found
@@ -174,6 +174,11 @@ export class FairQueue<One extends Turn> {
       this.tenants.delete(tenant.name)
     }
   }
+}
+
+/** A turn is never free: who fails again and again would be first for ever. */
+function charged(cost: number): number {
+  return Math.max(1, cost)
 }
 
 /** The one of the best tier, among those the one with the smallest counter, among those the first. */

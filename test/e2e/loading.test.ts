@@ -51,7 +51,7 @@ test('a request that waited long enough is 503 model_loading, with the time to c
 test('a stream is told by comments what it waits for, then gets its tokens', async () => {
   const server = await start(SLOW, { waitNotice: '2s' }, ['slow'])
   const text = await (await ask(server, { model: 'slow', stream: true })).text()
-  expect(text).toMatch(/^: loading slow since \d s\n\n/)
+  expect(text).toMatch(/^: place 1 of 1 for slow, loading slow since \d s\n\n/)
   expect(text.endsWith('data: [DONE]\n\n')).toBe(true)
 })
 

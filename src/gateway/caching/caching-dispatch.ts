@@ -130,6 +130,7 @@ export class CachingDispatch {
 
   private bypass(exchange: Exchange, caller: CachingCaller): Promise<void> {
     return this.parts.dispatch.run(exchange, {
+      tenant: caller.tenant,
       begun: (end) => caller.begun(end),
       recipient: (headers) => caller.recipient({ ...headers, [CACHE_HEADER]: 'bypass' }),
       settled: (settlement) => caller.settled(settlement),
@@ -269,6 +270,7 @@ export class CachingDispatch {
     const run = new FlightRun({
       dispatch,
       exchange,
+      tenant: query.caller.tenant,
       kind: cacheable.kind,
       bytesMax: answerBytesMax,
       closed: () => this.flights.end(key, open),

@@ -29,6 +29,8 @@ export interface Landed {
 export interface FlightRunParts {
   readonly dispatch: Dispatch
   readonly exchange: Exchange
+  /** Of the first who asked: the flight takes its turn. */
+  readonly tenant: string
   readonly kind: AnswerKind
   readonly bytesMax: number
   /** Nobody can join it any more. */
@@ -61,6 +63,10 @@ export class FlightRun implements Recipient, Source, Asker {
       this.abort(this.lastLeaver?.error ?? new HelixError('client_closed_request', 'All clients left.'))
     }
     this.flight = new Flight({ bytesMax: parts.bytesMax, abandoned })
+  }
+
+  get tenant(): string {
+    return this.parts.tenant
   }
 
   get kind(): AnswerKind {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { type Random, seededRandom } from '../core/random.ts'
-import { FairQueue, type Tier, TOKEN_WEIGHTS, type Turn, tokenCost } from './fair-queue.ts'
+import { FairQueue, TOKEN_WEIGHTS, type Turn, tokenCost } from './fair-queue.ts'
+import type { Tier } from './tier.ts'
 
 interface Request extends Turn {
   readonly id: number
@@ -21,6 +22,11 @@ function queueOf(by: 'tokens' | 'arrival', ...requests: readonly Request[]): Fai
   const queue = new FairQueue<Request>({ by, ageMs: AGE_MS })
   for (const one of requests) queue.add(one, 0)
   return queue
+}
+
+function answered(queue: FairQueue<Request>, one: Request): void {
+  queue.start(one)
+  queue.settle(one, one.actual)
 }
 
 /** All that wait, in the order in which they get their turn. */
@@ -118,7 +124,7 @@ describe('a tenant', () => {
   test('earns nothing by idling', () => {
     const busy = Array.from({ length: 40 }, () => request({ tenant: 'busy' }))
     const queue = queueOf('tokens', ...busy)
-    for (let turn = 0; turn < 20; turn++) queue.start(queue.next(0) ?? request())
+    for (let turn = 0; turn < 20; turn++) answered(queue, queue.next(0) ?? request())
     for (let count = 0; count < 10; count++) queue.add(request({ tenant: 'idle' }), 0)
     const tenants = served(queue).map(({ tenant }) => tenant)
     // Turn and turn about from where the other is.
@@ -127,11 +133,28 @@ describe('a tenant', () => {
 
   test('that had the machine to itself owes nothing for it', () => {
     const queue = queueOf('tokens')
-    for (let count = 0; count < 100; count++) queue.start(request({ tenant: 'early' }))
+    for (let count = 0; count < 100; count++) answered(queue, request({ tenant: 'early' }))
     for (let count = 0; count < 4; count++)
       for (const tenant of ['late', 'early']) queue.add(request({ tenant }), 0)
     const tenants = served(queue).map(({ tenant }) => tenant)
     expect(tenants.slice(0, 4).filter((tenant) => tenant === 'early')).toHaveLength(2)
+  })
+
+  test('is not held back by what others were thought to need', () => {
+    const flood = Array.from({ length: 50 }, () => request({ tenant: 'flood', cost: 1_000, actual: 10 }))
+    const queue = queueOf('tokens', ...flood)
+    const first = queue.next(0) ?? request()
+    queue.start(first)
+    const order: string[] = []
+    for (let count = 0; count < 5; count++) {
+      queue.add(request({ tenant: 'calm', cost: 1_000, actual: 10 }), 0)
+      if (count === 0) queue.settle(first, 10)
+      for (let next = queue.next(0); next; next = next.tenant === 'calm' ? undefined : queue.next(0)) {
+        answered(queue, next)
+        order.push(next.tenant)
+      }
+    }
+    expect(order.filter((tenant) => tenant === 'flood').length).toBeLessThanOrEqual(5)
   })
 
   test('gets back what it was charged too much', () => {
@@ -159,7 +182,7 @@ describe('a tenant', () => {
 
   test('is forgotten once it would come back level with the others anyway', () => {
     const queue = queueOf('tokens')
-    for (let count = 0; count < 5_000; count++) queue.start(request({ tenant: `t${count}` }))
+    for (let count = 0; count < 5_000; count++) answered(queue, request({ tenant: `t${count}` }))
     expect(queue.counterOf('t0')).toBeUndefined()
     expect(queue.counterOf('t4999')).toBeGreaterThan(0)
   })

@@ -1,7 +1,5 @@
+import { TIER_NUMBERS, type Tier } from './tier.ts'
 import { WaitingLine } from './waiting-line.ts'
-
-/** `priority`: before the tenant's own others. `flex`: after everybody's. */
-export type Tier = 'priority' | 'default' | 'flex'
 
 /** One request that wants its turn; times in milliseconds on one clock. */
 export interface Turn {
@@ -49,8 +47,11 @@ export function tokenCost({ promptTokens, completionTokens, cachedTokens }: Toke
 
 interface Tenant<One extends Turn> {
   readonly name: string
-  /** What it had; raised to the others' when it comes back. */
+  /** What it had by requests that have ended; raised to the others' when it comes back. */
   counter: number
+  /** What those that are at work will probably cost, and how many they are. */
+  atWork: number
+  running: number
   readonly line: WaitingLine<One>
 }
 
@@ -60,9 +61,10 @@ const TENANTS_KEPT = 1_024
 /**
  * Who of those that wait for one model is next. Between tenants it is the Virtual Token Counter of Sheng et al., "Fairness
  * in Serving Large Language Models" (OSDI 2024): the one that had the least, where who comes back from idling starts
- * level with the others. It is charged an estimate when its request starts and the truth when it has ended. Two tenants
- * that both wait all the time never differ by more than twice the most that one has at work. Inside a tenant: the higher
- * tier, then the least slack, then the order of arrival.
+ * level with the others. What is at work counts by an estimate, until the truth is known; level is only what has ended, for
+ * an estimate that was too high would hold back for long whoever was raised to it. Two tenants that both wait all the time
+ * never differ by more than twice the most that one has at work. Inside a tenant: the higher tier, then the least slack,
+ * then the order of arrival.
  */
 export class FairQueue<One extends Turn> {
   private readonly tenants = new Map<string, Tenant<One>>()
@@ -103,7 +105,7 @@ export class FairQueue<One extends Turn> {
   /** Whose turn it is; it stays until `start` or `remove`. */
   next(nowMs: number): One | undefined {
     for (const { line } of this.waiting) line.age(nowMs - this.options.ageMs, nowMs)
-    const tenant = leastServed(this.waiting, ({ line, counter }) => ({ tier: line.bestTier, counter }))
+    const tenant = leastServed(this.waiting, (one) => ({ tier: one.line.bestTier, counter: chargeOf(one) }))
     return tenant?.line.first
   }
 
@@ -111,25 +113,35 @@ export class FairQueue<One extends Turn> {
   start(one: One): void {
     const tenant = this.enter(one)
     this.remove(one)
-    tenant.counter += charged(one.cost)
+    tenant.atWork += priceOf(one.cost)
+    tenant.running++
     this.last = tenant
     if (this.tenants.size > TENANTS_KEPT) this.forget()
   }
 
-  /** What it took is known: `cost` in place of what it was charged. */
+  /** It has ended, and has cost this. To be called once for each that was started. */
   settle(one: One, cost: number): void {
     const tenant = this.tenants.get(this.tenantOf(one))
-    if (tenant) tenant.counter += charged(cost) - charged(one.cost)
+    if (!tenant) return
+    tenant.counter += priceOf(cost)
+    tenant.running--
+    // Sums of fractions do not end at zero by themselves.
+    tenant.atWork = tenant.running === 0 ? 0 : tenant.atWork - priceOf(one.cost)
   }
 
   /** What the tenant has had, on the scale of the others here. */
   counterOf(tenant: string): number | undefined {
-    return this.tenants.get(tenant)?.counter
+    const found = this.tenants.get(tenant)
+    return found && chargeOf(found)
   }
 
   /** All that wait, in the order in which they would start if nobody else came and all cost what they say. */
   line(): readonly One[] {
-    const rest = [...this.waiting].map(({ counter, line }) => ({ counter, waiting: line.inOrder(), at: 0 }))
+    const rest = [...this.waiting].map((tenant) => ({
+      counter: chargeOf(tenant),
+      waiting: tenant.line.inOrder(),
+      at: 0,
+    }))
     const found: One[] = []
     while (found.length < this.count) {
       const next = leastServed(rest, ({ waiting, at, counter }) => {
@@ -138,7 +150,7 @@ export class FairQueue<One extends Turn> {
       })
       const entry = next?.waiting[next.at++]
       if (!next || !entry) break
-      next.counter += charged(entry.one.cost)
+      next.counter += priceOf(entry.one.cost)
       found.push(entry.one)
     }
     return found
@@ -153,7 +165,7 @@ export class FairQueue<One extends Turn> {
     const name = this.tenantOf(one)
     let tenant = this.tenants.get(name)
     if (!tenant) {
-      tenant = { name, counter: 0, line: new WaitingLine() }
+      tenant = { name, counter: 0, atWork: 0, running: 0, line: new WaitingLine() }
       this.tenants.set(name, tenant)
     }
     if (tenant.line.size === 0) tenant.counter = Math.max(tenant.counter, this.level())
@@ -170,14 +182,18 @@ export class FairQueue<One extends Turn> {
   private forget(): void {
     const level = this.level()
     for (const tenant of this.tenants.values()) {
-      if (tenant.line.size > 0 || tenant === this.last || tenant.counter > level) continue
+      if (tenant.line.size + tenant.running > 0 || tenant === this.last || tenant.counter > level) continue
       this.tenants.delete(tenant.name)
     }
   }
 }
 
+function chargeOf({ counter, atWork }: { readonly counter: number; readonly atWork: number }): number {
+  return counter + atWork
+}
+
 /** A turn is never free: who fails again and again would be first for ever. */
-function charged(cost: number): number {
+function priceOf(cost: number): number {
   return Math.max(1, cost)
 }
 
@@ -192,12 +208,10 @@ function leastServed<One>(
     const found = standing(one)
     if (!found) continue
     // A tenant's priorities are its own affair: between tenants only what all of them rank last does.
-    const flex = found.tier === FLEX
+    const flex = found.tier === TIER_NUMBERS.flex
     if (best !== undefined && (flex !== least.flex ? flex : found.counter >= least.counter)) continue
     best = one
     least = { flex, counter: found.counter }
   }
   return best
 }
-
-const FLEX = 2

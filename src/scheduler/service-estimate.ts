@@ -25,6 +25,7 @@ const NEWEST = 0.05
 export class ServiceEstimate {
   private outputTokens = OUTPUT_TOKENS_FIRST
   private msPerCostNow = MS_PER_COST_FIRST
+  private learnt = 0
 
   /** Of one request, beside others as they were. */
   get msPerCost(): number {
@@ -44,7 +45,9 @@ export class ServiceEstimate {
   learn(tokens: TokenCounts, { choices }: Pick<ExpectedTokens, 'choices'>, tookMs: number): void {
     const cost = tokenCost(tokens)
     if (cost <= 0) return
-    this.outputTokens += NEWEST * (tokens.completionTokens / choices - this.outputTokens)
-    this.msPerCostNow += NEWEST * (tookMs / cost - this.msPerCostNow)
+    // The first few count as much as all before them together.
+    const newest = Math.max(NEWEST, 1 / (2 + this.learnt++))
+    this.outputTokens += newest * (tokens.completionTokens / choices - this.outputTokens)
+    this.msPerCostNow += newest * (tookMs / cost - this.msPerCostNow)
   }
 }

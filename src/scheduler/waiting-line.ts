@@ -1,3 +1,5 @@
+import { TIER_NUMBERS, type Tier } from './tier.ts'
+
 /** A tenant's request in its line. */
 export interface Waiting<One> {
   readonly one: One
@@ -7,9 +9,6 @@ export interface Waiting<One> {
   /** When it came, or rose to the tier that it is in. */
   enteredMs: number
 }
-
-/** Tiers by number, the best first. */
-const TIERS = { priority: 0, default: 1, flex: 2 } as const
 
 interface Level<One> {
   readonly inOrder: Waiting<One>[]
@@ -39,8 +38,8 @@ export class WaitingLine<One> {
     return tier < 0 ? this.levels.length - 1 : tier
   }
 
-  add(entry: Waiting<One>, tier: keyof typeof TIERS): void {
-    this.enter(entry, TIERS[tier])
+  add(entry: Waiting<One>, tier: Tier): void {
+    this.enter(entry, TIER_NUMBERS[tier])
   }
 
   /** @returns whether it was here */

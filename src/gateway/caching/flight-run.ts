@@ -1,5 +1,6 @@
 import { Flight, type Follower } from '../../cache/flight.ts'
 import { HelixError } from '../../core/errors.ts'
+import type { Tier } from '../../scheduler/tier.ts'
 import type { Asker, Dispatch } from '../dispatch/dispatch.ts'
 import type { AnswerKind, Exchange } from '../dispatch/exchange.ts'
 import type { Recipient } from '../dispatch/recipient.ts'
@@ -67,6 +68,10 @@ export class FlightRun implements Recipient, Source, Asker {
 
   get tenant(): string {
     return this.parts.tenant
+  }
+
+  get tier(): Tier {
+    return this.parts.exchange.tier
   }
 
   get kind(): AnswerKind {

@@ -1,7 +1,7 @@
 import type { ChatRequest } from '../../contracts/openai/chat.ts'
 import type { Replica } from '../../contracts/pool.ts'
 import { HelixError } from '../../core/errors.ts'
-import type { Tier } from '../../scheduler/fair-queue.ts'
+import type { Tier } from '../../scheduler/tier.ts'
 import { chatCollector } from './collector.ts'
 import type { Answer, Asked, Exchange } from './exchange.ts'
 import { ForcedToolCalls, forcedToolsSchema } from './forced-tools.ts'
@@ -17,8 +17,13 @@ export function chatExchange(request: ChatRequest): Exchange {
     path: '/v1/chat/completions',
     body: (replica, asked) => chatBody(request, replica, asked),
     size: () => ({
-      promptTokensMax: chatTokensMax(request.messages, [request.tools, request.response_format]),
-      promptTokensLikely: chatTokensLikely(request.messages, request.tools ?? undefined),
+      // Each when it is asked for: the bound costs as much as writing the whole prompt.
+      get promptTokensMax() {
+        return chatTokensMax(request.messages, [request.tools, request.response_format])
+      },
+      get promptTokensLikely() {
+        return chatTokensLikely(request.messages, request.tools ?? undefined)
+      },
       promptCount: 1,
       outputTokensMax: request.max_completion_tokens ?? request.max_tokens ?? undefined,
     }),

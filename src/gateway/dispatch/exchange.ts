@@ -1,5 +1,5 @@
 import type { Replica } from '../../contracts/pool.ts'
-import type { Tier } from '../../scheduler/fair-queue.ts'
+import type { Tier } from '../../scheduler/tier.ts'
 
 /** A chunk or a whole answer as the engine sent it, parsed. */
 export type Answer = { readonly [key: string]: unknown }

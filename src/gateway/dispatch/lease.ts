@@ -1,6 +1,6 @@
 import type { Replica } from '../../contracts/pool.ts'
-import type { Tier } from '../../scheduler/fair-queue.ts'
 import type { RouteReason } from '../../scheduler/routing.ts'
+import type { Tier } from '../../scheduler/tier.ts'
 import type { Usage } from './usage.ts'
 
 /** The right to use some slots of a replica. Give it back exactly once. */

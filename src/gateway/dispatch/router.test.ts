@@ -318,8 +318,8 @@ describe('the queue', () => {
     }
     await settle()
     busy.release()
-    const [, second, ...rest] = await inOrder(order, 8)
-    expect([second, ...rest.slice(0, 3)]).toEqual(['short', 'short', 'short', 'short'])
+    // One long one is more than all the short ones.
+    expect((await inOrder(order, 8)).slice(0, 5).filter((name) => name === 'long')).toHaveLength(1)
   })
 
   test('serves priority before the rest of its tenant, and flex after everybody', async () => {

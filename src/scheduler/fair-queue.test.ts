@@ -180,6 +180,17 @@ describe('a tenant', () => {
     expect(tenants.indexOf('other')).toBeLessThanOrEqual(1)
   })
 
+  test('that fills the queue gives places up to one that has fewer, its last ones first', () => {
+    const many = [1, 2, 3, 4].map((second) => request({ tenant: 'many', deadlineMs: second * 1_000 }))
+    const queue = queueOf('tokens', ...many, request({ tenant: 'few' }), request({ tenant: 'few' }))
+    expect(queue.displacedBy(request({ tenant: 'new' }))).toBe(many[3])
+    expect(queue.displacedBy(request({ tenant: 'few' }))).toBe(many[3])
+    expect(queue.displacedBy(request({ tenant: 'many' }))).toBeUndefined()
+    for (const one of many.slice(2)) queue.remove(one)
+    expect(queue.displacedBy(request({ tenant: 'few' }))).toBeUndefined()
+    expect(queueOf('arrival', ...many).displacedBy(request({ tenant: 'new' }))).toBeUndefined()
+  })
+
   test('is forgotten once it would come back level with the others anyway', () => {
     const queue = queueOf('tokens')
     for (let count = 0; count < 5_000; count++) answered(queue, request({ tenant: `t${count}` }))

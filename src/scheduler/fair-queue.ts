@@ -129,6 +129,17 @@ export class FairQueue<One extends Turn> {
     tenant.atWork = tenant.running === 0 ? 0 : tenant.atWork - priceOf(one.cost)
   }
 
+  /**
+   * Who has to give up its place where there is none for one more: the last of the tenant that has the most, unless that is
+   * its own. So nobody fills the queue for all, as with McKenney's "drop from the longest queue" (1990).
+   */
+  displacedBy(one: One): One | undefined {
+    let longest: Tenant<One> | undefined
+    for (const tenant of this.waiting) if (!longest || tenant.line.size > longest.line.size) longest = tenant
+    const own = this.tenants.get(this.tenantOf(one))?.line.size ?? 0
+    return longest && longest.line.size > own + 1 ? longest.line.last : undefined
+  }
+
   /** What the tenant has had, on the scale of the others here. */
   counterOf(tenant: string): number | undefined {
     const found = this.tenants.get(tenant)

@@ -32,6 +32,11 @@ export class WaitingLine<One> {
     return this.levels[this.bestTier]?.inOrder[0]?.one
   }
 
+  /** The one whose turn is the last. */
+  get last(): One | undefined {
+    return this.levels.findLast(({ inOrder }) => inOrder.length > 0)?.inOrder.at(-1)?.one
+  }
+
   /** Number of the best tier in which somebody is; that of the last when nobody is. */
   get bestTier(): number {
     const tier = this.levels.findIndex(({ inOrder }) => inOrder.length > 0)

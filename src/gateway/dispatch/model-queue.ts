@@ -126,11 +126,7 @@ export class ModelQueue {
   }
 
   private wait(turned: Turned): Promise<Lease> {
-    const { queueMax } = this.options
-    if (this.size >= queueMax) {
-      const text = `${this.size} requests wait for '${this.model}' already.`
-      throw new HelixError('server_overloaded', text, { retryAfterMs: 1_000 })
-    }
+    if (this.size >= this.options.queueMax) this.makeRoomFor(turned)
     return new Promise((resolve, reject) => {
       const { want } = turned
       const gone = () => {
@@ -159,6 +155,15 @@ export class ModelQueue {
       this.limit(waiter)
       this.changed()
     })
+  }
+
+  /** @throws HelixError `server_overloaded` where nobody has more places than would be fair */
+  private makeRoomFor(turned: Turned): void {
+    const text = `${this.size} requests wait for '${this.model}' already.`
+    const overloaded = new HelixError('server_overloaded', text, { retryAfterMs: 1_000 })
+    const displaced = this.queue.displacedBy(turned)
+    if (!displaced) throw overloaded
+    this.waiters.get(displaced.want)?.leave(overloaded)
   }
 
   /** Somebody gives up; who stood behind may fit now. */

@@ -296,6 +296,22 @@ describe('the queue', () => {
     expect((await inOrder(order, 21)).indexOf('calm')).toBe(1)
   })
 
+  test('that one tenant has filled takes in another, for the last of the first', async () => {
+    router = makeRouter({ queueMax: 3 })
+    pool.publish(replica('a', 'm', 1))
+    const busy = await want()
+    const flood = [1, 2, 3].map(() => router.lease(wanted({ tenant: 'proj_flood' })))
+    const displaced = codeOf(flood[2] ?? want())
+    const order: string[] = []
+    lineUp(order, 'calm', { tenant: 'proj_calm' })
+    expect(await displaced).toBe('server_overloaded')
+    expect(await codeOf(router.lease(wanted({ tenant: 'proj_flood' })))).toBe('server_overloaded')
+    busy.release()
+    ;(await flood[0])?.release()
+    ;(await flood[1])?.release()
+    expect(await inOrder(order, 1)).toEqual(['calm'])
+  })
+
   test('is one line where fairness goes by arrival', async () => {
     router = makeRouter({ queueMax: 100, fairness: 'arrival' })
     pool.publish(replica('a', 'm', 1))

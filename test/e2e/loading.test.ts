@@ -37,6 +37,8 @@ test('a request waits for its model; many wait for one load', async () => {
   const answers = await Promise.all(Array.from({ length: 5 }, () => ask(server, { model: 'slow' })))
   expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200])
   expect(server.log().match(/"event":"loading model"/g)).toHaveLength(1)
+  // Whose log says who served them, and that they waited for it.
+  await expect.poll(() => server.log().match(/"routing":"only","waitedMs":\d{4}/g)).toHaveLength(5)
 })
 
 test('a request that waited long enough is 503 model_loading, with the time to come back', async () => {

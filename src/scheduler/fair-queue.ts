@@ -72,6 +72,8 @@ export class FairQueue<One extends Turn> {
   private readonly waiting = new Set<Tenant<One>>()
   /** The last whose request started: with it those are level who come when nobody waits. */
   private last: Tenant<One> | undefined
+  /** Before this time nobody has waited long enough to rise. */
+  private nobodyRisesMs = Number.POSITIVE_INFINITY
   private arrivals = 0
   private count = 0
 
@@ -89,6 +91,7 @@ export class FairQueue<One extends Turn> {
         ? { tier: 'default' as const, urgency: arrival }
         : { tier: one.tier, urgency: one.deadlineMs - one.predictedMs }
     tenant.line.add({ one, arrival, urgency: place.urgency, enteredMs: nowMs }, place.tier)
+    this.nobodyRisesMs = Math.min(this.nobodyRisesMs, nowMs + this.options.ageMs)
     this.waiting.add(tenant)
     this.count++
   }
@@ -104,7 +107,7 @@ export class FairQueue<One extends Turn> {
 
   /** Whose turn it is; it stays until `start` or `remove`. */
   next(nowMs: number): One | undefined {
-    for (const { line } of this.waiting) line.age(nowMs - this.options.ageMs, nowMs)
+    if (nowMs >= this.nobodyRisesMs) this.age(nowMs)
     const tenant = leastServed(this.waiting, (one) => ({ tier: one.line.bestTier, counter: chargeOf(one) }))
     return tenant?.line.first
   }
@@ -165,6 +168,13 @@ export class FairQueue<One extends Turn> {
       found.push(entry.one)
     }
     return found
+  }
+
+  private age(nowMs: number): void {
+    const { ageMs } = this.options
+    this.nobodyRisesMs = Number.POSITIVE_INFINITY
+    for (const { line } of this.waiting)
+      this.nobodyRisesMs = Math.min(this.nobodyRisesMs, ageMs + line.age(nowMs - ageMs, nowMs))
   }
 
   private tenantOf({ tenant }: One): string {

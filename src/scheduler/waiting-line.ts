@@ -58,16 +58,23 @@ export class WaitingLine<One> {
     return true
   }
 
-  /** Whoever is in its tier since then or longer rises to the next. */
-  age(sinceMs: number, nowMs: number): void {
+  /** Whoever is in its tier since then or longer rises to the next. @returns since when the next who may rise is in its own */
+  age(sinceMs: number, nowMs: number): number {
+    let oldestMs = Number.POSITIVE_INFINITY
     for (let tier = 1; tier < this.levels.length; tier++) {
       for (const entry of this.levels[tier]?.entered ?? []) {
-        if (entry.enteredMs > sinceMs) break
+        if (entry.enteredMs > sinceMs) {
+          oldestMs = Math.min(oldestMs, entry.enteredMs)
+          break
+        }
+        // The best tier has no next.
+        if (tier > 1) oldestMs = Math.min(oldestMs, nowMs)
         this.remove(entry.one)
         entry.enteredMs = nowMs
         this.enter(entry, tier - 1)
       }
     }
+    return oldestMs
   }
 
   inOrder(): readonly { readonly one: One; readonly tier: number }[] {

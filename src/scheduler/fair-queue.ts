@@ -14,6 +14,7 @@ export interface Turn {
   readonly cost: number
 }
 
+/** By what rule a queue says who is next. */
 export interface FairQueueOptions {
   /** `tokens`: tenants by what they had; `arrival`: whoever came first, whatever its tenant and tier. */
   readonly by: 'tokens' | 'arrival'

@@ -13,12 +13,14 @@ export interface Candidate {
   readonly capacity: number
 }
 
+/** What a choice depends on that is the same for all candidates. */
 export interface RoutedRequest {
   readonly promptTokens: number
   /** What it adds to the load of a replica that has nothing of its prompt, in the candidates' unit. */
   readonly work: number
 }
 
+/** What a beginning that is known is worth, and how uneven the load may become for it. */
 export interface RoutingPolicy {
   /** A replica may have so many times its share of the work. */
   readonly loadFactor: number
@@ -31,6 +33,7 @@ export interface RoutingPolicy {
 /** `only`: there was no choice. `prefix`: it has read the beginning before. `least-load`: it can begin soonest. */
 export type RouteReason = 'only' | 'prefix' | 'least-load'
 
+/** Where a request goes, and why. */
 export interface Route<One extends Candidate> {
   readonly candidate: One
   readonly reason: RouteReason

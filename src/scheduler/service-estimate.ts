@@ -9,6 +9,7 @@ export interface ExpectedTokens {
   readonly choices: number
 }
 
+/** What one request will probably take. */
 export interface Estimate {
   /** As `tokenCost` counts. */
   readonly cost: number

@@ -83,6 +83,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     })
     const gateway = await startGateway({
       config: config.gateway,
+      scheduler: config.scheduler,
       caching: config.cache,
       realtime: config.realtime,
       ...memories,

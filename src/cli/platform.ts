@@ -57,11 +57,12 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   lifecycle.add('sockets', async () => rmSync(places.runtime, { recursive: true, force: true }))
   const startedAtMs = systemClock.now()
   try {
-    const asked = { settings, places, log, lifecycle }
-    const { auth, usage, spend, ...kept } = await openAuthClient(asked)
+    const { auth, usage, spend, ...kept } = await openAuthClient({ settings, places, log, lifecycle })
     const store = await openModelStore(settings, places, log)
-    const parts = { store, socketDirectory: places.runtime, clock: systemClock, log }
+    const files = { socketDirectory: places.runtime, footprintsPath: places.footprints }
+    const parts = { store, ...files, clock: systemClock, log }
     const node = startNode({ config: config.engines, engine: () => engine(places), ...parts })
+    lifecycle.add('node', () => node.close())
     const running = await startPool({ config, node, clock: systemClock, log })
     lifecycle.add('pool', () => running.stop())
     const metrics = await startMetrics(config, lifecycle)

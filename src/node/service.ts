@@ -10,6 +10,7 @@ import type {
   ModelFile,
   NodeClient,
   RunningEngineView,
+  StartedEngine,
   StartOutcome,
   StartRequest,
 } from '../contracts/node.ts'
@@ -22,6 +23,9 @@ import type { LlamaEngine } from '../engines/llama-engine.ts'
 import { estimateMemory } from '../engines/llama-fit.ts'
 import { type LlamaExit, type LlamaServer, startLlamaServer } from '../engines/llama-server.ts'
 import type { ModelStore, StoredModel } from '../engines/model-store.ts'
+import type { MachineDevices } from './devices/machine-devices.ts'
+import type { PageCache } from './devices/page-cache.ts'
+import { type FootprintKey, type Footprints, memoryKindOf } from './footprints.ts'
 import { superviseEngine } from './supervise.ts'
 
 export interface NodeParts {
@@ -31,7 +35,9 @@ export interface NodeParts {
   readonly engine: () => Promise<LlamaEngine>
   /** Folder for the engines' sockets. */
   readonly socketDirectory: string
-  readonly memoryBytes: number
+  readonly devices: MachineDevices
+  readonly pageCache: PageCache
+  readonly footprints: Footprints
   readonly threads: number | undefined
   readonly startTimeoutMs: number
   readonly probeIntervalMs: number
@@ -60,22 +66,12 @@ export class NodeService implements NodeClient {
     return this.parts.nodeId
   }
 
-  async devices(): Promise<readonly DeviceReport[]> {
-    return [
-      {
-        ...{ id: `${this.nodeId}/cpu`, kind: 'cpu', name: 'CPU', totalBytes: this.parts.memoryBytes },
-        ...{ foreignBytes: 0, usedBytes: undefined, health: 'ok', reason: undefined, clique: undefined },
-        ...{ utilization: undefined, temperatureCelsius: undefined, powerWatts: undefined },
-      },
-    ]
+  devices(): Promise<readonly DeviceReport[]> {
+    return this.parts.devices.list()
   }
 
   watchDevices(listener: (devices: readonly DeviceReport[]) => void): () => void {
-    let watching = true
-    void this.devices().then((devices) => watching && listener(devices))
-    return () => {
-      watching = false
-    }
+    return this.parts.devices.watch(listener)
   }
 
   async cacheFile(model: string): Promise<void> {
@@ -84,6 +80,7 @@ export class NodeService implements NodeClient {
       createReadStream(path, { highWaterMark: READ_BYTES }),
       new Writable({ write: (_, __, done) => done() }),
     )
+    this.parts.pageCache.forget(path)
   }
 
   async engines(): Promise<readonly RunningEngineView[]> {
@@ -91,11 +88,21 @@ export class NodeService implements NodeClient {
   }
 
   async listModels(): Promise<readonly ModelFile[]> {
-    return (await this.parts.store.list()).map(toModelFile)
+    const models = await this.parts.store.list()
+    return Promise.all(
+      models.map(async (model) => toModelFile(model, await this.parts.pageCache.holds(model.path))),
+    )
   }
 
   async estimate(model: string, shape: InstanceShape): Promise<MemoryNeed> {
-    const { path, sizeBytes } = await this.parts.store.get(model)
+    const stored = await this.parts.store.get(model)
+    const kind = memoryKindOf((await this.devices()).map((device) => device.kind))
+    const key = { revision: stored.revision, shape, kind }
+    return this.parts.footprints.need(key, await this.reckon(stored, shape))
+  }
+
+  /** What the engine itself says of a model that it has not loaded. */
+  private async reckon({ path, sizeBytes }: StoredModel, shape: InstanceShape): Promise<MemoryNeed> {
     const key = JSON.stringify([path, sizeBytes, shape.slots, shape.contextLength])
     const known = this.estimates.get(key)
     if (known) return known
@@ -114,6 +121,7 @@ export class NodeService implements NodeClient {
 
   async start(request: StartRequest): Promise<StartOutcome> {
     const abort = new AbortController()
+    this.parts.devices.claim(request.instanceId, { pid: undefined, shares: request.shares })
     const starting = this.startServer(request, abort.signal)
     this.running.set(request.instanceId, {
       abort,
@@ -129,12 +137,13 @@ export class NodeService implements NodeClient {
       this.supervise(request.instanceId, server)
       const { address, contextLength, supportsTools, vocabularySize } = server
       const facts = { address, contextLength, supportsTools, vocabularySize, revision }
-      const engine = { engine: 'llama-server', shares: undefined, ...facts } as const
+      const shares = await this.measure(request, revision, server.pid)
+      const engine = { engine: 'llama-server', shares, ...facts } as const
       const running = this.running.get(request.instanceId)
       if (running) running.view = { request, engine }
       return { kind: 'ready', engine }
     } catch (reason) {
-      this.running.delete(request.instanceId)
+      this.forget(request.instanceId)
       const error = HelixError.from(reason)
       if (abort.signal.aborted) return { kind: 'gone', why: 'stopped', error }
       return { kind: 'gone', why: endedBySignal(error) ? 'crashed' : 'failed', error }
@@ -147,8 +156,18 @@ export class NodeService implements NodeClient {
     running.supervision?.end()
     running.abort.abort(new HelixError('server_draining', 'The engine was told to stop.'))
     const server = await running.server
+    if (server && running.view) await this.remember(running.view, server.pid)
+    const deviceIds = running.view?.request.shares.map(({ deviceId }) => deviceId) ?? []
+    const released = server ? this.parts.devices.expectRelease(server.pid, deviceIds) : async () => {}
     await server?.stop(STOP_GRACE_MS)
-    this.running.delete(instanceId)
+    await released()
+    this.forget(instanceId)
+  }
+
+  /** Ends the watch over the devices. Engines are for the pool to stop. */
+  async close(): Promise<void> {
+    this.parts.devices.close()
+    await this.parts.footprints.settled()
   }
 
   watchExits(listener: (exit: EngineExit) => void): () => void {
@@ -218,11 +237,50 @@ export class NodeService implements NodeClient {
     return { server, revision: model.revision }
   }
 
+  /** What the engine that is ready takes; undefined when none of its devices tells. */
+  private async measure(
+    request: StartRequest,
+    revision: string,
+    pid: number,
+  ): Promise<StartedEngine['shares']> {
+    const { devices, footprints } = this.parts
+    devices.claim(request.instanceId, { pid, shares: request.shares })
+    const deviceIds = request.shares.map(({ deviceId }) => deviceId)
+    const [measured, reports] = await Promise.all([devices.measure(pid, deviceIds), devices.list()])
+    if (measured.length === 0) return undefined
+    const kindOf = (deviceId: string) => reports.find(({ id }) => id === deviceId)?.kind
+    const shares = request.shares.map((given) => {
+      const taken = measured.find(({ deviceId }) => deviceId === given.deviceId) ?? given
+      // The machine's memory is taken when it is first touched, by the first full batch and context: what was reckoned
+      // stays theirs until then. A card's is taken whole while loading.
+      return kindOf(given.deviceId) === 'cpu' && taken.bytes < given.bytes ? given : taken
+    })
+    devices.claim(request.instanceId, { pid, shares })
+    if (measured.length === deviceIds.length) {
+      const { perDeviceBytes } = await this.estimate(request.model, request.shape)
+      footprints.remember(keyOf(request, revision, deviceIds.map(kindOf)), measured, perDeviceBytes)
+    }
+    return shares
+  }
+
+  /** Once more before it ends, for the machine's memory that it touched since it started. */
+  private async remember({ request, engine }: RunningEngineView, pid: number): Promise<void> {
+    const [share, ...others] = request.shares
+    if (!share || others.length > 0 || !share.deviceId.endsWith('/cpu')) return
+    const measured = await this.parts.devices.measure(pid, [share.deviceId])
+    this.parts.footprints.remember(keyOf(request, engine.revision, ['cpu']), measured, 0)
+  }
+
+  private forget(instanceId: string): void {
+    this.running.delete(instanceId)
+    this.parts.devices.disclaim(instanceId)
+  }
+
   private supervise(instanceId: string, server: LlamaServer): void {
     const running = this.running.get(instanceId)
     if (!running) return
     running.supervision = superviseEngine(server, this.parts, (end) => {
-      this.running.delete(instanceId)
+      this.forget(instanceId)
       for (const listener of this.exitListeners) listener({ instanceId, ...end })
     })
   }
@@ -244,13 +302,21 @@ function memoryBound(estimateBytes: number, slots: number): number {
   return Math.round(1.5 * estimateBytes) + slots * THREAD_STACK_BYTES + SPARE_BYTES
 }
 
+function keyOf(
+  { shape }: StartRequest,
+  revision: string,
+  kinds: readonly (DeviceReport['kind'] | undefined)[],
+): FootprintKey {
+  return { revision, shape, kind: memoryKindOf(kinds) }
+}
+
 /** While loading, an engine that ends with a message has refused the file; one that a signal ended has not. */
 function endedBySignal({ cause }: HelixError): boolean {
   const exit = cause as Partial<LlamaExit> | undefined
   return exit?.signal !== undefined
 }
 
-function toModelFile(model: StoredModel): ModelFile {
+function toModelFile(model: StoredModel, cached: boolean): ModelFile {
   return {
     name: model.name,
     sizeBytes: model.sizeBytes,
@@ -261,7 +327,7 @@ function toModelFile(model: StoredModel): ModelFile {
     architecture: model.header?.architecture,
     quantization: model.header?.quantization,
     trainedContextLength: model.header?.contextLength,
-    cached: false,
+    cached,
     quarantinedBecause: model.quarantine?.reason,
     invalidBecause: model.invalidBecause,
   }

@@ -42,7 +42,8 @@ export function coresOf(availableCores: number, root = '/'): number {
 const UNBOUNDED_BYTES = 2 ** 60
 
 function groupAt(folder: string): MemoryGroup | undefined {
-  const number = (...files: string[]) => files.map((file) => Number(read(join(folder, file)))).find(Number.isFinite)
+  const number = (...files: string[]) =>
+    files.map((file) => Number(read(join(folder, file)))).find(Number.isFinite)
   const limitBytes = number('memory.max', 'memory.limit_in_bytes')
   const currentBytes = number('memory.current', 'memory.usage_in_bytes')
   if (!limitBytes || limitBytes > UNBOUNDED_BYTES || currentBytes === undefined) return undefined

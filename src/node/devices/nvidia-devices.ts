@@ -68,5 +68,12 @@ function heat({ temperatureCelsius, isSlowed }: NvidiaReading): string {
 
 function lost(report: DeviceReport, reason: string): DeviceReport {
   const nothing = { usedBytes: undefined, utilization: undefined } as const
-  return { ...report, ...nothing, health: 'lost', reason, temperatureCelsius: undefined, powerWatts: undefined }
+  return {
+    ...report,
+    ...nothing,
+    health: 'lost',
+    reason,
+    temperatureCelsius: undefined,
+    powerWatts: undefined,
+  }
 }

@@ -32,7 +32,8 @@ export function expectRelease(options: ReleaseOptions): () => Promise<readonly s
     const late = delay(options.clock, TIMEOUT_MS).then(() => 'late' as const)
     let kept = held
     while (kept.length > 0) {
-      const now = await Promise.race([options.read(), late])
+      // The end first: a reading that is there at the same moment would go on for ever.
+      const now = await Promise.race([late, options.read()])
       if (now === 'late') break
       kept = kept.filter(
         (one) =>
@@ -41,7 +42,7 @@ export function expectRelease(options: ReleaseOptions): () => Promise<readonly s
             now?.find(({ id }) => id === one.before.id),
           ),
       )
-      if (kept.length > 0) await Promise.race([delay(options.clock, INTERVAL_MS), late])
+      if (kept.length > 0) await Promise.race([late, delay(options.clock, INTERVAL_MS)])
     }
     return kept.map(({ before }) => before.id)
   }

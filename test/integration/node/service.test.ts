@@ -1,0 +1,52 @@
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { Config } from '../../../src/config/schema.ts'
+import { silentLog } from '../../../src/core/log.ts'
+import { writeTinyModel } from '../../../src/engines/gguf/tiny-model.ts'
+import { ModelStore } from '../../../src/engines/model-store.ts'
+import type { NodeService } from '../../../src/node/service.ts'
+import { startNode } from '../../../src/node/start.ts'
+import { systemClock } from '../../../src/system.ts'
+import { testDirectory, testEngine } from '../../support/engine.ts'
+
+const SHAPE = { slots: 2, contextLength: 512, chatTemplate: undefined, engine: undefined }
+
+test('what an engine takes is measured, never less than reckoned, and remembered over a restart', async () => {
+  const directory = await testDirectory()
+  const store = await ModelStore.open({
+    ...{ directory, clock: systemClock, log: silentLog },
+    sources: SOURCES,
+  })
+  await writeTinyModel(join(directory, 'tiny.gguf'), { seed: 7 })
+  const open = () =>
+    startNode({
+      ...{ config: Config.parse({}).engines, store, engine: testEngine, clock: systemClock, log: silentLog },
+      ...{ socketDirectory: join(directory, 'run'), footprintsPath: join(directory, 'footprints.json') },
+    })
+  const node = open()
+  const [cpu] = (await node.devices()).slice(-1)
+  const deviceId = cpu?.id ?? ''
+  const reckoned = await node.estimate('tiny', SHAPE)
+  // As if the reckoning had been far too low.
+  const share = { deviceId, bytes: 1 }
+  const shares = await start(node, share)
+  expect(shares).toEqual([{ deviceId, bytes: expect.any(Number) }])
+  const takenBytes = shares?.[0]?.bytes ?? 0
+  expect(takenBytes).toBeGreaterThan(2 ** 20)
+  await node.stop('a')
+  const generous = { deviceId, bytes: 2 * takenBytes }
+  expect(await start(node, generous)).toEqual([generous])
+  await node.stop('a')
+  await node.close()
+  const again = open()
+  const learned = await again.estimate('tiny', SHAPE)
+  expect(learned.memoryBytes).toBeGreaterThanOrEqual(Math.max(reckoned.memoryBytes, takenBytes))
+  expect((await again.listModels())[0]?.cached).toBe(true)
+  await again.close()
+})
+
+async function start(node: NodeService, share: { readonly deviceId: string; readonly bytes: number }) {
+  const outcome = await node.start({ instanceId: 'a', model: 'tiny', shape: SHAPE, shares: [share] })
+  if (outcome.kind !== 'ready') throw outcome.error
+  return outcome.engine.shares
+}

@@ -6,6 +6,8 @@ import type { OwnUse } from './own-use.ts'
 /** A card that slowed itself down is given more again only when it is this much cooler. */
 const COOLED_BY_CELSIUS = 8
 const SLOWDOWN_CELSIUS = 90
+/** One that slowed itself down for another reason, such as want of power, after so many readings without. */
+const CALM_READINGS = 5
 /** Another's process that comes and goes within two readings costs nobody a place. */
 const FOREIGN_READINGS = 2
 const FOREIGN_STEP_BYTES = 16 * 2 ** 20
@@ -34,20 +36,22 @@ export class NvidiaDevices {
 class KnownCard {
   report: DeviceReport | undefined
   private readonly foreign = new SteadyBytes(FOREIGN_READINGS, FOREIGN_STEP_BYTES)
-  private isHot = false
+  private isWarm = false
+  private sinceSlowed = CALM_READINGS
 
   see(reading: NvidiaReading, totalBytes: number, own: OwnUse): void {
     const slowdown = reading.slowdownCelsius ?? SLOWDOWN_CELSIUS
     const { temperatureCelsius } = reading
-    const isHotter = isOver(this.isHot, temperatureCelsius, {
+    this.isWarm = isOver(this.isWarm, temperatureCelsius, {
       enter: slowdown,
       leave: slowdown - COOLED_BY_CELSIUS,
     })
-    this.isHot = isHotter || (reading.isSlowed ?? false)
+    this.sinceSlowed = reading.isSlowed ? 0 : this.sinceSlowed + 1
+    const isHot = this.isWarm || this.sinceSlowed < CALM_READINGS
     this.report = {
       ...{ id: reading.id, kind: 'cuda', name: reading.name, totalBytes },
       ...{ foreignBytes: this.foreignBytes(reading, own), usedBytes: reading.usedBytes },
-      ...{ health: this.isHot ? 'hot' : 'ok', reason: this.isHot ? heat(reading) : undefined },
+      ...{ health: isHot ? 'hot' : 'ok', reason: isHot ? heat(reading, this.isWarm) : undefined },
       ...{ clique: reading.clique, utilization: reading.utilization },
       ...{ temperatureCelsius, powerWatts: reading.powerWatts },
     }
@@ -61,9 +65,9 @@ class KnownCard {
   }
 }
 
-function heat({ temperatureCelsius, isSlowed }: NvidiaReading): string {
+function heat({ temperatureCelsius }: NvidiaReading, isWarm: boolean): string {
   const degrees = temperatureCelsius === undefined ? '' : `; ${temperatureCelsius} degrees Celsius`
-  return isSlowed ? `the card slows itself down${degrees}` : `too warm${degrees}`
+  return isWarm ? `too warm${degrees}` : `the card slows itself down${degrees}`
 }
 
 function lost(report: DeviceReport, reason: string): DeviceReport {

@@ -75,6 +75,11 @@ export class NvmlDevice {
     return { ...reading, lostBecause: this.lostBecause ?? card.lostBecause }
   }
 
+  /** Something else than a call has told that it is lost. */
+  fail(reason: string): void {
+    this.lostBecause ??= reason
+  }
+
   /** Handles of its MIG instances; none where it is not divided. */
   instances(): readonly NvmlDevice[] {
     const mode = Buffer.alloc(8)
@@ -163,7 +168,7 @@ export class NvmlDevice {
 
   private ask(name: string, parameters: string, ...values: (number | Buffer)[]): boolean {
     const answer = this.nvml.ask(name, `${DEVICE}, ${parameters}`, this.handle, ...values)
-    if (answer === 'lost') this.lostBecause ??= 'the driver says that the card is lost'
+    if (answer === 'lost') this.fail('the driver says that the card is lost')
     return answer === 'ok'
   }
 }

@@ -2,6 +2,7 @@ import { createInterface } from 'node:readline'
 import { Nvml } from './nvml.ts'
 import { cliquesOf } from './nvml-cliques.ts'
 import { type NvidiaReading, NvmlDevice } from './nvml-device.ts'
+import { NvmlFaults } from './nvml-faults.ts'
 
 // A program of its own, because a call into a sick driver can last for seconds or for ever. Its argument is the
 // library; for each line on its input it answers with a line that holds all devices. It ends with its input.
@@ -22,7 +23,11 @@ function readerOf(library: Nvml): () => readonly NvidiaReading[] {
     const instances = card.instances()
     return instances.length > 0 ? instances : [card]
   })
-  return () => devices.map((device) => device.read(cliques.get(device.id)))
+  const faults = new NvmlFaults(library, cards)
+  return () => {
+    faults.next()
+    return devices.map((device) => device.read(cliques.get(device.id)))
+  }
 }
 
 function cardsOf(library: Nvml): readonly NvmlDevice[] {

@@ -101,21 +101,27 @@ class RunningProbe {
   static start(options: NvmlProbeOptions, onEnd: () => void): RunningProbe | undefined {
     const child = spawn(process.execPath, [...programArguments(), options.library], {
       // Out of our process group, so that a Ctrl-C ends it by us; and where it prevents no folder's removal.
-      ...{ cwd: '/', detached: true, env: {}, stdio: ['pipe', 'pipe', 'ignore'] },
+      ...{ cwd: '/', detached: true, env: {}, stdio: 'pipe' },
     })
     child.on('error', (cause) => options.log.warn('device probe', { cause: String(cause) }))
-    const { pid, stdin, stdout } = child
-    if (pid === undefined || !stdin || !stdout) return undefined
+    const { pid, stdin, stdout, stderr } = child
+    if (pid === undefined) return undefined
     const probe = new RunningProbe(child, pid, options)
     createInterface({ input: stdout }).on('line', (line) => probe.answered(line))
     // One that has ended cannot be asked; that it ended is told by the event below.
     stdin.on('error', () => {})
-    child.once('exit', () => {
+    let lastLine = ''
+    createInterface({ input: stderr }).on('line', (line) => {
+      if (line.trim() !== '') lastLine = line.trim()
+    })
+    child.once('close', (code) => {
       probe.ended()
+      // One that found no driver ends in order, and one that we ended has no code.
+      if (code) options.log.warn('device probe failed', { code, lastLine })
       onEnd()
     })
     child.unref()
-    if (stdin instanceof Socket) stdin.unref()
+    for (const stream of [stdin, stderr]) if (stream instanceof Socket) stream.unref()
     probe.keepAlive()
     return probe
   }

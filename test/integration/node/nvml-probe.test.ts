@@ -26,40 +26,35 @@ describe('a probe of NVIDIA devices', () => {
       cards: [
         { ...H100, processes },
         { id: 'GPU-two', processes: [{ pid: 7 }] },
+        { id: 'GPU-three', unlisted: true },
+        { id: 'GPU-four' },
       ],
     })
-    const [one, two] = (await asked.read()) ?? []
+    const [one, two, ...others] = (await asked.read()) ?? []
     expect(one).toEqual({
       ...{ id: 'GPU-one', name: 'NVIDIA H100 80GB HBM3', totalBytes: 79 * GIB, usedBytes: 30 * GIB },
       ...{ processes, temperatureCelsius: 61, slowdownCelsius: 87, isSlowed: false, powerWatts: 250.5 },
       utilization: 0.37,
     })
+    // What a driver does not say is not known; no list of processes is another thing than an empty one.
     expect(two).toEqual({ id: 'GPU-two', name: 'NVIDIA GPU', processes: [{ pid: 7 }] })
+    expect(others.map(({ processes }) => processes)).toEqual([undefined, []])
   })
 
-  test('tells a card that has no list of processes from one that runs none', async () => {
-    const { probe: asked } = probe({ cards: [{ id: 'a', unlisted: true }, { id: 'b' }] })
-    const readings = (await asked.read()) ?? []
-    expect(readings.map(({ processes }) => processes)).toEqual([undefined, []])
-  })
-
-  test('puts cards that are linked or behind one switch into one clique', async () => {
-    const cards = [
-      ...[{ id: 'a', nvlink: 3 }, { id: 'b' }, { id: 'c', switch: 4 }, { id: 'd' }, { id: 'e', switch: 6 }],
-      { id: 'f' },
-    ]
-    const readings = (await probe({ cards }).probe.read()) ?? []
-    expect(readings.map(({ clique }) => clique)).toEqual(['a', undefined, 'a', 'a', 'e', 'e'])
-  })
-
-  test('lists the instances of a divided card instead of the card', async () => {
+  test('puts cards that are linked or behind one switch into one clique, and lists instances instead of a card', async () => {
     const mig = [
       { id: 'MIG-1', memory: [10 * GIB, 0, GIB] },
       { id: 'MIG-2', memory: [20 * GIB, 0, 0] },
     ] as const
-    const readings = (await probe({ cards: [{ ...H100, mig }] }).probe.read()) ?? []
+    const cards = [
+      ...[{ id: 'a', nvlink: 3 }, { id: 'b' }, { id: 'c', switch: 4 }, { id: 'd' }, { id: 'e', switch: 6 }],
+      ...[{ id: 'f' }, { ...H100, mig }],
+    ]
+    const readings = (await probe({ cards }).probe.read()) ?? []
+    expect(readings.slice(0, 6).map(({ clique }) => clique)).toEqual(['a', undefined, 'a', 'a', 'e', 'e'])
+    const instances = readings.slice(6)
     expect(
-      readings.map(({ id, totalBytes, temperatureCelsius }) => [id, totalBytes, temperatureCelsius]),
+      instances.map(({ id, totalBytes, temperatureCelsius }) => [id, totalBytes, temperatureCelsius]),
     ).toEqual([
       ['MIG-1', 10 * GIB, 61],
       ['MIG-2', 20 * GIB, 61],
@@ -75,8 +70,23 @@ describe('a probe of NVIDIA devices', () => {
     expect(two?.lostBecause).toBeUndefined()
   })
 
+  test('says that a card is lost which the driver reported, and not for what a program did', async () => {
+    const { library, probe: asked } = probe({ cards: [H100, { id: 'GPU-two' }] })
+    await asked.read()
+    library.sees({
+      cards: [
+        { ...H100, xids: [31, 13] },
+        { id: 'GPU-two', xids: [43, 79, 48] },
+      ],
+    })
+    const [one, two] = (await asked.read()) ?? []
+    expect([one?.lostBecause, two?.lostBecause]).toEqual([undefined, 'XID 79: it has fallen off the bus'])
+    // For as long as the process that heard it lives.
+    expect((await asked.read())?.[1]?.lostBecause).toBe('XID 79: it has fallen off the bus')
+  })
+
   test('is given up when the driver hangs, and started anew when it no longer does', async () => {
-    const { library, probe: asked } = probe({ cards: [H100] }, 1_000)
+    const { library, probe: asked } = probe({ cards: [H100] }, 2_000)
     expect(await asked.read()).toHaveLength(1)
     const first = asked.pid ?? 0
     library.sees({ cards: [H100], hangMs: 60_000 })

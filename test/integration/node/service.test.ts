@@ -8,6 +8,7 @@ import type { NodeService } from '../../../src/node/service.ts'
 import { startNode } from '../../../src/node/start.ts'
 import { systemClock } from '../../../src/system.ts'
 import { testDirectory, testEngine } from '../../support/engine.ts'
+import { sourceSettings } from '../../support/model-sources.ts'
 
 const SHAPE = { slots: 2, contextLength: 512, chatTemplate: undefined, engine: undefined }
 
@@ -15,7 +16,7 @@ test('what an engine takes is measured, never less than reckoned, and remembered
   const directory = await testDirectory()
   const store = await ModelStore.open({
     ...{ directory, clock: systemClock, log: silentLog },
-    sources: SOURCES,
+    sources: sourceSettings({}),
   })
   await writeTinyModel(join(directory, 'tiny.gguf'), { seed: 7 })
   const open = () =>

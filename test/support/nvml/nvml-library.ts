@@ -19,6 +19,8 @@ export interface Card {
   readonly power?: number
   readonly utilization?: number
   readonly lost?: boolean
+  /** What the driver reports by itself, once each. */
+  readonly xids?: readonly number[]
   /** Position of the card that this one is linked to, from one. */
   readonly nvlink?: number
   readonly switch?: number
@@ -63,6 +65,7 @@ function linesOf(card: Card): readonly string[] {
     ...(card.processes ?? []).map(({ pid, bytes }) => `process ${pid} ${bytes ?? ''}`),
     ...(card.unlisted ? ['unlisted'] : []),
     ...(card.lost ? ['lost'] : []),
+    ...(card.xids ?? []).map((xid) => `xid ${xid}`),
     ...line('temperature', card.temperature),
     ...line('slowdown', card.slowdown),
     ...line('reasons', card.reasons),

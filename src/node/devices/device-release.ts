@@ -49,7 +49,7 @@ export function expectRelease(options: ReleaseOptions): () => Promise<readonly s
 }
 
 /** Those that are the process or were started by it. */
-export function processesOf({ processes }: NvidiaReading, pid: number): readonly NvidiaProcess[] {
+function processesOf({ processes }: NvidiaReading, pid: number): readonly NvidiaProcess[] {
   return (processes ?? []).filter((process) => descendsFrom(process.pid, pid))
 }
 

@@ -7,14 +7,14 @@ import { AmdDevices } from './amd-devices.ts'
 import { amdBytesOf } from './amd-process-memory.ts'
 import { appleDevice } from './apple-device.ts'
 import { differsEnough } from './device-changes.ts'
-import { expectRelease, processesOf } from './device-release.ts'
+import { expectRelease } from './device-release.ts'
 import { MachineMemoryDevice } from './machine-memory-device.ts'
 import { NvidiaDevices } from './nvidia-devices.ts'
 import type { NvidiaReading } from './nvml-device.ts'
 import { NvmlProbe } from './nvml-probe.ts'
 import { type OwnEngine, OwnUse } from './own-use.ts'
 import { memoryOf } from './process-memory.ts'
-import { descendsFrom } from './process-tree.ts'
+import { descendsFrom, treeOf } from './process-tree.ts'
 
 export interface MachineDevicesOptions {
   readonly nodeId: string
@@ -26,6 +26,12 @@ export interface MachineDevicesOptions {
   readonly sys?: string | undefined
   readonly clock: Clock
   readonly log: Logger
+}
+
+export interface EngineClaim {
+  /** Of its first process; undefined until it is ready. */
+  readonly pid: number | undefined
+  readonly shares: readonly DeviceShare[]
 }
 
 export type DeviceListener = (devices: readonly DeviceReport[]) => void
@@ -90,8 +96,8 @@ export class MachineDevices {
   }
 
   /** An engine is about to be started with these shares, is ready as this process, or was measured. */
-  claim(instanceId: string, engine: OwnEngine): void {
-    this.engines.set(instanceId, engine)
+  claim(instanceId: string, { pid, shares }: EngineClaim): void {
+    this.engines.set(instanceId, { shares, pids: pid === undefined ? undefined : treeOf(pid) })
   }
 
   disclaim(instanceId: string): void {
@@ -103,8 +109,9 @@ export class MachineDevices {
     await this.list()
     const needsNvidia = deviceIds.some((id) => this.kindOf(id) === 'cuda')
     const readings = needsNvidia ? await this.readNvidia() : undefined
+    const pids = treeOf(pid)
     return deviceIds.flatMap((deviceId) => {
-      const bytes = this.measureOn(deviceId, pid, readings)
+      const bytes = this.measureOn(deviceId, pids, readings)
       return bytes === undefined ? [] : { deviceId, bytes }
     })
   }
@@ -164,7 +171,7 @@ export class MachineDevices {
       this.amdAddresses.set(id, address)
       return this.ownAmdBytes(id, address)
     })
-    const areStarting = [...this.engines.values()].some(({ pid }) => pid === undefined)
+    const areStarting = [...this.engines.values()].some(({ pids }) => pids === undefined)
     const memory = this.memory.next({ ownBytes: this.ownMemoryBytes(), areStarting })
     this.latest = [...nvidia, ...amd, ...(this.apple ? [this.apple] : []), memory]
     return this.latest
@@ -197,20 +204,22 @@ export class MachineDevices {
 
   private measureOn(
     deviceId: string,
-    pid: number,
+    pids: readonly number[],
     readings: readonly NvidiaReading[] | undefined,
   ): number | undefined {
     switch (this.kindOf(deviceId)) {
       case 'cuda': {
-        const reading = readings?.find(({ id }) => id === deviceId)
-        const processes = reading ? processesOf(reading, pid) : []
-        return sum(processes.map(({ bytes }) => bytes))
+        const processes = readings?.find(({ id }) => id === deviceId)?.processes ?? []
+        return sum(processes.filter((process) => pids.includes(process.pid)).map(({ bytes }) => bytes))
       }
       case 'rocm':
-        return amdBytesOf(pid, this.amdAddresses.get(deviceId))
+        return sum(known(pids.map((pid) => amdBytesOf(pid, this.amdAddresses.get(deviceId)))))
       case 'cpu': {
-        const memory = memoryOf(pid)
-        return memory && memory.ownBytes + memory.mappedBytes
+        const memories = known(pids.map((pid) => memoryOf(pid)))
+        if (memories.length === 0) return undefined
+        const mapped = memories.map(({ mappedBytes }) => mappedBytes)
+        // What several of them have mapped is mostly the same.
+        return sum([...memories.map(({ ownBytes }) => ownBytes), Math.max(...mapped)])
       }
       default:
         return undefined
@@ -222,16 +231,21 @@ export class MachineDevices {
   }
 
   private ownAmdBytes(deviceId: string, pciAddress: string | undefined): number {
-    return [...this.engines.values()].reduce((total, { pid, shares }) => {
+    return [...this.engines.values()].reduce((total, { pids, shares }) => {
       const given = shares.find((share) => share.deviceId === deviceId)?.bytes ?? 0
-      return total + ((pid !== undefined && given > 0 ? amdBytesOf(pid, pciAddress) : undefined) ?? given)
+      if (given === 0) return total
+      return total + (sum(known((pids ?? []).map((pid) => amdBytesOf(pid, pciAddress)))) ?? given)
     }, 0)
   }
 
   private ownMemoryBytes(): number {
-    const pids = [...this.engines.values()].flatMap(({ pid }) => pid ?? [])
+    const pids = [...this.engines.values()].flatMap((engine) => engine.pids ?? [])
     return pids.reduce((total, pid) => total + (memoryOf(pid)?.ownBytes ?? 0), 0)
   }
+}
+
+function known<T>(values: readonly (T | undefined)[]): readonly T[] {
+  return values.filter((value) => value !== undefined)
 }
 
 /** Undefined when there is nothing to add up or some of it is unknown. */

@@ -20,7 +20,7 @@ function devices(...engines: OwnEngine[]) {
   return (...readings: NvidiaReading[]) => nvidia.next(readings, own)
 }
 
-const ENGINE: OwnEngine = { pid: OURS, shares: [{ deviceId: 'GPU-a', bytes: 30 * GIB }] }
+const ENGINE: OwnEngine = { pids: [OURS], shares: [{ deviceId: 'GPU-a', bytes: 30 * GIB }] }
 
 describe('what is foreign on a card', () => {
   test('is what is used and not by our processes', () => {

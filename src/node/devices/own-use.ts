@@ -3,8 +3,8 @@ import type { NvidiaProcess } from './nvml-device.ts'
 
 /** An engine of ours, from the moment when it is about to be started until it is gone. */
 export interface OwnEngine {
-  /** Of its first process; undefined until it is ready. */
-  readonly pid: number | undefined
+  /** Of its processes; undefined until it is ready. */
+  readonly pids: readonly number[] | undefined
   /** What it was given, or what it was measured to take. */
   readonly shares: readonly DeviceShare[]
 }

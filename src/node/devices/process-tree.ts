@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 
 /** Longer chains of parents are not looked at: an engine is our child, or the child of a script that is. */
 const GENERATIONS_MAX = 16
@@ -14,6 +14,28 @@ export function descendsFrom(pid: number, ancestor: number): boolean {
     current = parentOf(current)
   }
   return false
+}
+
+/**
+ * The process and all that it started, at whatever remove. Looks at every process of the machine, some milliseconds: for
+ * once in an engine's life, not for every reading.
+ */
+export function treeOf(pid: number): readonly number[] {
+  const tree = new Set([pid])
+  const parents = processIds().map((id) => [id, parentOf(id)] as const)
+  for (let before = 0; before !== tree.size; ) {
+    before = tree.size
+    for (const [id, parent] of parents) if (parent !== undefined && tree.has(parent)) tree.add(id)
+  }
+  return [...tree]
+}
+
+function processIds(): readonly number[] {
+  try {
+    return readdirSync('/proc').map(Number).filter(Number.isInteger)
+  } catch {
+    return []
+  }
 }
 
 function parentOf(pid: number): number | undefined {

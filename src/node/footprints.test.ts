@@ -27,9 +27,9 @@ function share(mib: number, deviceId = 'a') {
 
 describe('what an instance will need', () => {
   test('is the reckoning and a margin before it was measured', () => {
-    // On cards what the driver takes for a process, and 256 MiB, or a twentieth of large ones.
-    expect(open().need(CARD, RECKONED).memoryBytes).toBe((1_000 + 544 + 256) * MIB)
-    const large = open().need(CARD, { ...RECKONED, memoryBytes: 19_456 * MIB })
+    // On cards 256 MiB, or a twentieth of large ones.
+    expect(open().need(CARD, RECKONED).memoryBytes).toBe((1_000 + 256) * MIB)
+    const large = open().need(CARD, { ...RECKONED, memoryBytes: 20_000 * MIB })
     expect(large.memoryBytes).toBe(21_000 * MIB)
     expect(open().need(MACHINE, RECKONED).memoryBytes).toBe(1_020 * MIB)
   })

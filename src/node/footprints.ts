@@ -20,8 +20,6 @@ const KEYS_MAX = 1_000
 /** Of a reckoning that nobody has measured yet; on cards at least this much, for what the driver's libraries take. */
 const MARGIN_SHARE_CARD = 0.05
 const MARGIN_CARD_BYTES = 256 * MIB
-/** A process that uses CUDA takes this of a card before it allocates anything (527 MiB measured on an H100). */
-const PROCESS_CARD_BYTES = 544 * MIB
 const MARGIN_SHARE_MACHINE = 0.02
 /** Of what was measured: it varies by less, and by how much is seen. */
 const MEASURED_MARGIN_SHARE = 0.01
@@ -51,13 +49,11 @@ export class Footprints {
       const bytes = Math.max(reckoned.memoryBytes * (1 + MARGIN_SHARE_MACHINE), taken ? withMargin(taken) : 0)
       return { ...reckoned, memoryBytes: Math.ceil(bytes) }
     }
-    const perDeviceBytes = reckoned.perDeviceBytes + PROCESS_CARD_BYTES
-    if (taken) return { memoryBytes: Math.ceil(withMargin(taken)), perDeviceBytes }
-    const bytes = reckoned.memoryBytes + PROCESS_CARD_BYTES
-    return {
-      memoryBytes: Math.ceil(bytes + Math.max(MARGIN_SHARE_CARD * bytes, MARGIN_CARD_BYTES)),
-      perDeviceBytes,
-    }
+    const { memoryBytes } = reckoned
+    const bytes = taken
+      ? withMargin(taken)
+      : memoryBytes + Math.max(MARGIN_SHARE_CARD * memoryBytes, MARGIN_CARD_BYTES)
+    return { ...reckoned, memoryBytes: Math.ceil(bytes) }
   }
 
   /** Remembers what it took of all its devices together. @param perDeviceBytes what each of them took whole */

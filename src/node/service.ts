@@ -10,7 +10,6 @@ import type {
   ModelFile,
   NodeClient,
   RunningEngineView,
-  StartedEngine,
   StartOutcome,
   StartRequest,
 } from '../contracts/node.ts'
@@ -25,7 +24,7 @@ import { type LlamaExit, type LlamaServer, startLlamaServer } from '../engines/l
 import type { ModelStore, StoredModel } from '../engines/model-store.ts'
 import type { MachineDevices } from './devices/machine-devices.ts'
 import type { PageCache } from './devices/page-cache.ts'
-import { type FootprintKey, type Footprints, memoryKindOf } from './footprints.ts'
+import type { EngineMemory } from './engine-memory.ts'
 import { superviseEngine } from './supervise.ts'
 
 export interface NodeParts {
@@ -37,7 +36,7 @@ export interface NodeParts {
   readonly socketDirectory: string
   readonly devices: MachineDevices
   readonly pageCache: PageCache
-  readonly footprints: Footprints
+  readonly memory: EngineMemory
   readonly threads: number | undefined
   readonly startTimeoutMs: number
   readonly probeIntervalMs: number
@@ -96,9 +95,7 @@ export class NodeService implements NodeClient {
 
   async estimate(model: string, shape: InstanceShape): Promise<MemoryNeed> {
     const stored = await this.parts.store.get(model)
-    const kind = memoryKindOf((await this.devices()).map((device) => device.kind))
-    const key = { revision: stored.revision, shape, kind }
-    return this.parts.footprints.need(key, await this.reckon(stored, shape))
+    return this.parts.memory.need(stored.revision, shape, await this.reckon(stored, shape))
   }
 
   /** What the engine itself says of a model that it has not loaded. */
@@ -121,7 +118,7 @@ export class NodeService implements NodeClient {
 
   async start(request: StartRequest): Promise<StartOutcome> {
     const abort = new AbortController()
-    this.parts.devices.claim(request.instanceId, { pid: undefined, shares: request.shares })
+    this.parts.memory.expect(request)
     const starting = this.startServer(request, abort.signal)
     this.running.set(request.instanceId, {
       abort,
@@ -137,7 +134,9 @@ export class NodeService implements NodeClient {
       this.supervise(request.instanceId, server)
       const { address, contextLength, supportsTools, vocabularySize } = server
       const facts = { address, contextLength, supportsTools, vocabularySize, revision }
-      const shares = await this.measure(request, revision, server.pid)
+      const { perDeviceBytes } = await this.estimate(request.model, request.shape)
+      const ready = { kind: 'llama-server', pid: server.pid, revision, perDeviceBytes } as const
+      const shares = await this.parts.memory.measure(request, ready)
       const engine = { engine: 'llama-server', shares, ...facts } as const
       const running = this.running.get(request.instanceId)
       if (running) running.view = { request, engine }
@@ -156,18 +155,15 @@ export class NodeService implements NodeClient {
     running.supervision?.end()
     running.abort.abort(new HelixError('server_draining', 'The engine was told to stop.'))
     const server = await running.server
-    if (server && running.view) await this.remember(running.view, server.pid)
-    const deviceIds = running.view?.request.shares.map(({ deviceId }) => deviceId) ?? []
-    const released = server ? this.parts.devices.expectRelease(server.pid, deviceIds) : async () => {}
+    const released = server && running.view && (await this.parts.memory.ending(running.view, server.pid))
     await server?.stop(STOP_GRACE_MS)
-    await released()
+    await released?.()
     this.forget(instanceId)
   }
 
   /** Ends the watch over the devices. Engines are for the pool to stop. */
-  async close(): Promise<void> {
-    this.parts.devices.close()
-    await this.parts.footprints.settled()
+  close(): Promise<void> {
+    return this.parts.memory.close()
   }
 
   watchExits(listener: (exit: EngineExit) => void): () => void {
@@ -237,43 +233,9 @@ export class NodeService implements NodeClient {
     return { server, revision: model.revision }
   }
 
-  /** What the engine that is ready takes; undefined when none of its devices tells. */
-  private async measure(
-    request: StartRequest,
-    revision: string,
-    pid: number,
-  ): Promise<StartedEngine['shares']> {
-    const { devices, footprints } = this.parts
-    devices.claim(request.instanceId, { pid, shares: request.shares })
-    const deviceIds = request.shares.map(({ deviceId }) => deviceId)
-    const [measured, reports] = await Promise.all([devices.measure(pid, deviceIds), devices.list()])
-    if (measured.length === 0) return undefined
-    const kindOf = (deviceId: string) => reports.find(({ id }) => id === deviceId)?.kind
-    const shares = request.shares.map((given) => {
-      const taken = measured.find(({ deviceId }) => deviceId === given.deviceId) ?? given
-      // The machine's memory is taken when it is first touched, by the first full batch and context: what was reckoned
-      // stays theirs until then. A card's is taken whole while loading.
-      return kindOf(given.deviceId) === 'cpu' && taken.bytes < given.bytes ? given : taken
-    })
-    devices.claim(request.instanceId, { pid, shares })
-    if (measured.length === deviceIds.length) {
-      const { perDeviceBytes } = await this.estimate(request.model, request.shape)
-      footprints.remember(keyOf(request, revision, deviceIds.map(kindOf)), measured, perDeviceBytes)
-    }
-    return shares
-  }
-
-  /** Once more before it ends, for the machine's memory that it touched since it started. */
-  private async remember({ request, engine }: RunningEngineView, pid: number): Promise<void> {
-    const [share, ...others] = request.shares
-    if (!share || others.length > 0 || !share.deviceId.endsWith('/cpu')) return
-    const measured = await this.parts.devices.measure(pid, [share.deviceId])
-    this.parts.footprints.remember(keyOf(request, engine.revision, ['cpu']), measured, 0)
-  }
-
   private forget(instanceId: string): void {
     this.running.delete(instanceId)
-    this.parts.devices.disclaim(instanceId)
+    this.parts.memory.forget(instanceId)
   }
 
   private supervise(instanceId: string, server: LlamaServer): void {
@@ -300,14 +262,6 @@ const SPARE_BYTES = 2 * 2 ** 30
 /** Well above what an engine needs, and far below what a runaway request would take. */
 function memoryBound(estimateBytes: number, slots: number): number {
   return Math.round(1.5 * estimateBytes) + slots * THREAD_STACK_BYTES + SPARE_BYTES
-}
-
-function keyOf(
-  { shape }: StartRequest,
-  revision: string,
-  kinds: readonly (DeviceReport['kind'] | undefined)[],
-): FootprintKey {
-  return { revision, shape, kind: memoryKindOf(kinds) }
 }
 
 /** While loading, an engine that ends with a message has refused the file; one that a signal ended has not. */

@@ -7,6 +7,7 @@ import type { ModelStore } from '../engines/model-store.ts'
 import { MachineDevices } from './devices/machine-devices.ts'
 import { coresOf } from './devices/memory-group.ts'
 import { PageCache } from './devices/page-cache.ts'
+import { EngineMemory } from './engine-memory.ts'
 import { Footprints } from './footprints.ts'
 import { NodeService } from './service.ts'
 
@@ -25,12 +26,13 @@ export function startNode({ config, footprintsPath, ...parts }: NodeOptions): No
   const nodeId = hostname()
   const { clock, log } = parts
   const { memoryLimit, nvmlLibrary } = config
+  const devices = new MachineDevices({ nodeId, memoryLimit, nvmlLibrary, clock, log })
   return new NodeService({
     ...parts,
     nodeId,
-    devices: new MachineDevices({ nodeId, memoryLimit, nvmlLibrary, clock, log }),
+    devices,
     pageCache: new PageCache(clock),
-    footprints: new Footprints(footprintsPath, log),
+    memory: new EngineMemory(devices, new Footprints(footprintsPath, log)),
     threads: config.threads ?? coresOf(availableParallelism()),
     startTimeoutMs: config.startTimeout,
     probeIntervalMs: config.probeInterval,

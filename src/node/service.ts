@@ -130,11 +130,10 @@ export class NodeService implements NodeClient {
       view: undefined,
     })
     try {
-      const { server, revision } = await starting
+      const { server, revision, perDeviceBytes } = await starting
       this.supervise(request.instanceId, server)
       const { address, contextLength, supportsTools, vocabularySize } = server
       const facts = { address, contextLength, supportsTools, vocabularySize, revision }
-      const { perDeviceBytes } = await this.estimate(request.model, request.shape)
       const ready = { kind: 'llama-server', pid: server.pid, revision, perDeviceBytes } as const
       const shares = await this.parts.memory.measure(request, ready)
       const engine = { engine: 'llama-server', shares, ...facts } as const
@@ -203,15 +202,13 @@ export class NodeService implements NodeClient {
     return preparing
   }
 
-  private async startServer(
-    request: StartRequest,
-    signal: AbortSignal,
-  ): Promise<{ readonly server: LlamaServer; readonly revision: string }> {
+  private async startServer(request: StartRequest, signal: AbortSignal): Promise<StartedServer> {
     const { parts } = this
     const engine = await this.engine()
     const model = await parts.store.get(request.model)
     const identity = `${model.path}:${model.sizeBytes}:${model.addedAtMs}`
     const { slots, contextLength, chatTemplate } = request.shape
+    const { memoryBytes, perDeviceBytes } = await this.estimate(request.model, request.shape)
     const server = await startLlamaServer({
       engine,
       modelPath: model.path,
@@ -224,13 +221,13 @@ export class NodeService implements NodeClient {
       checkTensors: !this.checked.has(identity),
       socketDirectory: parts.socketDirectory,
       startTimeoutMs: parts.startTimeoutMs,
-      memoryMaxBytes: memoryBound((await this.estimate(request.model, request.shape)).memoryBytes, slots),
+      memoryMaxBytes: memoryBound(memoryBytes, slots),
       clock: parts.clock,
       log: parts.log.with({ instance: request.instanceId }),
       signal,
     })
     this.checked.add(identity)
-    return { server, revision: model.revision }
+    return { server, revision: model.revision, perDeviceBytes }
   }
 
   private forget(instanceId: string): void {
@@ -246,6 +243,13 @@ export class NodeService implements NodeClient {
       for (const listener of this.exitListeners) listener({ instanceId, ...end })
     })
   }
+}
+
+interface StartedServer {
+  readonly server: LlamaServer
+  /** Of the file that it loaded. */
+  readonly revision: string
+  readonly perDeviceBytes: number
 }
 
 interface Running {

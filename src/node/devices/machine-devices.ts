@@ -144,10 +144,11 @@ export class MachineDevices {
     if (this.cancel || this.isClosed) return
     const again = () => {
       this.cancel = this.options.clock.schedule(READ_INTERVAL_MS, () => {
-        void this.read().then(() => {
-          this.tell()
-          if (!this.isClosed) again()
-        })
+        const read = this.read().then(
+          () => this.tell(),
+          (reason) => this.options.log.warn('devices were not read', { cause: String(reason) }),
+        )
+        void read.then(() => this.isClosed || again())
       })
     }
     again()

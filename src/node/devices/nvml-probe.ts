@@ -88,15 +88,13 @@ export class NvmlProbe {
 class RunningProbe {
   hasAnswered = false
   private readonly waiting: ((answer: readonly NvidiaReading[] | undefined) => void)[] = []
-  private readonly guardian: Guardian
 
   private constructor(
     private readonly child: ChildProcess,
     readonly pid: number,
     private readonly options: NvmlProbeOptions,
-  ) {
-    this.guardian = guard(pid, 'SIGKILL')
-  }
+    private readonly guardian: Guardian,
+  ) {}
 
   static start(options: NvmlProbeOptions, onEnd: () => void): RunningProbe | undefined {
     const child = spawn(process.execPath, [...programArguments(), options.library], {
@@ -106,7 +104,9 @@ class RunningProbe {
     child.on('error', (cause) => options.log.warn('device probe', { cause: String(cause) }))
     const { pid, stdin, stdout, stderr } = child
     if (pid === undefined) return undefined
-    const probe = new RunningProbe(child, pid, options)
+    const guardian = guardianOf(child, pid, options.log)
+    if (!guardian) return undefined
+    const probe = new RunningProbe(child, pid, options, guardian)
     createInterface({ input: stdout }).on('line', (line) => probe.answered(line))
     // One that has ended cannot be asked; that it ended is told by the event below.
     stdin.on('error', () => {})
@@ -159,12 +159,25 @@ class RunningProbe {
     // What else stands there, the library printed.
     if (!line.startsWith('[')) return
     this.hasAnswered = true
-    this.waiting.shift()?.(Readings.parse(JSON.parse(line)))
+    const readings = Readings.safeParse(JSON.parse(line))
+    if (!readings.success) this.options.log.warn('device probe', { cause: z.prettifyError(readings.error) })
+    this.waiting.shift()?.(readings.data)
   }
 
   private ended(): void {
     this.guardian.release()
     for (const resolve of this.waiting.splice(0)) resolve(undefined)
+  }
+}
+
+/** One that nobody guards could outlive us: it is not left running, and what it would have told is not known. */
+function guardianOf(child: ChildProcess, pid: number, log: Logger): Guardian | undefined {
+  try {
+    return guard(pid, 'SIGKILL')
+  } catch (cause) {
+    child.kill('SIGKILL')
+    log.warn('device probe', { cause: String(cause) })
+    return undefined
   }
 }
 

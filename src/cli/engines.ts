@@ -66,11 +66,22 @@ async function show({
   output.result(found, () =>
     found.length === 0
       ? "There is no llama-server here yet. 'helixflow engines build' builds one."
-      : table(['ORIGIN', 'VERSION', 'WORKS', 'PATH'], found.map(row)),
+      : table(['ORIGIN', 'VERSION', 'PATCHES', 'WORKS', 'PATH'], found.map(row)),
   )
   return found
 }
 
-function row({ origin, version, works, reason, serverPath }: LlamaCandidate): readonly string[] {
-  return [origin, version ?? '-', works ? 'yes' : `no: ${reason ?? 'not tried'}`, serverPath]
+function row({ origin, version, patches, works, reason, serverPath }: LlamaCandidate): readonly string[] {
+  return [
+    origin,
+    version ?? '-',
+    patchNumbers(patches),
+    works ? 'yes' : `no: ${reason ?? 'not tried'}`,
+    serverPath,
+  ]
+}
+
+/** Their numbers; `--json` has the whole names. */
+function patchNumbers(names: readonly string[]): string {
+  return names.length === 0 ? 'none' : names.map((name) => name.split('-', 1)[0]).join(' ')
 }

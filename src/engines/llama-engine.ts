@@ -8,6 +8,8 @@ export interface LlamaEngine {
   readonly libraryDirectory?: string | undefined
   /** In its own words. */
   readonly version?: string | undefined
+  /** The names of our patches that are in it: what it does beyond upstream. None, unless it was built here. */
+  readonly patches: readonly string[]
 }
 
 /** Beside the programs on every system that we run on. */

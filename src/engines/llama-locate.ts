@@ -79,8 +79,8 @@ async function listEngines(options: FindOptions): Promise<LlamaEngine[]> {
   ]
 }
 
-function builtEngine({ serverPath, fitParamsPath, version }: LlamaBuild): LlamaEngine {
-  return { origin: 'built', serverPath, fitParamsPath, version }
+function builtEngine({ serverPath, fitParamsPath, version, patches }: LlamaBuild): LlamaEngine {
+  return { origin: 'built', serverPath, fitParamsPath, version, patches }
 }
 
 async function foreignEngine(origin: 'configured' | 'path', serverPath: string): Promise<LlamaEngine> {
@@ -92,6 +92,8 @@ async function foreignEngine(origin: 'configured' | 'path', serverPath: string):
     serverPath,
     fitParamsPath: (await isExecutable(fitParamsPath)) ? fitParamsPath : undefined,
     libraryDirectory: await findLibraries([directory, join(directory, '../lib')]),
+    // Somebody may have put a build of ours there; it could be any, and nothing in it says which.
+    patches: [],
   }
 }
 

@@ -82,7 +82,7 @@ async function findBuilds({ say }: BenchOptions): Promise<Builds> {
   say('finding both engines; each is built when it is not there, which takes minutes')
   const common = { searchPath: process.env['PATH'] ?? '', onProgress: () => {}, log: silentLog }
   const patched = await buildLlamaServer({ ...common, cacheDirectory: join(cache, 'engines') })
-  const upstreamCache = join(cache, 'bench', 'engines')
+  const upstreamCache = join(cache, 'engines-upstream')
   return {
     patched,
     upstream: await buildLlamaServer({ ...common, cacheDirectory: upstreamCache, patches: [] }),

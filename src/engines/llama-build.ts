@@ -69,6 +69,15 @@ export async function findLlamaBuild(
   }
 }
 
+/** The names of our patches in the engine in this folder; none where it is no build of ours. */
+export async function patchesOfBuild(directory: string): Promise<readonly string[]> {
+  try {
+    return BuildFile.parse(JSON.parse(await readFile(join(directory, BUILD_FILE), 'utf8'))).patches
+  } catch {
+    return []
+  }
+}
+
 /**
  * Makes `llama-server` and `llama-fit-params` from pinned source, or returns those that an earlier call made.
  * About two minutes on two cores and 50 MB of download. Of two calls at once, in whichever processes, one builds

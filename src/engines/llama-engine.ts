@@ -8,7 +8,7 @@ export interface LlamaEngine {
   readonly libraryDirectory?: string | undefined
   /** In its own words. */
   readonly version?: string | undefined
-  /** The names of our patches that are in it: what it does beyond upstream. None, unless it was built here. */
+  /** The names of our patches that are in it; none where it is no build of ours. */
   readonly patches: readonly string[]
 }
 

@@ -5,7 +5,13 @@ import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { llamaServerArguments, missingFlags } from './llama-arguments.ts'
-import { type BuildOptions, buildLlamaServer, findLlamaBuild, type LlamaBuild } from './llama-build.ts'
+import {
+  type BuildOptions,
+  buildLlamaServer,
+  findLlamaBuild,
+  type LlamaBuild,
+  patchesOfBuild,
+} from './llama-build.ts'
 import { describeFailure, findCommand, isExecutable, runCommand } from './llama-command.ts'
 import { engineEnvironment, type LlamaEngine } from './llama-engine.ts'
 import { tryEngine } from './llama-trial.ts'
@@ -92,8 +98,8 @@ async function foreignEngine(origin: 'configured' | 'path', serverPath: string):
     serverPath,
     fitParamsPath: (await isExecutable(fitParamsPath)) ? fitParamsPath : undefined,
     libraryDirectory: await findLibraries([directory, join(directory, '../lib')]),
-    // Somebody may have put a build of ours there; it could be any, and nothing in it says which.
-    patches: [],
+    // A build of ours may be named by its path, as images do.
+    patches: await patchesOfBuild(directory),
   }
 }
 

@@ -22,8 +22,8 @@ import {
 const STREAMS = [1, 8, 16, 64] as const
 const SLOTS = 64
 const CONTEXT_LENGTH = 512
-/** With those of the prompt they fit a slot. */
-const TOKENS = 192
+/** Of each answer; with those of the prompt they fit a slot. */
+const tokensOfAnswers = ({ quick }: Pick<BenchOptions, 'quick'>): number => (quick ? 48 : 192)
 
 /** Where computing is next to nothing, and where there is some, and a vocabulary as real models have it to sample from. */
 const MODELS = {
@@ -71,6 +71,13 @@ interface Round {
   readonly otherCoresBusy: number
 }
 
+interface Load {
+  readonly streams: number
+  readonly tokens: number
+  /** Requests of each stream. */
+  readonly repeats: number
+}
+
 interface Speed {
   readonly tokens: number
   readonly elapsedMs: number
@@ -105,18 +112,24 @@ async function measure(builds: Builds, one: Case, { quick, say }: BenchOptions):
   const upstream = await start(builds.upstream, one, directory)
   const patched = await start(builds.patched, one, directory)
   try {
-    const { elapsedMs } = await ask(upstream, streams, 1)
-    await ask(patched, streams, 1)
-    const repeats = Math.max(1, Math.round((quick ? 1_500 : 5_000) / elapsedMs))
+    const once = { streams, tokens: tokensOfAnswers({ quick }), repeats: 1 }
+    const { elapsedMs } = await ask(upstream, once)
+    await ask(patched, once)
+    const repeats = Math.max(1, Math.round((quick ? 1_000 : 5_000) / elapsedMs))
+    const many = { ...once, repeats }
     const found: Round[] = []
     for (let round = 1; round <= (quick ? 3 : 7); round++) {
       const busyBefore = machineBusySeconds()
-      const usBefore = cpuSecondsOf(process.pid)
-      const first = round % 2 === 1 ? await ask(upstream, streams, repeats) : undefined
-      const own = await ask(patched, streams, repeats)
-      const other = first ?? (await ask(upstream, streams, repeats))
+      const clientBefore = cpuSecondsOf(process.pid)
+      const first = round % 2 === 1 ? await ask(upstream, many) : undefined
+      const own = await ask(patched, many)
+      const other = first ?? (await ask(upstream, many))
       const elapsedSeconds = (own.elapsedMs + other.elapsedMs) / 1_000
-      const others = machineBusySeconds() - busyBefore - (cpuSecondsOf(process.pid) - usBefore)
+      const engines = [own, other].reduce(
+        (sum, one) => sum + (one.cpuMicrosecondsPerToken * one.tokens) / 1e6,
+        0,
+      )
+      const others = machineBusySeconds() - busyBefore - engines - (cpuSecondsOf(process.pid) - clientBefore)
       found.push({
         round,
         model,
@@ -151,29 +164,29 @@ function start(build: LlamaBuild, { modelPath, streams }: Case, directory: strin
   })
 }
 
-async function ask(server: LlamaServer, streams: number, repeats: number): Promise<Speed> {
-  let tokens = 0
+async function ask(server: LlamaServer, { streams, tokens, repeats }: Load): Promise<Speed> {
+  let generated = 0
   const cpuBefore = cpuSecondsOf(server.pid)
   const { elapsedMs } = await load({
     to: { path: server.address.socketPath },
-    requests: requestsFor(server, streams),
+    requests: requestsFor(server, { streams, tokens, repeats }),
     connections: streams,
     stopAfter: { requests: repeats },
     check: (answer) => {
-      tokens += tokensOf(answer)
+      generated += tokensOf(answer)
     },
   })
   const cpuSeconds = cpuSecondsOf(server.pid) - cpuBefore
   return {
-    tokens,
+    tokens: generated,
     elapsedMs,
-    tokensPerSecond: (1_000 * tokens) / elapsedMs,
-    cpuMicrosecondsPerToken: (1e6 * cpuSeconds) / tokens,
+    tokensPerSecond: (1_000 * generated) / elapsedMs,
+    cpuMicrosecondsPerToken: (1e6 * cpuSeconds) / generated,
   }
 }
 
 /** Sampled with the defaults of the server, as a client that asks for nothing special gets it. */
-function requestsFor({ address }: LlamaServer, streams: number): Buffer[] {
+function requestsFor({ address }: LlamaServer, { streams, tokens }: Load): Buffer[] {
   return Array.from({ length: streams }, (_, index) =>
     postRequest(
       '/v1/chat/completions',
@@ -181,7 +194,7 @@ function requestsFor({ address }: LlamaServer, streams: number): Buffer[] {
       {
         messages: [{ role: 'user', content: `Write a very long story about the number ${index}.` }],
         seed: index + 1,
-        max_tokens: TOKENS,
+        max_tokens: tokens,
         ignore_eos: true,
         stream: true,
         stream_options: { include_usage: true },
@@ -216,7 +229,13 @@ function result(rounds: readonly Round[], { patched }: Builds, { quick }: BenchO
     }
   })
   return {
-    settings: { quick, slots: SLOTS, contextLength: CONTEXT_LENGTH, tokens: TOKENS, models: MODELS },
+    settings: {
+      quick,
+      slots: SLOTS,
+      contextLength: CONTEXT_LENGTH,
+      tokens: tokensOfAnswers({ quick }),
+      models: MODELS,
+    },
     versions: { ...versionsOf(), 'llama.cpp': patched.version, patches: patched.patches.join(' ') },
     notes: [
       'Both engines are made from the same source against the same libraries and have the same flags.',

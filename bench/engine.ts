@@ -120,16 +120,13 @@ async function measure(builds: Builds, one: Case, { quick, say }: BenchOptions):
     const found: Round[] = []
     for (let round = 1; round <= (quick ? 3 : 7); round++) {
       const busyBefore = machineBusySeconds()
-      const clientBefore = cpuSecondsOf(process.pid)
+      // Client and engines: they are children of this process.
+      const ownBefore = cpuSecondsOf(process.pid)
       const first = round % 2 === 1 ? await ask(upstream, many) : undefined
       const own = await ask(patched, many)
       const other = first ?? (await ask(upstream, many))
       const elapsedSeconds = (own.elapsedMs + other.elapsedMs) / 1_000
-      const engines = [own, other].reduce(
-        (sum, one) => sum + (one.cpuMicrosecondsPerToken * one.tokens) / 1e6,
-        0,
-      )
-      const others = machineBusySeconds() - busyBefore - engines - (cpuSecondsOf(process.pid) - clientBefore)
+      const others = machineBusySeconds() - busyBefore - (cpuSecondsOf(process.pid) - ownBefore)
       found.push({
         round,
         model,

@@ -11,6 +11,7 @@ import { dbCommand } from './cli/db.ts'
 import { doctorCommand } from './cli/doctor.ts'
 import { enginesCommand } from './cli/engines.ts'
 import { modelsCommand } from './cli/models.ts'
+import { simulateCommand } from './cli/simulate.ts'
 import { topCommand } from './cli/top.ts'
 import { upCommand } from './cli/up.ts'
 
@@ -27,6 +28,7 @@ const program = new Command('helixflow')
   .addCommand(backupCommand())
   .addCommand(chatCommand())
   .addCommand(topCommand())
+  .addCommand(simulateCommand())
   .addCommand(enginesCommand())
   .addCommand(dbCommand())
   .addCommand(cacheCommand())

@@ -61,33 +61,48 @@ interface BarPlace {
   readonly endMs: number
 }
 
-/** Each load as a bar at the lowest height that is free for as long as it lasted. */
+/** What lay there at each time, stacked in the order it came; it sinks when something below it goes. */
 function barsOf(loads: readonly LoadRecord[], { top, totalBytes, scaleX, colours, endMs }: BarPlace): string {
-  const placed: {
-    readonly from: number
-    readonly to: number
-    readonly low: number
-    readonly high: number
-  }[] = []
   const bars: string[] = []
-  for (const load of loads) {
-    const [from, to] = [load.startedMs, load.goneMs ?? endMs]
-    const bytes = load.bytes / load.deviceIds.length
-    const beside = placed.filter((other) => other.from < to && from < other.to).sort((a, b) => a.low - b.low)
-    let low = 0
-    for (const other of beside) if (other.low < low + bytes && low < other.high) low = other.high
-    placed.push({ from, to, low, high: low + bytes })
-    const y = top + LANE - ((low + bytes) / totalBytes) * LANE
-    const [x, height] = [scaleX(from), (bytes / totalBytes) * LANE]
-    const readyX = scaleX(load.readyMs ?? to)
-    const colour = `fill="${colours.get(load.model) ?? INK}" stroke="#00000022" stroke-width="0.5"`
-    bars.push(rectangle({ x, y, width: readyX - x, height }, `${colour} opacity="0.35"`))
-    if (load.readyMs !== undefined) {
+  const draw = ({ load, lowBytes, fromMs }: Layer, untilMs: number) => {
+    const height = (layerBytes(load) / totalBytes) * LANE
+    const y = top + LANE - (lowBytes / totalBytes) * LANE - height
+    const readyMs = Math.min(untilMs, Math.max(fromMs, load.readyMs ?? untilMs))
+    const colour = `fill="${colours.get(load.model) ?? INK}"`
+    const bar = (from: number, to: number, attributes: string) => {
       const name = `<title>${escaped(`${load.instanceId}, ${load.purpose}`)}</title>`
-      bars.push(rectangle({ x: readyX, y, width: scaleX(to) - readyX, height }, colour, name))
+      const box = { x: scaleX(from), y, width: scaleX(to) - scaleX(from), height }
+      if (to > from) bars.push(rectangle(box, attributes, name))
     }
+    bar(fromMs, readyMs, `${colour} opacity="0.35"`)
+    bar(readyMs, untilMs, colour)
+  }
+  let layers: readonly Layer[] = []
+  const goneMs = (load: LoadRecord) => load.goneMs ?? endMs
+  for (const atMs of [...new Set(loads.flatMap((load) => [load.startedMs, goneMs(load)]))].sort((a, b) => a - b)) {
+    let lowBytes = 0
+    const next = loads
+      .filter((load) => load.startedMs <= atMs && atMs < goneMs(load))
+      .map((load) => {
+        const same = layers.find((layer) => layer.load === load && layer.lowBytes === lowBytes)
+        const layer = same ?? { load, lowBytes, fromMs: atMs }
+        lowBytes += layerBytes(load)
+        return layer
+      })
+    for (const layer of layers) if (!next.includes(layer)) draw(layer, atMs)
+    layers = next
   }
   return bars.join('')
+}
+
+interface Layer {
+  readonly load: LoadRecord
+  readonly lowBytes: number
+  readonly fromMs: number
+}
+
+function layerBytes({ bytes, deviceIds }: LoadRecord): number {
+  return bytes / deviceIds.length
 }
 
 interface CurvePlace {

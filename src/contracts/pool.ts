@@ -101,13 +101,19 @@ export interface DeviceView {
   readonly kind: string
   readonly name: string
   readonly health: string
+  readonly reason: string | undefined
   readonly totalBytes: number
   readonly foreignBytes: number
   readonly freeBytes: number
   readonly utilization: number | undefined
   readonly temperatureCelsius: number | undefined
   readonly powerWatts: number | undefined
-  readonly instances: readonly { readonly id: string; readonly model: string; readonly bytes: number }[]
+  readonly instances: readonly {
+    readonly id: string
+    readonly model: string
+    readonly state: string
+    readonly bytes: number
+  }[]
 }
 
 export interface MoveReport {
@@ -174,6 +180,10 @@ export interface ModelView {
   readonly sha256: string | undefined
   readonly addedAtMs: number
   readonly inFlight: number
+  /** Instances that are ready. */
+  readonly replicas: number
+  /** Where its instances lie. */
+  readonly devices: readonly string[]
   /** When the keep-alive ends and it is unloaded; undefined while it is busy or not loaded. */
   readonly unloadsAtMs: number | undefined
 }

@@ -1,14 +1,16 @@
 import { writeFileSync } from 'node:fs'
+import { basename } from 'node:path'
 import { type Command, Option } from 'commander'
 import { HelixError } from '../core/errors.ts'
 import { seededRandom } from '../core/random.ts'
+import { policyOf } from '../pool/start.ts'
 import { placementStrategies } from '../scheduler/placement/strategies.ts'
 import type { Device } from '../scheduler/state.ts'
 import { readClusterFile } from '../simulator/cluster-file.ts'
 import { devicesFrom, modelOfSize, randomModelBytes } from '../simulator/fleet.ts'
 import { goodput } from '../simulator/goodput.ts'
 import { plotOf } from '../simulator/plot.ts'
-import { policyFrom } from '../simulator/policy-from.ts'
+
 import { replay } from '../simulator/replay.ts'
 import { type Report, reportOf } from '../simulator/report.ts'
 import { reportRows } from '../simulator/report-text.ts'
@@ -88,7 +90,7 @@ async function simulate(context: CommandContext, path: string, flags: SimulateFl
   const outcome = replay(scenario)
   const report = reportOf(outcome, scenario)
   const speed = flags.goodput ? goodputOf(setting.at) : undefined
-  if (flags.plot) writeFileSync(flags.plot, plotOf(outcome, scenario, `${path}, ${setting.title}`))
+  if (flags.plot) writeFileSync(flags.plot, plotOf(outcome, scenario, `${basename(path)}, ${setting.title}`))
   const { synthetic } = setting
   const { format } = trace
   context.output.result(
@@ -120,7 +122,7 @@ function settingFor({ settings: { config } }: CommandContext, trace: Trace, flag
       ...flags,
       keepAliveMs: config.models.keepAlive,
     })
-  const policy = policyFrom(config)
+  const policy = policyOf(config)
   const { strategy, eviction, prefetch } = config.scheduler
   const names = models.map(({ spec }) => spec.name)
   return {

@@ -79,7 +79,9 @@ function barsOf(loads: readonly LoadRecord[], { top, totalBytes, scaleX, colours
   }
   let layers: readonly Layer[] = []
   const goneMs = (load: LoadRecord) => load.goneMs ?? endMs
-  for (const atMs of [...new Set(loads.flatMap((load) => [load.startedMs, goneMs(load)]))].sort((a, b) => a - b)) {
+  for (const atMs of [...new Set(loads.flatMap((load) => [load.startedMs, goneMs(load)]))].sort(
+    (a, b) => a - b,
+  )) {
     let lowBytes = 0
     const next = loads
       .filter((load) => load.startedMs <= atMs && atMs < goneMs(load))

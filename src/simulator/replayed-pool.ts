@@ -236,7 +236,7 @@ export class ReplayedPool {
   private wakeInTime(): void {
     this.cancelWake()
     const nowMs = this.clock.monotonic()
-    const wakeMs = nextWakeMs(this.current, nowMs)
+    const wakeMs = nextWakeMs(this.current, this.scenario.policy, nowMs)
     if (wakeMs === undefined) return
     // Never at once again: a time that has passed and moves nothing must not hold the replay on the spot.
     const delayMs = Math.max(1, wakeMs - nowMs)

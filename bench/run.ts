@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { cache } from './cache.ts'
+import { calibration } from './calibration.ts'
 import { gateway } from './gateway.ts'
 import { hits } from './hits.ts'
 import { keys } from './keys.ts'
@@ -24,12 +25,13 @@ const BENCHMARKS = {
   cache,
   hits,
   sockets,
+  calibration,
 } as const satisfies Record<string, Benchmark>
 
 const HELP = `Usage: npm run bench -- NAME [--quick] [--json] [--publish]
 
 ${Object.entries(BENCHMARKS)
-  .map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`)
+  .map(([name, { summary }]) => `  ${name.padEnd(11)} ${summary}`)
   .join('\n')}
 
   --quick             shorter rounds

@@ -7,7 +7,7 @@ import { PrefixCache } from './prefix-cache.ts'
 import { unloadedFirstTokenMs } from './step-model.ts'
 import { Timeline } from './timeline.ts'
 
-const steps = { fixedMs: 10, perSequenceMs: 1, perPromptTokenMs: 0.1, stepTokensMax: 512 }
+const steps = { fixedMs: 10, perSequenceMs: 1, perPromptMs: 0, perPromptTokenMs: 0.1, stepTokensMax: 512 }
 
 function bench() {
   const timeline = new Timeline(0)

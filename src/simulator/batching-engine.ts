@@ -45,7 +45,7 @@ export class BatchingEngine implements Resident {
     job.startedMs = this.parts.clock.monotonic()
     // The last token of a prompt is always computed: its result is the first of the answer.
     const missing = Math.max(1, promptTokens - job.blocksHit * BLOCK_TOKENS)
-    this.reading.push({ job, promptLeft: missing, outputLeft: outputTokens })
+    this.reading.push({ job, begun: false, promptLeft: missing, outputLeft: outputTokens })
     if (this.leap) this.cutLeap()
     else this.start()
   }
@@ -89,8 +89,10 @@ export class BatchingEngine implements Resident {
     const sequences = this.writing.length
     const chunks = chunksOf(this.reading, Math.max(1, steps.stepTokensMax - sequences))
     const promptTokens = chunks.reduce((sum, { tokens }) => sum + tokens, 0)
+    const prompts = chunks.filter(({ work }) => !work.begun).length
+    for (const { work } of chunks) work.begun = true
     const count = promptTokens > 0 ? 1 : Math.min(...this.writing.map(({ outputLeft }) => outputLeft))
-    const eachMs = stepMs(steps, sequences, promptTokens) * load.slowdown(this)
+    const eachMs = stepMs(steps, { sequences, prompts, promptTokens }) * load.slowdown(this)
     this.land({ startMs: clock.monotonic(), eachMs, count, chunks, running: this.writing })
   }
 
@@ -138,6 +140,7 @@ export class BatchingEngine implements Resident {
 
 interface Work {
   readonly job: Job
+  begun: boolean
   promptLeft: number
   outputLeft: number
 }

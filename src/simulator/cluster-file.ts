@@ -27,6 +27,7 @@ const Model = z.strictObject({
     .strictObject({
       fixedMs: z.number().gt(0),
       perSequenceMs: Milliseconds,
+      perPromptMs: Milliseconds.default(0),
       perPromptTokenMs: Milliseconds,
       stepTokensMax: z.int().min(1).default(2_048),
     })

@@ -57,6 +57,7 @@ function stepsOfSize(fileBytes: number): StepModel {
   return {
     fixedMs: 1.3 + 0.43 * gigabytes,
     perSequenceMs: 0.11 + 0.03 * gigabytes,
+    perPromptMs: 0,
     perPromptTokenMs: 0.014 * gigabytes,
     stepTokensMax: 2_048,
   }

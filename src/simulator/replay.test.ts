@@ -121,7 +121,7 @@ test('one slot and equal requests wait as long as the M/D/1 formula says', () =>
     models: [
       profile('a', 10, {
         spec: { ...spec, slots: 1, keepAliveMs: 1e12 },
-        steps: { fixedMs: 10, perSequenceMs: 0, perPromptTokenMs: 0, stepTokensMax: 512 },
+        steps: { fixedMs: 10, perSequenceMs: 0, perPromptMs: 0, perPromptTokenMs: 0, stepTokensMax: 512 },
       }),
     ],
     gateway: { ...scenario().gateway, demandEveryMs: 60_000 },

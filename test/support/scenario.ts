@@ -6,7 +6,13 @@ import { device, model, plainPolicy } from './cluster.ts'
 /** Values for tests of the simulator: everything that a test does not speak of is plain. */
 export function profile(name: string, memoryBytes: number, own: Partial<ModelProfile> = {}): ModelProfile {
   const spec = model(name, memoryBytes, { keepAliveMs: 600_000 })
-  const steps: StepModel = { fixedMs: 10, perSequenceMs: 1, perPromptTokenMs: 0.1, stepTokensMax: 512 }
+  const steps: StepModel = {
+    fixedMs: 10,
+    perSequenceMs: 1,
+    perPromptMs: 0,
+    perPromptTokenMs: 0.1,
+    stepTokensMax: 512,
+  }
   return { spec, steps, fileBytes: memoryBytes, prefixBlocksMax: 64, ...own }
 }
 

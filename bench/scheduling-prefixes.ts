@@ -89,8 +89,8 @@ function figuresOf(outcome: Outcome, scenario: Scenario) {
   return {
     hits: prefixHits,
     maxToMean: Math.max(...shares) / mean,
-    p50Ms: firstTokenMs.p50,
-    p99Ms: firstTokenMs.p99,
+    p50Ms: firstTokenMs.all.p50,
+    p99Ms: firstTokenMs.all.p99,
   }
 }
 

@@ -49,6 +49,8 @@ export interface PoolClient {
   planMoves(model: string): Promise<MoveReport>
   /** Does as `planMoves` says. Returns when the moves have ended. @throws HelixError as `planMoves` */
   defragment(model: string, signal: AbortSignal): Promise<MoveReport>
+  /** What the scheduler met lately: the state that it began with, and all events since. For the operator. */
+  journal(): Promise<object>
   /** Why nothing can be served, or undefined when something can. For `/readyz`. */
   unavailability(): Promise<HelixError | undefined>
 }

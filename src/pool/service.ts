@@ -104,10 +104,9 @@ export class PoolService implements PoolClient {
         : { code: 'insufficient_memory', reason: this.memoryReason(model), remainingMs: undefined }
     }
     const elapsedMs = nowMs - (controller.loadStartedMs(loading.id) ?? nowMs)
-    const device = loading.shares.map(({ deviceId }) => deviceId).join(', ')
     return {
       code: 'model_loading',
-      reason: `loading ${model} on ${device} since ${Math.round(elapsedMs / 1000)} s`,
+      reason: `loading ${model} since ${Math.round(elapsedMs / 1000)} s`,
       remainingMs: Math.max(500, loading.spec.loadMs - elapsedMs),
     }
   }
@@ -164,7 +163,7 @@ export class PoolService implements PoolClient {
   }
 
   /** What the scheduler met and decided lately: replaying it gives its present state. */
-  journal(): JournalView {
+  async journal(): Promise<JournalView> {
     return this.parts.controller.journal.view()
   }
 

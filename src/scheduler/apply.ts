@@ -134,18 +134,24 @@ function devicesChanged(turn: Turn, nodeId: string, devices: readonly Device[]):
   for (const instance of turn.state.instances) {
     if (instance.nodeId !== nodeId || instance.shares.every(({ deviceId }) => alive.has(deviceId))) continue
     if (instance.state === 'unloading') continue
-    const { spec, state } = instance
-    // Its process may hang in the driver; it is ended, and whoever used it gets another one elsewhere.
+    // Its process may hang in the driver.
     turn.unload(instance)
-    if (state !== 'draining' && turn.present(spec.name) === 0) {
-      turn.want({ spec, purpose: 'demand', sinceMs: turn.nowMs, notBeforeMs: turn.nowMs })
-    }
+    replace(turn, instance)
   }
+}
+
+/** Whoever used or awaited it gets another one elsewhere; an idle one is loaded again when it is asked for. */
+function replace(turn: Turn, { spec, state, inFlight }: Instance): void {
+  const isMissed = state === 'loading' || (state === 'ready' && inFlight > 0)
+  if (!isMissed || turn.present(spec.name) > 0) return
+  turn.want({ spec, purpose: 'demand', sinceMs: turn.nowMs, notBeforeMs: turn.nowMs })
 }
 
 function nodeLost(turn: Turn, nodeId: string): void {
   for (const instance of turn.state.instances) {
-    if (instance.nodeId === nodeId) turn.remove(instance, 'killed')
+    if (instance.nodeId !== nodeId) continue
+    turn.change({ instances: turn.state.instances.filter(({ id }) => id !== instance.id) })
+    replace(turn, instance)
   }
   const { [nodeId]: _, ...cachedFiles } = turn.state.cachedFiles
   turn.change({ devices: turn.state.devices.filter((device) => device.nodeId !== nodeId), cachedFiles })

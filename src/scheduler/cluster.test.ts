@@ -101,6 +101,7 @@ describe('devices', () => {
     const told = new Told(twoNodes())
       .at(0, { kind: 'model-wanted', spec: model('a', 60, everywhere) })
       .at(1, { kind: 'instance-ready', instanceId: 'a-1' })
+      .at(1, { kind: 'use-changed', instanceId: 'a-1', inFlight: 1 })
       .at(2, { kind: 'devices-changed', nodeId: 'node', devices: [lost] })
     expect(told.kinds).toEqual(['unload a-1', 'load a-2'])
     expect(told.one('a-2')?.nodeId).toBe('other')

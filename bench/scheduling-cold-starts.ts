@@ -77,7 +77,7 @@ function roundOf(setting: Setting): Round {
   const profiles = profilesOf(setting, FOR_EVER_MS)
   const peers = Object.entries(PEERS).map(([name, peer]) => {
     const scenario = scenarioOf(setting, peer)
-    const { coldStarts, loads } = reportOf(replay(scenario), scenario, fromMs)
+    const { coldStarts, loads } = reportOf(replay(scenario), scenario, { fromMs })
     return [name, { coldStarts: coldStarts.visible, loads: loads.count }] as const
   })
   const wanted = new Map(

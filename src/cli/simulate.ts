@@ -12,7 +12,7 @@ import { goodput } from '../simulator/goodput.ts'
 import { plotOf } from '../simulator/plot.ts'
 
 import { replay } from '../simulator/replay.ts'
-import { type Report, reportOf } from '../simulator/report.ts'
+import { type Report, reportOf, type SloScale } from '../simulator/report.ts'
 import { reportRows } from '../simulator/report-text.ts'
 import type { ModelProfile, Scenario } from '../simulator/scenario.ts'
 import { readTrace } from '../simulator/traces/read-trace.ts'
@@ -35,6 +35,7 @@ interface SimulateFlags extends CommonOptions {
   readonly speed: string
   readonly seed: string
   readonly patience?: string
+  readonly slo: string
   readonly goodput?: boolean
   readonly plot?: string
 }
@@ -65,6 +66,7 @@ export function simulateCommand(): Command {
     .option('--speed <factor>', 'so many times faster than recorded', '1')
     .option('--seed <number>', 'for everything that is left to chance', '1')
     .option('--patience <seconds>', 'clients without a token leave after this time')
+    .option('--slo <factors>', 'in time: the first token and the others, over an idle engine', '5,2')
     .option('--goodput', 'also look for the highest speed at which 99 % are in time')
     .option('--plot <file>', 'draw it, as SVG')
     .action((trace: string, options: SimulateFlags) =>
@@ -88,8 +90,9 @@ async function simulate(context: CommandContext, path: string, flags: SimulateFl
   const setting = settingFor(context, trace, { ...flags, seed })
   const scenario = setting.at(numberOf('speed', flags.speed, 1e-6))
   const outcome = replay(scenario)
-  const report = reportOf(outcome, scenario)
-  const speed = flags.goodput ? goodputOf(setting.at) : undefined
+  const slo = sloFrom(flags.slo)
+  const report = reportOf(outcome, scenario, { slo })
+  const speed = flags.goodput ? goodputOf(setting.at, slo) : undefined
   if (flags.plot) writeFileSync(flags.plot, plotOf(outcome, scenario, `${basename(path)}, ${setting.title}`))
   const { synthetic } = setting
   const { format } = trace
@@ -175,12 +178,17 @@ function madeUp(popularity: Popularity, hasModels: boolean): string[] {
   ]
 }
 
-function goodputOf(at: (speed: number) => Scenario): number {
+function goodputOf(at: (speed: number) => Scenario, slo: SloScale): number {
   const attainmentAt = (speed: number) => {
     const scenario = at(speed)
-    return reportOf(replay(scenario), scenario).slo.attainment
+    return reportOf(replay(scenario), scenario, { slo }).slo.attainment
   }
   return goodput(attainmentAt, { lowest: 1 / 64, highest: 64, halvings: 8 })
+}
+
+function sloFrom(text: string): SloScale {
+  const [firstToken = '', tokens = ''] = text.split(',')
+  return { firstToken: numberOf('slo', firstToken, 1), tokens: numberOf('slo', tokens, 1) }
 }
 
 function numberOf(name: string, text: string, least: number): number {

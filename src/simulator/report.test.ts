@@ -67,7 +67,7 @@ test('what came before the counted part is in no figure', () => {
     served(2, 600, [40, 110]),
     served(3, 700, [60, 110], { cold: true }),
   ]
-  const report = reportOf(outcome(jobs, { loads }), scenario(), 500)
+  const report = reportOf(outcome(jobs, { loads }), scenario(), { fromMs: 500 })
   expect(report.coldStarts).toEqual({ visible: 1, rate: 0.5 })
   expect(report.loads).toMatchObject({ count: 1, per1000Requests: 500, bytes: 10, prefetchedInVain: 1 })
   expect([report.firstTokenMs.warm.p50, report.firstTokenMs.cold.p50]).toEqual([40, 60])

@@ -3,9 +3,24 @@ import type { Outcome } from './replay.ts'
 import type { ModelProfile, Scenario } from './scenario.ts'
 import { unloadedFirstTokenMs, unloadedTokenMs } from './step-model.ts'
 
-/** A request is in time when its first token takes at most so many times what it takes alone, and the others likewise. */
-export const FIRST_TOKEN_SLO = 5
-export const TOKEN_SLO = 2
+/** When a request is in time. */
+export interface SloScale {
+  /**
+   * Its first token takes at most so many times what it takes on an idle engine that has the model, where a prompt below
+   * the model's mean counts as the mean: nobody promises a short question more than what its neighbours get.
+   */
+  readonly firstToken: number
+  /** The other tokens together at most so many times what they take there. */
+  readonly tokens: number
+}
+
+export const USUAL_SLO: SloScale = { firstToken: 5, tokens: 2 }
+
+export interface ReportOptions {
+  /** What came before is not counted: a warm-up, or what a forecast learned from. */
+  readonly fromMs?: number
+  readonly slo?: SloScale
+}
 
 export interface Report {
   readonly requests: Readonly<Record<JobEnd | 'all', number>>
@@ -53,12 +68,16 @@ export interface Quantiles {
   readonly p99: number
 }
 
-/** @param fromMs what came before is not counted: a warm-up, or what a forecast learned from */
-export function reportOf(outcome: Outcome, scenario: Scenario, fromMs = 0): Report {
+export function reportOf(
+  outcome: Outcome,
+  scenario: Scenario,
+  { fromMs = 0, slo = USUAL_SLO }: ReportOptions = {},
+): Report {
   const profiles = new Map(scenario.models.map((profile) => [profile.spec.name, profile]))
+  const meanPrompts = meanPromptsOf(outcome.jobs)
   const jobs = outcome.jobs
     .filter(({ request }) => request.arrivalMs >= fromMs)
-    .map((job) => judged(job, profiles.get(job.request.model)))
+    .map((job) => judged(job, profiles.get(job.request.model), { slo, meanPrompts }))
   const cold = jobs.filter(({ job }) => job.cold)
   const durationMs = outcome.durationMs - fromMs
   return {
@@ -93,17 +112,34 @@ interface Judged {
   readonly slowdown: number | undefined
 }
 
-function judged(job: Job, profile: ModelProfile | undefined): Judged {
+interface Measure {
+  readonly slo: SloScale
+  /** By model. */
+  readonly meanPrompts: ReadonlyMap<string, number>
+}
+
+function judged(job: Job, profile: ModelProfile | undefined, { slo, meanPrompts }: Measure): Judged {
   const { request, firstTokenMs, endMs, end } = job
   if (!profile || end !== 'served' || firstTokenMs === undefined || endMs === undefined) {
     return { job, firstInTime: false, othersInTime: false, firstTokenMs: undefined, slowdown: undefined }
   }
   const waitedMs = firstTokenMs - request.arrivalMs
   const slowdown = waitedMs / unloadedFirstTokenMs(profile.steps, request.promptTokens)
+  const usualPrompt = Math.max(request.promptTokens, meanPrompts.get(request.model) ?? 0)
+  const firstInTime = waitedMs <= slo.firstToken * unloadedFirstTokenMs(profile.steps, usualPrompt)
   const others = request.outputTokens - 1
   const eachMs = others > 0 ? (endMs - firstTokenMs) / others : 0
-  const othersInTime = eachMs <= TOKEN_SLO * unloadedTokenMs(profile.steps) + 1e-6
-  return { job, firstInTime: slowdown <= FIRST_TOKEN_SLO, othersInTime, firstTokenMs: waitedMs, slowdown }
+  const othersInTime = eachMs <= slo.tokens * unloadedTokenMs(profile.steps) + 1e-6
+  return { job, firstInTime, othersInTime, firstTokenMs: waitedMs, slowdown }
+}
+
+function meanPromptsOf(jobs: readonly Job[]): ReadonlyMap<string, number> {
+  const sums = new Map<string, readonly [number, number]>()
+  for (const { request } of jobs) {
+    const [tokens, count] = sums.get(request.model) ?? [0, 0]
+    sums.set(request.model, [tokens + request.promptTokens, count + 1])
+  }
+  return new Map([...sums].map(([model, [tokens, count]]) => [model, tokens / count]))
 }
 
 function requestCounts(jobs: readonly Job[]): Report['requests'] {

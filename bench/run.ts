@@ -10,6 +10,7 @@ import { limits } from './limits.ts'
 import { pool } from './pool.ts'
 import { stopAll } from './process.ts'
 import { type Benchmark, goalLine, machineFacts, sourceFacts } from './report.ts'
+import { routing } from './routing.ts'
 import { scheduling } from './scheduling.ts'
 import { sockets } from './sockets.ts'
 import { tokens } from './tokens.ts'
@@ -25,6 +26,7 @@ const BENCHMARKS = {
   limits,
   cache,
   hits,
+  routing,
   sockets,
   calibration,
   scheduling,
@@ -39,7 +41,7 @@ ${Object.entries(BENCHMARKS)
   --quick             shorter rounds
   --json              the whole result on standard output
   --publish           write bench/results/NAME.json, which documents quote, instead of NAME.local.json
-  --traces DIRECTORY  recorded traces for cache and scheduling; see bench/README.md
+  --traces DIRECTORY  recorded traces for cache, routing and scheduling; see bench/README.md
 `
 
 async function main(): Promise<number> {

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { PrefixIndex } from '../src/scheduler/prefix-index.ts'
 import { devicesFrom, modelOfSize } from '../src/simulator/fleet.ts'
 import { BLOCK_TOKENS, type WorkloadRequest } from '../src/simulator/job.ts'
-import { PrefixCache } from '../src/simulator/prefix-cache.ts'
 import { type Outcome, replay } from '../src/simulator/replay.ts'
 import { reportOf } from '../src/simulator/report.ts'
 import type { GatewayRules, Scenario } from '../src/simulator/scenario.ts'
@@ -96,12 +96,12 @@ function figuresOf(outcome: Outcome, scenario: Scenario) {
 
 /** Hits of one cache as large as all of them, in the order of arrival. */
 function pooledHits(requests: readonly WorkloadRequest[]): number {
-  const cache = new PrefixCache(INSTANCES * BLOCKS)
+  const cache = new PrefixIndex<number>()
   let [hits, blocks] = [0, 0]
   for (const request of requests) {
-    hits += cache.matching(request.blocks)
+    hits += cache.hits('pool', request.blocks)
     blocks += request.blocks.length
-    cache.add(request.blocks)
+    cache.note('pool', request.blocks, INSTANCES * BLOCKS)
   }
   return hits / blocks
 }

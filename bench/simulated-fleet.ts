@@ -9,7 +9,13 @@ import type { StepModel } from '../src/simulator/step-model.ts'
 const GIB = 2 ** 30
 
 export const GATEWAY: GatewayRules = {
-  ...{ routing: 'least-loaded', queueMax: 100_000, waitMaxMs: 3_600_000, patienceMs: undefined },
+  ...{
+    routing: 'least-loaded',
+    fairness: 'tokens',
+    queueMax: 100_000,
+    waitMaxMs: 3_600_000,
+    patienceMs: undefined,
+  },
   demandEveryMs: 1_000,
 }
 

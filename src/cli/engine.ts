@@ -16,6 +16,8 @@ export function engineOptions(
     searchPath: environment.searchPath,
     cacheDirectory: places.engines,
     compiler: environment.compiler,
+    cudaBackend: config.engines.cudaBackend,
+    cudaToolkit: config.engines.cudaToolkit,
     clock: systemClock,
     ...parts,
   }

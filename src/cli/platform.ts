@@ -1,4 +1,5 @@
 import { rmSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Settings } from '../config/load.ts'
 import { makePlaces, type Places, placesOf } from '../config/places.ts'
 import type { Config } from '../config/schema.ts'
@@ -9,10 +10,13 @@ import { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
 import type { LlamaEngine } from '../engines/llama-engine.ts'
+import type { TrialDevice } from '../engines/llama-trial.ts'
+import type { ManagedKind, ManagedProgram } from '../engines/managed-program.ts'
 import type { ModelStore } from '../engines/model-store.ts'
 import { type Gateway, startGateway } from '../gateway/start.ts'
 import { listenForMetrics } from '../metrics/listener.ts'
 import { MetricRegistry } from '../metrics/registry.ts'
+import type { NodeService } from '../node/service.ts'
 import { startNode } from '../node/start.ts'
 import { localNode } from '../pool/node-directory.ts'
 import type { PoolService } from '../pool/service.ts'
@@ -40,8 +44,10 @@ export interface PlatformOptions {
   readonly settings: Settings
   readonly log: Logger
   readonly accessLog: Logger
-  /** Finds or builds the engine; called when the first model needs it. */
-  readonly engine: (places: Places) => Promise<LlamaEngine>
+  /** Finds or builds the engine for these devices; called when the first model needs it. */
+  readonly llamaServer: (places: Places, devices: readonly TrialDevice[]) => Promise<LlamaEngine>
+  /** Finds vLLM or SGLang, when the first model needs it. */
+  readonly managed: (kind: ManagedKind) => Promise<ManagedProgram>
   readonly version: string
 }
 
@@ -50,7 +56,7 @@ export interface PlatformOptions {
  * @throws HelixError when a part cannot start; what had started is stopped again
  */
 export async function startPlatform(options: PlatformOptions): Promise<Platform> {
-  const { settings, log, accessLog, engine, version } = options
+  const { settings, log, accessLog, version } = options
   const { config } = settings
   const places = placesOf(settings.home, config)
   makePlaces(places)
@@ -61,8 +67,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     const asked = { settings, places, log, lifecycle }
     const { auth, usage, spend, ...kept } = await openAuthClient(asked)
     const store = await openModelStore(settings, places, log)
-    const parts = { store, socketDirectory: places.runtime, clock: systemClock, log }
-    const node = startNode({ config: config.engines, engine: () => engine(places), ...parts })
+    const node = openNode(options, places, store)
     const metrics = await startMetrics(config, lifecycle)
     const nodes = localNode(node)
     const running = await startPool({ config, nodes, clock: systemClock, log, metrics: metrics.registry })
@@ -78,6 +83,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     })
     const gateway = await startGateway({
       config: config.gateway,
+      scheduler: config.scheduler,
       caching: config.cache,
       realtime: config.realtime,
       ...memories,
@@ -117,6 +123,20 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     await lifecycle.stop()
     throw reason
   }
+}
+
+function openNode(
+  { settings, log, llamaServer, managed }: PlatformOptions,
+  places: Places,
+  store: ModelStore,
+): NodeService {
+  const { engines, models } = settings.config
+  return startNode({
+    ...{ config: engines, perModel: models.perModel, store, managed, clock: systemClock, log },
+    llamaServer: (devices) => llamaServer(places, devices),
+    socketDirectory: places.runtime,
+    cacheDirectory: join(places.engines, 'managed'),
+  })
 }
 
 function statusOf(gateway: Gateway, facts: object): object {

@@ -136,6 +136,7 @@ function settingFor({ settings: { config } }: CommandContext, trace: Trace, flag
       requests: workloadOf(trace, { models: names, popularity, speed, seed: flags.seed }),
       gateway: {
         routing: flags.routing,
+        fairness: config.scheduler.fairness,
         queueMax: config.gateway.queueMax,
         waitMaxMs: config.gateway.queueTimeout,
         patienceMs:

@@ -4,6 +4,7 @@ import { DEFAULT_ORGANISATION } from '../contracts/auth.ts'
 import { HelixError } from '../core/errors.ts'
 import type { OnProgress } from '../core/progress.ts'
 import { ensureLlamaServer } from '../engines/llama-locate.ts'
+import { findManagedProgram } from '../engines/managed-program.ts'
 import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
 import { engineOptions } from './engine.ts'
 import { firstToken } from './first-token.ts'
@@ -41,7 +42,14 @@ async function up(context: CommandContext, version: string): Promise<number> {
     log,
     accessLog,
     version,
-    engine: (places) => ensureLlamaServer(engineOptions(settings, places, { log, ...work })),
+    llamaServer: (places, devices) =>
+      ensureLlamaServer({ ...engineOptions(settings, places, { log, ...work }), devices }),
+    managed: (kind) =>
+      findManagedProgram(kind, {
+        configured: settings.config.engines[kind],
+        searchPath: settings.environment.searchPath,
+        signal: stopping.signal,
+      }),
   })
   try {
     const ready = bringUp(context, platform, work).finally(() => progress.end())

@@ -1,5 +1,7 @@
+import { forecastTime } from './apply.ts'
 import type { SchedulerEvent } from './events.ts'
 import { chooseFilesToCache } from './file-cache.ts'
+import { requestsPerHour } from './forecast/forecast.ts'
 import { choosePrefetches } from './prefetch.ts'
 import { replicasWanted } from './scaling.ts'
 import type { Instance, ModelHistory, ModelSpec, Purpose } from './state.ts'
@@ -21,7 +23,8 @@ export function lookAhead(turn: Turn, event: SchedulerEvent): void {
 
 /** One file at a time: the next one when the node says what it has by then. */
 function readAhead(turn: Turn, nodeId: string): void {
-  const [model] = chooseFilesToCache(turn.view, nodeId)
+  const time = forecastTime(turn)
+  const [model] = chooseFilesToCache(turn.view, nodeId, ({ arrivals }) => requestsPerHour(arrivals, time))
   if (model !== undefined) turn.actions.push({ kind: 'cache-file', model, nodeId })
 }
 

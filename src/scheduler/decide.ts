@@ -30,7 +30,8 @@ export function decide(state: ClusterState, event: SchedulerEvent, policy: Polic
   if (event.kind === 'defragment-asked') askForMoves(turn, event.spec)
   progressMoves(turn)
   lookAhead(turn, event)
-  placeWaiting(turn)
+  // That something became busy makes room for nobody.
+  if (event.kind !== 'use-changed' || event.inFlight === 0) placeWaiting(turn)
   return { state: turn.state, actions: turn.actions, records: turn.records }
 }
 

@@ -1,5 +1,5 @@
 import { chooseVictims } from './eviction.ts'
-import { reachableHoles } from './holes.ts'
+import { type Hole, reachableHoles } from './holes.ts'
 import { savedSeconds } from './loss.ts'
 import { REQUEST_SECONDS } from './move-board.ts'
 import { cheapestMoves } from './move-search.ts'
@@ -7,6 +7,7 @@ import type { DefragmentPolicy } from './policy.ts'
 import { loadMsOn, type ModelSpec, type Move } from './state.ts'
 import type { ClusterView } from './view.ts'
 
+/** Moves that are worth what they cost. */
 export interface MoveProposal {
   readonly moves: readonly Move[]
   /** Seconds of loading that the moves take, and that those who are moved must wait. */
@@ -30,9 +31,8 @@ export function planMoves(
 ): MoveProposal | undefined {
   const holes = reachableHoles(view, spec)
   if (holes.some(({ missingBytes }) => missingBytes === 0)) return undefined
-  const onAccelerators = holes.filter(({ devices }) => devices.every(({ kind }) => kind !== 'cpu'))
-  const found =
-    cheapestMoves(view, onAccelerators, policy.movesMax) ?? cheapestMoves(view, holes, policy.movesMax)
+  const [slow, fast] = [holes.filter(isOnCpu), holes.filter((hole) => !isOnCpu(hole))]
+  const found = cheapestMoves(view, fast, policy.movesMax) ?? cheapestMoves(view, slow, policy.movesMax)
   if (!found) return undefined
   const spared = sparedSeconds(view, spec)
   if (spared !== undefined && spared < policy.gainMin * found.costSeconds) return undefined
@@ -42,6 +42,10 @@ export function planMoves(
       ? `${cost}; nothing could be evicted for it`
       : `${cost} instead of evictions that cost ${spared.toFixed(1)} s`
   return { ...found, because }
+}
+
+function isOnCpu({ devices }: Hole): boolean {
+  return devices.some(({ kind }) => kind === 'cpu')
 }
 
 /** What evictions would cost that make the same room; undefined where none could. */

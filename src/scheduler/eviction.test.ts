@@ -166,7 +166,7 @@ test('LRU on one device evicts as a list in order of use does', () => {
 })
 
 describe('over random clusters', () => {
-  const SEEDS = Array.from({ length: 400 }, (_, seed) => seed)
+  const SEEDS = Array.from({ length: 250 }, (_, seed) => seed)
 
   test.each([gdsf, lru])(
     'by $by the model fits once the victims are gone, and would not if one stayed',

@@ -28,7 +28,7 @@ export function reachableHoles({ state, freeBytes }: ClusterView, spec: ModelSpe
 }
 
 /** Sets of devices are all looked at in pools up to this size; in larger ones the emptiest alone. */
-const POOL_MAX = 8
+const POOL_MAX = 5
 
 /** Every set of so many devices of a small pool. */
 export function setsOf(

@@ -14,6 +14,7 @@ export interface Loss {
   readonly value: number
 }
 
+/** Of nobody's going; every other loss is greater. */
 export const NO_LOSS: Loss = { busy: 0, young: 0, priority: Number.NEGATIVE_INFINITY, value: 0 }
 
 /** Below zero where `a` is less. */

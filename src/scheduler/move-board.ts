@@ -13,6 +13,7 @@ const ASKED_MEANWHILE = 0.1
 /** Devices beside the hole's own that are looked at: those with the most room. */
 const BESIDE_MAX = 8
 
+/** A move that has room as things stand, and what it costs. */
 export interface PossibleMove {
   readonly piece: Piece
   readonly move: Move
@@ -22,7 +23,8 @@ export interface PossibleMove {
 /** An instance that may be moved, once: the copy that a move makes has no name before it is there. */
 interface Piece {
   readonly instance: Instance
-  readonly targets: readonly Target[]
+  /** Known once they are asked for: most holes are given up before. */
+  targets: readonly Target[] | undefined
   /** Where it lies now; another one than the instance's own once it was moved. */
   at: readonly Share[]
 }
@@ -36,39 +38,32 @@ interface Target {
 
 /** The devices around a hole with what lies on them, for a search that makes moves and takes them back. */
 export class MoveBoard {
+  private readonly view: ClusterView
   private readonly hole: Hole
+  private readonly around: readonly Device[]
   private readonly freeBytes: Map<string, number>
   private readonly pieces: readonly Piece[]
   private readonly moved = new Set<Piece>()
 
   constructor(view: ClusterView, hole: Hole) {
+    this.view = view
     this.hole = hole
-    this.freeBytes = new Map(view.freeBytes)
-    const around = devicesAround(view, hole)
-    const instances = new Set(around.flatMap(({ id }) => (view.instancesOn.get(id) ?? []).filter(isMovable)))
-    this.pieces = [...instances].map((instance) => ({
-      instance,
-      targets: targetsOf(view, instance, around),
-      at: instance.shares,
-    }))
+    this.around = devicesAround(view, hole)
+    this.freeBytes = new Map(this.around.map(({ id }) => [id, view.freeBytes.get(id) ?? 0]))
+    const instances = new Set(
+      this.around.flatMap(({ id }) => (view.instancesOn.get(id) ?? []).filter(isMovable)),
+    )
+    this.pieces = [...instances].map((instance) => ({ instance, targets: undefined, at: instance.shares }))
   }
 
   /** At least so many moves are needed before the hole is open: none when it is, infinitely many when it never can be. */
   movesNeeded(): number {
     let needed = 0
     for (const { id } of this.hole.devices) {
-      let missing = this.hole.bytes - this.free(id)
+      const missing = this.hole.bytes - this.free(id)
       if (missing <= 0) continue
-      const sizes = this.pieces.filter((piece) => !this.moved.has(piece)).map(({ at }) => bytesOn(at, id))
-      sizes.sort((a, b) => b - a)
-      let moves = 0
-      for (const bytes of sizes) {
-        if (missing <= 0 || bytes === 0) break
-        missing -= bytes
-        moves++
-      }
-      if (missing > 0) return Number.POSITIVE_INFINITY
-      needed = Math.max(needed, moves)
+      const sizes = this.pieces.map((piece) => (this.moved.has(piece) ? 0 : bytesOn(piece.at, id)))
+      needed = Math.max(needed, countFor(missing, sizes))
     }
     return needed
   }
@@ -81,6 +76,7 @@ export class MoveBoard {
     const possible: PossibleMove[] = []
     for (const piece of this.pieces) {
       if (this.moved.has(piece) || !(aside || this.isInTheWay(piece))) continue
+      piece.targets ??= targetsOf(this.view, piece.instance, this.around)
       for (const target of piece.targets) {
         const kind = this.kindOf(piece, target)
         if (!kind) continue
@@ -134,6 +130,35 @@ export class MoveBoard {
   private free(deviceId: string): number {
     return this.freeBytes.get(deviceId) ?? 0
   }
+}
+
+/** At least so many moves open the hole, as a look at its own devices tells. */
+export function leastMoves({ freeBytes, instancesOn }: ClusterView, { devices, bytes }: Hole): number {
+  let needed = 0
+  for (const { id } of devices) {
+    const missing = bytes - (freeBytes.get(id) ?? 0)
+    if (missing <= 0) continue
+    const here = (instancesOn.get(id) ?? []).filter(isMovable)
+    needed = Math.max(
+      needed,
+      countFor(
+        missing,
+        here.map(({ shares }) => bytesOn(shares, id)),
+      ),
+    )
+  }
+  return needed
+}
+
+/** How many of the sizes, the largest first, make up what is missing; infinitely many when all do not. */
+function countFor(missingBytes: number, sizes: number[]): number {
+  sizes.sort((a, b) => b - a)
+  let missing = missingBytes
+  const enough = sizes.findIndex((bytes) => {
+    missing -= bytes
+    return missing <= 0
+  })
+  return enough < 0 ? Number.POSITIVE_INFINITY : enough + 1
 }
 
 function isMovable({ state, spec }: Instance): boolean {

@@ -1,8 +1,9 @@
 import type { Hole } from './holes.ts'
-import { MoveBoard, type PossibleMove } from './move-board.ts'
+import { leastMoves, MoveBoard, type PossibleMove } from './move-board.ts'
 import type { Move } from './state.ts'
 import type { ClusterView } from './view.ts'
 
+/** A list of moves that opens a hole. */
 export interface FoundMoves {
   readonly moves: readonly Move[]
   readonly costSeconds: number
@@ -10,7 +11,7 @@ export interface FoundMoves {
 
 /** Holes that are looked at, those that lack least first, and moves that are tried for all of them. */
 const HOLES_MAX = 24
-const TRIES_MAX = 40_000
+const TRIES_MAX = 4_500
 
 /**
  * The cheapest list of moves that opens one of the holes. A depth-first search that deepens move by move and is bounded
@@ -25,15 +26,16 @@ export function cheapestMoves(
   const searches: HoleSearch[] = []
   for (const hole of holes) {
     if (searches.length === HOLES_MAX) break
-    const search = new HoleSearch(view, hole)
-    if (search.movesNeeded <= movesMax) searches.push(search)
+    const movesNeeded = leastMoves(view, hole)
+    if (movesNeeded <= movesMax) searches.push(new HoleSearch(view, hole, movesNeeded))
   }
   let best: FoundMoves | undefined
   let tries = TRIES_MAX
   for (let depth = 1; depth <= movesMax; depth++) {
-    for (const [index, search] of searches.entries()) {
-      // What the shallow and the easy ones leave, the others share.
-      const allotted = Math.ceil(tries / ((movesMax - depth + 1) * (searches.length - index)))
+    for (const search of searches) {
+      if (search.movesNeeded > depth) continue
+      // No hole takes all that is left: an easier one may come after it.
+      const allotted = Math.ceil(tries / 3)
       const { found, tried } = search.run(depth, best?.costSeconds ?? Number.POSITIVE_INFINITY, allotted)
       tries -= tried
       best = found ?? best
@@ -44,18 +46,23 @@ export function cheapestMoves(
 
 /** The search for one hole. */
 class HoleSearch {
+  /** At least. */
   readonly movesNeeded: number
-  private readonly board: MoveBoard
+  private readonly view: ClusterView
+  private readonly hole: Hole
   private readonly made: PossibleMove[] = []
   /** By arrangement, the least cost that it was reached with and how many moves were left. */
   private readonly seen = new Map<string, { readonly cost: number; readonly left: number }>()
+  /** Set up once its turn comes: on a large cluster most holes never get it. */
+  private board: MoveBoard | undefined
   private bound = Number.POSITIVE_INFINITY
   private triesLeft = 0
   private found: FoundMoves | undefined
 
-  constructor(view: ClusterView, hole: Hole) {
-    this.board = new MoveBoard(view, hole)
-    this.movesNeeded = this.board.movesNeeded()
+  constructor(view: ClusterView, hole: Hole, movesNeeded: number) {
+    this.view = view
+    this.hole = hole
+    this.movesNeeded = movesNeeded
   }
 
   run(depth: number, bound: number, tries: number): { found: FoundMoves | undefined; tried: number } {
@@ -63,32 +70,33 @@ class HoleSearch {
     this.triesLeft = tries
     this.found = undefined
     this.seen.clear()
-    this.search(depth, 0)
+    this.board ??= new MoveBoard(this.view, this.hole)
+    this.search(this.board, depth, 0)
     return { found: this.found, tried: tries - this.triesLeft }
   }
 
-  private search(left: number, cost: number): void {
-    const needed = this.board.movesNeeded()
+  private search(board: MoveBoard, left: number, cost: number): void {
+    const needed = board.movesNeeded()
     if (needed === 0) {
       this.bound = cost
       this.found = { moves: this.made.map(({ move }) => move), costSeconds: cost }
       return
     }
-    if (needed > left || this.wasSeen(left, cost)) return
-    for (const possible of this.board.possibleMoves(left > needed)) {
+    if (needed > left || this.wasSeen(board, left, cost)) return
+    for (const possible of board.possibleMoves(left > needed)) {
       if (this.triesLeft <= 0) return
       if (cost + possible.seconds >= this.bound) continue
       this.triesLeft--
-      this.board.make(possible)
+      board.make(possible)
       this.made.push(possible)
-      this.search(left - 1, cost + possible.seconds)
+      this.search(board, left - 1, cost + possible.seconds)
       this.made.pop()
-      this.board.undo(possible)
+      board.undo(possible)
     }
   }
 
-  private wasSeen(left: number, cost: number): boolean {
-    const key = this.board.arrangement()
+  private wasSeen(board: MoveBoard, left: number, cost: number): boolean {
+    const key = board.arrangement()
     const before = this.seen.get(key)
     if (before && before.cost <= cost && before.left >= left) return true
     this.seen.set(key, { cost, left })

@@ -9,11 +9,13 @@ export interface Candidate {
   readonly loss: Loss
 }
 
+/** Those that go together. */
 export interface Victims {
   readonly instances: readonly Candidate[]
   readonly loss: Loss
 }
 
+/** Nobody needs to go. */
 export const NO_VICTIMS: Victims = { instances: [], loss: NO_LOSS }
 
 /** Chooses among the instances that may go; looks at each of them once. */
@@ -62,24 +64,24 @@ export class VictimChoice {
    * With `lru` the order alone decides.
    */
   cover(deviceId: string, missingBytes: number, candidates: readonly Candidate[]): Victims | undefined {
-    let best: Victims | undefined
-    let begun: Victims = NO_VICTIMS
+    if (missingBytes <= 0) return NO_VICTIMS
+    let best: { readonly begun: number; readonly last: Candidate; readonly loss: Loss } | undefined
+    let begun = NO_LOSS
     let missing = missingBytes
-    for (let next = 0; missing > 0 && next < candidates.length; next++) {
-      const last = this.by === 'lru' ? next + 1 : candidates.length
-      for (const candidate of candidates.slice(next, last)) {
-        if (bytesOn(candidate.instance, deviceId) < missing) continue
-        const loss = addLoss(begun.loss, candidate.loss, this.by)
-        if (!best || compareLoss(loss, best.loss) < 0) {
-          best = { instances: [...begun.instances, candidate], loss }
-        }
+    for (const [next, candidate] of candidates.entries()) {
+      const end = this.by === 'lru' ? next + 1 : candidates.length
+      for (let index = next; index < end; index++) {
+        const last = candidates[index]
+        if (!last || bytesOn(last.instance, deviceId) < missing) continue
+        const loss = addLoss(begun, last.loss, this.by)
+        if (!best || compareLoss(loss, best.loss) < 0) best = { begun: next, last, loss }
       }
-      const candidate = candidates[next]
-      if (!candidate) break
-      begun = this.together(begun, [candidate])
       missing -= bytesOn(candidate.instance, deviceId)
+      begun = addLoss(begun, candidate.loss, this.by)
+      // What is begun only grows.
+      if (missing <= 0 || (best && compareLoss(begun, best.loss) >= 0)) break
     }
-    return missingBytes <= 0 ? NO_VICTIMS : best
+    return best && { instances: [...candidates.slice(0, best.begun), best.last], loss: best.loss }
   }
 
   together(victims: Victims, more: readonly Candidate[]): Victims {
@@ -89,6 +91,8 @@ export class VictimChoice {
 
   /** Without those that turned out not to be needed, the greatest loss first. */
   needed(victims: Victims, isEnough: (fewer: Victims) => boolean): Victims {
+    // A lone one was chosen because it is.
+    if (victims.instances.length < 2) return victims
     let kept = victims
     const greatestFirst = [...victims.instances].sort((a, b) => compareLoss(b.loss, a.loss))
     for (const candidate of greatestFirst) {

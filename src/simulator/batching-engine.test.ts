@@ -3,7 +3,6 @@ import { request } from '../../test/support/scenario.ts'
 import { BatchingEngine } from './batching-engine.ts'
 import { DeviceLoad } from './device-load.ts'
 import { type Job, newJob } from './job.ts'
-import { PrefixCache } from './prefix-cache.ts'
 import { unloadedFirstTokenMs } from './step-model.ts'
 import { Timeline } from './timeline.ts'
 
@@ -15,7 +14,7 @@ function bench() {
   const ended: Job[] = []
   const engine = () =>
     new BatchingEngine({
-      ...{ clock: timeline, steps, deviceIds: ['d'], load, prefixes: new PrefixCache(100) },
+      ...{ clock: timeline, steps, deviceIds: ['d'], load, prefixBlocksMax: 100 },
       finished: (job) => {
         job.endMs = timeline.monotonic()
         ended.push(job)

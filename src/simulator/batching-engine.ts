@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.ts'
+import { PrefixIndex } from '../scheduler/prefix-index.ts'
 import type { DeviceLoad, Resident } from './device-load.ts'
 import { BLOCK_TOKENS, type Job } from './job.ts'
-import type { PrefixCache } from './prefix-cache.ts'
 import { type StepModel, stepMs } from './step-model.ts'
 
 export interface EngineParts {
@@ -9,7 +9,8 @@ export interface EngineParts {
   readonly steps: StepModel
   readonly deviceIds: readonly string[]
   readonly load: DeviceLoad
-  readonly prefixes: PrefixCache
+  /** Prefix blocks that it holds. */
+  readonly prefixBlocksMax: number
   /** Called when a job has its last token. */
   readonly finished: (job: Job) => void
 }
@@ -25,6 +26,8 @@ export class BatchingEngine implements Resident {
   private reading: Work[] = []
   private writing: Work[] = []
   private leap: Leap | undefined
+  /** What it still has of prompts, truly. */
+  private readonly prefixes = new PrefixIndex<number>()
 
   constructor(private readonly parts: EngineParts) {
     this.deviceIds = parts.deviceIds
@@ -34,14 +37,9 @@ export class BatchingEngine implements Resident {
     return [...this.reading, ...this.writing].map(({ job }) => job)
   }
 
-  /** Leading blocks of a prompt that it would not have to compute. */
-  matchingBlocks(prompt: readonly number[]): number {
-    return this.parts.prefixes.matching(prompt)
-  }
-
   admit(job: Job): void {
     const { promptTokens, outputTokens, blocks } = job.request
-    job.blocksHit = this.parts.prefixes.matching(blocks)
+    job.blocksHit = this.prefixes.hits(SELF, blocks)
     job.startedMs = this.parts.clock.monotonic()
     // The last token of a prompt is always computed: its result is the first of the answer.
     const missing = Math.max(1, promptTokens - job.blocksHit * BLOCK_TOKENS)
@@ -127,7 +125,7 @@ export class BatchingEngine implements Resident {
       if (work.promptLeft > 0 || !this.reading.includes(work)) continue
       work.job.firstTokenMs ??= nowMs
       work.outputLeft -= 1
-      this.parts.prefixes.add(work.job.request.blocks)
+      this.prefixes.note(SELF, work.job.request.blocks, this.parts.prefixBlocksMax)
       this.reading = this.reading.filter((other) => other !== work)
       if (work.outputLeft > 0) this.writing = [...this.writing, work]
       else done.push(work.job)
@@ -137,6 +135,9 @@ export class BatchingEngine implements Resident {
     this.next()
   }
 }
+
+/** The index is of several; an engine knows of itself alone. */
+const SELF = 'self'
 
 interface Work {
   readonly job: Job

@@ -8,7 +8,6 @@ import { BatchingEngine } from './batching-engine.ts'
 import { DeviceLoad } from './device-load.ts'
 import type { Job } from './job.ts'
 import { PageCache } from './page-cache.ts'
-import { PrefixCache } from './prefix-cache.ts'
 import type { DecisionWatcher, ModelProfile, Scenario } from './scenario.ts'
 
 /** What the pool tells whoever waits for it. */
@@ -153,7 +152,7 @@ export class ReplayedPool {
     this.loads.push(record)
     const engine = new BatchingEngine({
       ...{ clock, deviceIds, steps: profile.steps, load: this.deviceLoad },
-      prefixes: new PrefixCache(profile.prefixBlocksMax),
+      prefixBlocksMax: profile.prefixBlocksMax,
       finished: (job) => this.parts.listener.finished(job),
     })
     const loadMs = fromPageCache ? spec.cachedLoadMs : spec.loadMs

@@ -1,32 +1,65 @@
-import type { BatchingEngine } from './batching-engine.ts'
-import type { WorkloadRequest } from './job.ts'
+import type { Clock } from '../core/clock.ts'
+import type { PrefixIndex } from '../scheduler/prefix-index.ts'
+import { RecentWork } from '../scheduler/recent-work.ts'
+import { type Candidate, chooseReplica, ROUTING, type RoutingPolicy } from '../scheduler/routing.ts'
+import { BLOCK_TOKENS, type Job } from './job.ts'
 import type { GatewayRules } from './scenario.ts'
 
+/** Slots of one instance, with what the gateway has given it to do. */
 export interface RoutingSeat {
-  readonly engine: BatchingEngine
+  readonly id: string
   readonly slots: number
   inUse: number
+  /** Cost of the requests that it has. */
+  atWork: number
+  readonly recent: RecentWork
 }
 
-/** No instance gets more than this many times the mean while another one has room: bounded loads. */
-const LOAD_FACTOR_MAX = 1.25
+/** As the live gateway has them (`gateway/dispatch/seats.ts`). */
+const RECENT_HALF_LIFE_MS = 60_000
+const SLACK_PER_SLOT = 8_192
 
-/** The instance with a free slot that a request goes to; undefined when there is none. */
+const POLICIES: Readonly<Record<GatewayRules['routing'], RoutingPolicy>> = {
+  prefix: { ...ROUTING, slack: SLACK_PER_SLOT },
+  'least-loaded': { loadFactor: Number.POSITIVE_INFINITY, slack: 0, missWeight: 0 },
+}
+
+export interface RoutingParts {
+  readonly routing: GatewayRules['routing']
+  readonly clock: Clock
+  /** What the gateway believes that each instance still has. */
+  readonly prefixes: PrefixIndex<number>
+}
+
+export interface ExpectedWork {
+  readonly cost: number
+  readonly msPerCost: number
+}
+
+export function newSeat(id: string, slots: number): RoutingSeat {
+  return { id, slots, inUse: 0, atWork: 0, recent: new RecentWork(RECENT_HALF_LIFE_MS) }
+}
+
+/** The one with a free slot that a request goes to, and what it costs there; undefined when none has one. */
 export function chooseSeat<S extends RoutingSeat>(
   seats: readonly S[],
-  { blocks }: WorkloadRequest,
-  routing: GatewayRules['routing'],
-): S | undefined {
+  { request }: Job,
+  { cost, msPerCost }: ExpectedWork,
+  { routing, clock, prefixes }: RoutingParts,
+): { readonly seat: S; readonly cost: number } | undefined {
   const free = seats.filter(({ slots, inUse }) => inUse < slots)
-  const least = (a: S, b: S) => (b.inUse / b.slots < a.inUse / a.slots ? b : a)
-  const [first] = free
-  if (!first || free.length === 1) return first
-  if (routing === 'least-loaded' || blocks.length === 0) return free.reduce(least)
-  const inUse = seats.reduce((sum, seat) => sum + seat.inUse, 0)
-  const bound = Math.ceil((LOAD_FACTOR_MAX * (inUse + 1)) / seats.length)
-  const open = free.filter((seat) => seat.inUse < bound)
-  const held = new Map(open.map((seat) => [seat, seat.engine.matchingBlocks(blocks)]))
-  const most = Math.max(0, ...held.values())
-  const best = open.filter((seat) => held.get(seat) === most)
-  return (best.length > 0 ? best : free).reduce(least)
+  const candidates = free.map((seat): Candidate & { readonly seat: S } => ({
+    ...{ id: seat.id, seat, prefillMs: msPerCost, capacity: seat.slots },
+    waitMs: (seat.atWork / seat.slots) * msPerCost,
+    hitTokens: BLOCK_TOKENS * prefixes.hits(seat.id, request.blocks),
+    load: seat.recent.at(clock.monotonic()),
+  }))
+  const route = chooseReplica(
+    candidates,
+    { promptTokens: request.promptTokens, work: cost },
+    POLICIES[routing],
+  )
+  if (!route) return undefined
+  const { seat, hitTokens } = route.candidate
+  return { seat, cost: Math.max(0, cost - Math.min(hitTokens, request.promptTokens)) }
 }

@@ -1,5 +1,6 @@
 import type { SchedulerAction } from '../scheduler/actions.ts'
 import type { SchedulerEvent } from '../scheduler/events.ts'
+import type { FairQueueOptions } from '../scheduler/fair-queue.ts'
 import type { Policy } from '../scheduler/policy.ts'
 import type { ClusterState, Device, ModelSpec } from '../scheduler/state.ts'
 import type { WorkloadRequest } from './job.ts'
@@ -31,6 +32,8 @@ export interface ModelProfile {
 
 export interface GatewayRules {
   readonly routing: 'prefix' | 'least-loaded'
+  /** Who of those that wait is next. */
+  readonly fairness: FairQueueOptions['by']
   /** Requests that may wait, per model. */
   readonly queueMax: number
   /** A request that waited this long for a slot or a load is refused. */

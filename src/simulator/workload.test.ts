@@ -1,11 +1,10 @@
 import { expect, test } from 'vitest'
 import { devicesFrom, modelOfSize } from './fleet.ts'
 import { PageCache } from './page-cache.ts'
-import { PrefixCache } from './prefix-cache.ts'
 import { syntheticTrace } from './traces/synthetic.ts'
 import { popularityFrom, workloadOf } from './workload.ts'
 
-const trace = syntheticTrace('synthetic:rate=50,minutes=20', { requests: undefined, seed: 1 })
+const trace = syntheticTrace('synthetic:rate=50,minutes=3', { requests: undefined, seed: 1 })
 const models = ['a', 'b', 'c']
 
 test('the same work at another speed: only the times differ', () => {
@@ -52,14 +51,4 @@ test('a page cache forgets what was read longest ago, and takes nothing larger t
   cache.read('c', 5)
   cache.read('d', 11)
   expect(cache.names).toEqual(['a', 'c'])
-})
-
-test('a prefix cache loses ends before beginnings, and a block is of no use without those before it', () => {
-  const cache = new PrefixCache(4)
-  cache.add([1, 2, 3])
-  cache.add([7, 8])
-  expect(cache.matching([1, 2, 3])).toBe(2)
-  expect(cache.matching([7, 8, 9])).toBe(2)
-  expect(cache.matching([2, 3])).toBe(1)
-  expect(cache.matching([9, 7])).toBe(0)
 })

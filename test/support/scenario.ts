@@ -27,7 +27,13 @@ export function scenario(own: Partial<Scenario> = {}): Scenario {
     requests: [],
     policy: plainPolicy,
     gateway: {
-      ...{ routing: 'least-loaded', queueMax: 10_000, waitMaxMs: 1e9, patienceMs: undefined },
+      ...{
+        routing: 'least-loaded',
+        fairness: 'tokens',
+        queueMax: 10_000,
+        waitMaxMs: 1e9,
+        patienceMs: undefined,
+      },
       demandEveryMs: 1_000,
     },
     costs: { unloadMs: 50, pageCacheBytes: 1_000, loadCrashChance: 0, crashesPerHour: 0 },

@@ -12,21 +12,25 @@ export interface EngineClient {
 
 /** One connection pool per engine address; closed when the engine is gone. */
 export class EngineClients {
-  private readonly clients = new Map<string, { client: EngineClient; pool: Pool }>()
+  private readonly clients = new Map<string, { client: EngineClient; pool: Pool; connections: number }>()
 
   get(replica: Replica): EngineClient {
     const present = this.clients.get(replica.id)
     if (present) return present.client
-    const created = connect(replica.address, replica.slots)
+    const created = { ...connect(replica.address, replica.slots), connections: replica.slots }
     this.clients.set(replica.id, created)
     return created.client
   }
 
-  /** Keeps the pools of these replicas and closes the others once their last request has ended. */
+  /**
+   * Keeps the pools of these replicas and closes the others once their last request has ended. A replica that has more slots
+   * than before gets another pool: one cannot grow.
+   */
   keepOnly(replicas: readonly Replica[]): void {
-    const present = new Set(replicas.map(({ id }) => id))
-    for (const [id, { pool }] of this.clients) {
-      if (present.has(id)) continue
+    const slots = new Map(replicas.map((replica) => [replica.id, replica.slots]))
+    for (const [id, { pool, connections }] of this.clients) {
+      const wanted = slots.get(id)
+      if (wanted !== undefined && wanted <= connections) continue
       this.clients.delete(id)
       void pool.close()
     }

@@ -6,6 +6,7 @@ import { type SpotTier, spotOn, spotTiers } from './spots.ts'
 /** A strategy decides and does nothing else: no clock, no log, no I/O, no mutation. */
 export type PlacementStrategy = (view: ClusterView, spec: ModelSpec) => Placement
 
+/** Where a model goes, or why it goes nowhere. */
 export type Placement =
   | {
       readonly kind: 'placed'

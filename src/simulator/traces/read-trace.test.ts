@@ -60,7 +60,7 @@ describe('what a file holds says what it is', () => {
   })
 
   test('synthetic: the mean rate and the burstiness are those asked for', async () => {
-    const trace = await readTrace('synthetic:rate=20,cv=3,minutes=60,spread=0,prompt=77', whole)
+    const trace = await readTrace('synthetic:rate=20,cv=3,minutes=40,spread=0,prompt=77', whole)
     const pauses = trace.requests
       .slice(1)
       .map(({ arrivalMs }, place) => arrivalMs - (trace.requests[place]?.arrivalMs ?? 0))

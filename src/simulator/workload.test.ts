@@ -4,7 +4,7 @@ import { PageCache } from './page-cache.ts'
 import { syntheticTrace } from './traces/synthetic.ts'
 import { popularityFrom, workloadOf } from './workload.ts'
 
-const trace = syntheticTrace('synthetic:rate=50,minutes=3', { requests: undefined, seed: 1 })
+const trace = syntheticTrace('synthetic:rate=50,minutes=10', { requests: undefined, seed: 1 })
 const models = ['a', 'b', 'c']
 
 test('the same work at another speed: only the times differ', () => {

@@ -67,7 +67,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     const asked = { settings, places, log, lifecycle }
     const { auth, usage, spend, ...kept } = await openAuthClient(asked)
     const store = await openModelStore(settings, places, log)
-    const node = openNode(options, places, store)
+    const node = openNode(options, places, store, lifecycle)
     const metrics = await startMetrics(config, lifecycle)
     const nodes = localNode(node)
     const running = await startPool({ config, nodes, clock: systemClock, log, metrics: metrics.registry })
@@ -129,14 +129,18 @@ function openNode(
   { settings, log, llamaServer, managed }: PlatformOptions,
   places: Places,
   store: ModelStore,
+  lifecycle: Lifecycle,
 ): NodeService {
   const { engines, models } = settings.config
-  return startNode({
+  const node = startNode({
     ...{ config: engines, perModel: models.perModel, store, managed, clock: systemClock, log },
     llamaServer: (devices) => llamaServer(places, devices),
     socketDirectory: places.runtime,
     cacheDirectory: join(places.engines, 'managed'),
+    footprintsPath: places.footprints,
   })
+  lifecycle.add('node', () => node.close())
+  return node
 }
 
 function statusOf(gateway: Gateway, facts: object): object {

@@ -39,7 +39,13 @@ export const EngineSettings = z.strictObject({
     ),
   memoryLimit: size()
     .optional()
-    .describe('Memory for models; by default four fifths of what this machine has.'),
+    .describe(
+      "Of this machine's own memory, for models: exactly that much. By default four fifths of what it has, less what others take beyond the rest.",
+    ),
+  nvmlLibrary: z
+    .string()
+    .optional()
+    .describe("Path of NVIDIA's libnvidia-ml.so.1, where the system does not find it by its name."),
   startTimeout: duration().prefault('5m').describe('Longest time for a model to load.'),
   probeInterval: duration().prefault('2s').describe('How often a running engine is asked whether it lives.'),
   probeTimeout: duration()

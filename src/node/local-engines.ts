@@ -38,6 +38,8 @@ export interface StartedModel {
   readonly engine: Engine
   /** Of what it loaded. */
   readonly revision: string
+  /** What each of its devices was reckoned to hold whole. */
+  readonly perDeviceBytes: number
 }
 
 const MIB = 2 ** 20
@@ -176,7 +178,7 @@ export class LocalEngines {
     starting.then(({ exited }) => exited.then(release), release)
     const engine = await starting
     this.checked.add(identity)
-    return { engine, revision: stored.revision }
+    return { engine, revision: stored.revision, perDeviceBytes: need.perDeviceBytes }
   }
 
   /** Held until the engine has ended. */
@@ -197,13 +199,14 @@ export class LocalEngines {
     const { socketDirectory, cacheDirectory, startTimeoutMs, clock } = this.parts
     const { slots, contextLength, chatTemplate } = request.shape
     const program = await this.program(kind)
+    const { perDeviceBytes } = managedMemory(folder, request.shape)
     const engine = await startManagedServer({
       ...{ program, alias: name, modelPath: folder.path, slots, contextLength, devices },
       ...{ socketDirectory, cacheDirectory, startTimeoutMs, clock, log, signal, extra: engineArguments },
       vocabularySize: folder.facts.vocabularySize,
       chatTemplatePath: chatTemplate === undefined ? undefined : chatTemplatePath(chatTemplate),
     })
-    return { engine, revision: folder.revision }
+    return { engine, revision: folder.revision, perDeviceBytes }
   }
 
   /** A failure is tried again: somebody may have installed it meanwhile. */

@@ -3,6 +3,7 @@ import type { LocalEngineKind } from '../contracts/pool.ts'
 import { HelixError } from '../core/errors.ts'
 import type { ModelStore, StoredModel } from '../engines/model-store.ts'
 import { readWeightFolder, type WeightFolder } from '../engines/weight-folder.ts'
+import type { PageCache } from './devices/page-cache.ts'
 
 /** What the configuration says of a model that is a folder, by its name. */
 export type FolderSettings = Readonly<
@@ -33,13 +34,15 @@ export class LocalModels {
   constructor(
     private readonly store: ModelStore,
     private readonly settings: FolderSettings,
+    private readonly pageCache: PageCache,
   ) {}
 
   async list(): Promise<readonly ModelFile[]> {
     const names = Object.keys(this.settings).filter((name) => this.pathOf(name) !== undefined)
     const folders = await Promise.all(names.map((name) => this.describeFolder(name)))
     const stored = (await this.store.list()).filter(({ name }) => !names.includes(name))
-    return [...stored.map(toModelFile), ...folders].sort((a, b) => (a.name < b.name ? -1 : 1))
+    const files = stored.map(async (one) => toModelFile(one, await this.pageCache.holds(one.path)))
+    return [...(await Promise.all(files)), ...folders].sort((a, b) => (a.name < b.name ? -1 : 1))
   }
 
   /** @throws HelixError `model_not_found`, `model_invalid` (the folder is none of a model) */
@@ -48,6 +51,12 @@ export class LocalModels {
     if (path === undefined) return { kind: 'gguf', stored: await this.store.get(name) }
     const engineArguments = this.settings[name]?.engineArguments ?? []
     return { kind: 'folder', name, folder: await readWeightFolder(path), engineArguments }
+  }
+
+  /** See `ModelFile.revision`. @throws HelixError as `get` */
+  async revisionOf(name: string): Promise<string> {
+    const model = await this.get(name)
+    return model.kind === 'folder' ? model.folder.revision : model.stored.revision
   }
 
   /** All that an engine reads to load it. @throws HelixError as `get` */
@@ -117,7 +126,7 @@ export function engineFor(
   )
 }
 
-function toModelFile(model: StoredModel): ModelFile {
+function toModelFile(model: StoredModel, cached: boolean): ModelFile {
   return {
     name: model.name,
     sizeBytes: model.sizeBytes,
@@ -128,7 +137,7 @@ function toModelFile(model: StoredModel): ModelFile {
     architecture: model.header?.architecture,
     quantization: model.header?.quantization,
     trainedContextLength: model.header?.contextLength,
-    cached: false,
+    cached,
     quarantinedBecause: model.quarantine?.reason,
     invalidBecause: model.invalidBecause,
   }

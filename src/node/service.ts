@@ -17,6 +17,9 @@ import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Engine, EngineEnd } from '../engines/engine.ts'
 import type { GrantedDevice } from '../engines/granted-device.ts'
+import type { MachineDevices } from './devices/machine-devices.ts'
+import type { PageCache } from './devices/page-cache.ts'
+import type { EngineMemory } from './engine-memory.ts'
 import type { LocalEngines, StartedModel } from './local-engines.ts'
 import type { LocalModels } from './local-models.ts'
 import { superviseEngine } from './supervise.ts'
@@ -25,7 +28,9 @@ export interface NodeParts {
   readonly nodeId: string
   readonly models: LocalModels
   readonly engines: LocalEngines
-  readonly memoryBytes: number
+  readonly devices: MachineDevices
+  readonly pageCache: PageCache
+  readonly memory: EngineMemory
   readonly probeIntervalMs: number
   readonly probeTimeoutMs: number
   readonly stuckTimeoutMs: number
@@ -47,25 +52,19 @@ export class NodeService implements NodeClient {
   }
 
   async devices(): Promise<readonly DeviceReport[]> {
-    const reports: readonly DeviceReport[] = [
-      {
-        ...{ id: `${this.nodeId}/cpu`, kind: 'cpu', name: 'CPU', totalBytes: this.parts.memoryBytes },
-        ...{ foreignBytes: 0, usedBytes: undefined, health: 'ok', reason: undefined, clique: undefined },
-        ...{ utilization: undefined, temperatureCelsius: undefined, powerWatts: undefined },
-      },
-    ]
+    return this.usable(await this.parts.devices.list())
+  }
+
+  watchDevices(listener: (devices: readonly DeviceReport[]) => void): () => void {
+    return this.parts.devices.watch((reports) => listener(this.usable(reports)))
+  }
+
+  /** Cards on which no engine computes take no models. */
+  private usable(reports: readonly DeviceReport[]): readonly DeviceReport[] {
     const { engines, models } = this.parts
     // Where vLLM or SGLang may need the card, it is open to them, and what else is sent there fails by itself.
     if (models.hasFolders()) return reports
     return reports.map((report) => withProblem(report, engines.problem(report)))
-  }
-
-  watchDevices(listener: (devices: readonly DeviceReport[]) => void): () => void {
-    let watching = true
-    void this.devices().then((devices) => watching && listener(devices))
-    return () => {
-      watching = false
-    }
   }
 
   async cacheFile(model: string): Promise<void> {
@@ -74,6 +73,7 @@ export class NodeService implements NodeClient {
         createReadStream(path, { highWaterMark: READ_BYTES }),
         new Writable({ write: (_, __, done) => done() }),
       )
+      this.parts.pageCache.forget(path)
     }
   }
 
@@ -87,11 +87,13 @@ export class NodeService implements NodeClient {
 
   async estimate(model: string, shape: InstanceShape): Promise<MemoryNeed> {
     const hasCards = (await this.devices()).some(({ kind }) => kind !== 'cpu')
-    return this.parts.engines.estimate(model, shape, hasCards)
+    const reckoned = await this.parts.engines.estimate(model, shape, hasCards)
+    return this.parts.memory.need(await this.parts.models.revisionOf(model), shape, reckoned)
   }
 
   async start(request: StartRequest): Promise<StartOutcome> {
     const abort = new AbortController()
+    this.parts.memory.expect(request)
     const starting = this.startEngine(request, abort.signal)
     this.running.set(request.instanceId, {
       abort,
@@ -103,16 +105,18 @@ export class NodeService implements NodeClient {
       view: undefined,
     })
     try {
-      const { engine, revision } = await starting
+      const { engine, revision, perDeviceBytes } = await starting
       this.supervise(request.instanceId, engine)
       const { kind, address, contextLength, supportsTools, vocabularySize } = engine
       const facts = { address, contextLength, supportsTools, vocabularySize, revision }
-      const started = { engine: kind, shares: undefined, ...facts } as const
+      const ready = { kind, pid: engine.pid, revision, perDeviceBytes }
+      const shares = await this.parts.memory.measure(request, ready)
+      const started = { engine: kind, shares, ...facts } as const
       const running = this.running.get(request.instanceId)
       if (running) running.view = { request, engine: started }
       return { kind: 'ready', engine: started }
     } catch (reason) {
-      this.running.delete(request.instanceId)
+      this.forget(request.instanceId)
       const error = HelixError.from(reason)
       if (abort.signal.aborted) return { kind: 'gone', why: 'stopped', error }
       return { kind: 'gone', why: endedBySignal(error) ? 'crashed' : 'failed', error }
@@ -125,8 +129,15 @@ export class NodeService implements NodeClient {
     running.supervision?.end()
     running.abort.abort(new HelixError('server_draining', 'The engine was told to stop.'))
     const engine = await running.engine
+    const released = engine && running.view && (await this.parts.memory.ending(running.view, engine.pid))
     await engine?.stop(STOP_GRACE_MS)
-    this.running.delete(instanceId)
+    await released?.()
+    this.forget(instanceId)
+  }
+
+  /** Ends the watch over the devices. Engines are for the pool to stop. */
+  close(): Promise<void> {
+    return this.parts.memory.close()
   }
 
   watchExits(listener: (exit: EngineExit) => void): () => void {
@@ -153,11 +164,16 @@ export class NodeService implements NodeClient {
     return this.parts.engines.start(request, granted(request.shares, await this.devices()), signal)
   }
 
+  private forget(instanceId: string): void {
+    this.running.delete(instanceId)
+    this.parts.memory.forget(instanceId)
+  }
+
   private supervise(instanceId: string, engine: Engine): void {
     const running = this.running.get(instanceId)
     if (!running) return
     running.supervision = superviseEngine(engine, this.parts, (end) => {
-      this.running.delete(instanceId)
+      this.forget(instanceId)
       for (const listener of this.exitListeners) listener({ instanceId, ...end })
     })
   }

@@ -6,9 +6,13 @@ import type { LlamaEngine } from '../engines/llama-engine.ts'
 import type { TrialDevice } from '../engines/llama-trial.ts'
 import type { ManagedKind, ManagedProgram } from '../engines/managed-program.ts'
 import type { ModelStore } from '../engines/model-store.ts'
+import { MachineDevices } from './devices/machine-devices.ts'
+import { coresOf } from './devices/memory-group.ts'
+import { PageCache } from './devices/page-cache.ts'
+import { EngineMemory } from './engine-memory.ts'
+import { Footprints } from './footprints.ts'
 import { LocalEngines } from './local-engines.ts'
 import { LocalModels } from './local-models.ts'
-import { memoryForModels } from './memory.ts'
 import { NodeService } from './service.ts'
 
 export interface NodeOptions {
@@ -19,22 +23,28 @@ export interface NodeOptions {
   readonly managed: (kind: ManagedKind) => Promise<ManagedProgram>
   readonly socketDirectory: string
   readonly cacheDirectory: string
+  /** Remembers what models took. */
+  readonly footprintsPath: string
   readonly clock: Clock
   readonly log: Logger
 }
 
-export function startNode({ config, perModel, store, ...parts }: NodeOptions): NodeService {
-  const models = new LocalModels(store, perModel)
-  const { threads, startTimeout: startTimeoutMs } = config
-  const cores = availableParallelism()
+export function startNode({ config, perModel, store, footprintsPath, ...parts }: NodeOptions): NodeService {
+  const nodeId = hostname()
+  const { clock, log } = parts
+  const { threads, startTimeout: startTimeoutMs, memoryLimit, nvmlLibrary } = config
+  const pageCache = new PageCache(clock)
+  const models = new LocalModels(store, perModel, pageCache)
+  const devices = new MachineDevices({ nodeId, memoryLimit, nvmlLibrary, clock, log })
+  const cores = coresOf(availableParallelism())
   return new NodeService({
     models,
     engines: new LocalEngines({ ...parts, models, threads, cores, startTimeoutMs }),
-    nodeId: hostname(),
-    memoryBytes: memoryForModels(config.memoryLimit),
+    ...{ nodeId, devices, pageCache },
+    memory: new EngineMemory(devices, new Footprints(footprintsPath, log)),
     probeIntervalMs: config.probeInterval,
     probeTimeoutMs: config.probeTimeout,
     stuckTimeoutMs: config.stuckTimeout,
-    clock: parts.clock,
+    clock,
   })
 }

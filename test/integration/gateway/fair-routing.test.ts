@@ -88,6 +88,7 @@ function poolOf(replicas: readonly Replica[]): PoolClient {
     explain: unused,
     listDevices: unused,
     planMoves: unused,
+    journal: unused,
     defragment: unused,
     reportDemand: () => {},
     unavailability: unused,

@@ -6,6 +6,7 @@ import { writeTinyModel } from '../../../src/engines/gguf/tiny-model.ts'
 import { askEngine } from '../../../src/engines/llama-request.ts'
 import { findManagedProgram } from '../../../src/engines/managed-program.ts'
 import { ModelStore } from '../../../src/engines/model-store.ts'
+import { PageCache } from '../../../src/node/devices/page-cache.ts'
 import { LocalEngines } from '../../../src/node/local-engines.ts'
 import { LocalModels } from '../../../src/node/local-models.ts'
 import { systemClock } from '../../../src/system.ts'
@@ -107,7 +108,7 @@ async function machine(changes: { readonly path?: string } = {}) {
   for (const [index, name] of ['first', 'second'].entries()) {
     await writeTinyModel(join(directory, 'models', `${name}.gguf`), { seed: index })
   }
-  const models = new LocalModels(store, { folder: { path } })
+  const models = new LocalModels(store, { folder: { path } }, new PageCache(systemClock))
   const engines = new LocalEngines({
     models,
     llamaServer: async (devices) => {

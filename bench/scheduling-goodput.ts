@@ -54,7 +54,7 @@ function goodputOf(trace: Trace, strategy: string, seed: number): number {
   return goodput(attainmentAt, { lowest: 1 / 64, highest: 4, halvings: 7 })
 }
 
-export function modelsOf(seed: number): ModelProfile[] {
+function modelsOf(seed: number): ModelProfile[] {
   const random = seededRandom(seed)
   return Array.from({ length: MODELS }, (_, place) => {
     const wishes = {
@@ -77,7 +77,7 @@ interface Setting {
   readonly speed: number
 }
 
-export function scenarioOf({ trace, models, strategy, seed, speed }: Setting): Scenario {
+function scenarioOf({ trace, models, strategy, seed, speed }: Setting): Scenario {
   const names = models.map(({ spec }) => spec.name)
   const warmUp = shuffled(names, seed).map(
     (model, place): WorkloadRequest => ({

@@ -13,6 +13,7 @@ import { doctorCommand } from './cli/doctor.ts'
 import { enginesCommand } from './cli/engines.ts'
 import { explainCommand } from './cli/explain.ts'
 import { modelsCommand } from './cli/models.ts'
+import { simulateCommand } from './cli/simulate.ts'
 import { topCommand } from './cli/top.ts'
 import { upCommand } from './cli/up.ts'
 
@@ -29,6 +30,7 @@ const program = new Command('helixflow')
   .addCommand(backupCommand())
   .addCommand(chatCommand())
   .addCommand(topCommand())
+  .addCommand(simulateCommand())
   .addCommand(enginesCommand())
   .addCommand(devicesCommand())
   .addCommand(explainCommand())

@@ -129,17 +129,34 @@ export interface ModelHistory {
   readonly arrivals: ArrivalHistory
 }
 
-/** See `forecast/`: what the chance of a request in the near future is computed from. */
+/** See `forecast/`: what the chance of a request in the near future is computed from. Its size never changes. */
 export interface ArrivalHistory {
-  /** Requests per hour of the week, weighted by age: 168 numbers, or none before the first. */
+  /** When it was first brought up to date, on the scheduler's clock; undefined before. */
+  readonly startedMs: number | undefined
+  /** Minutes with requests in each hour of the week, weighted by age: 168 numbers, or none before the first. */
   readonly hourOfWeek: readonly number[]
+  /** How often each hour of the week was watched, likewise weighted. */
+  readonly hoursSeen: readonly number[]
+  /** The calendar's hour that is being counted, and its minutes with requests so far. */
+  readonly hour: number
+  readonly hourActive: number
+  /** Minutes with requests in an hour, whichever, up to the last whole one. */
+  readonly perHour: number
+  /** The last minute on the scheduler's clock that had requests. */
+  readonly activeMinute: number
   /** Exponentially weighted rates per millisecond, of the horizons that the forecast looks at. */
   readonly rates: readonly number[]
   /** Counts of pauses between requests, by length: the idle-time histogram. */
   readonly pauses: readonly number[]
   /** On the scheduler's clock; undefined before the first. */
   readonly lastArrivalMs: number | undefined
+  /** As of when its rates are; a call that brings nothing new may leave the history as it is for a minute. */
   readonly updatedMs: number
+  /** How far each way to forecast is trusted, adding up to 1. */
+  readonly weights: readonly number[]
+  /** What each of them said, and when, so that what comes can be held against it. */
+  readonly guesses: readonly number[]
+  readonly guessedMs: number
 }
 
 /** A bounded list of moves, one after the other, that opens the hole which a waiting model needs. */
@@ -162,11 +179,20 @@ export interface Move {
 }
 
 export const NO_ARRIVALS: ArrivalHistory = {
+  startedMs: undefined,
   hourOfWeek: [],
+  hoursSeen: [],
+  hour: 0,
+  hourActive: 0,
+  perHour: 0,
+  activeMinute: -1,
   rates: [],
   pauses: [],
   lastArrivalMs: undefined,
   updatedMs: 0,
+  weights: [],
+  guesses: [],
+  guessedMs: 0,
 }
 
 export function emptyCluster(devices: readonly Device[]): ClusterState {

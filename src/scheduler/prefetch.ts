@@ -45,7 +45,7 @@ interface Outlook {
   readonly horizonMs: number
 }
 
-/** Two in three of four say little, and one of one says nothing. */
+/** With fewer prefetches than this to go by nobody can say that they are useless. */
 const EVIDENCE_MIN = 4
 /** What may be wasted in a day in which nothing else is loaded. */
 const WASTE_FREE_MS = 60_000
@@ -64,14 +64,14 @@ function isTooOftenUseless({ useful, useless }: PrefetchLedger, { precisionMin }
 }
 
 /**
- * How far to look ahead: about as long as what is loaded now can hope to stay, which is until several more have been
+ * How far to look ahead: about as long as what is loaded now can hope to stay, which is until two more have been
  * loaded. Where memory is fought over, that is minutes, and only what comes within minutes is worth a prefetch.
  */
 function horizonOf({ state }: ClusterView, { loadedMs }: PrefetchLedger): number {
   const models = Object.values(state.models)
   const meanLoadMs = models.reduce((sum, { spec }) => sum + spec.loadMs, 0) / Math.max(1, models.length)
-  const betweenLoadsMs = (DAY_MS * meanLoadMs) / Math.max(1, loadedMs)
-  return Math.min(HORIZON_MAX_MS, Math.max(HORIZON_MIN_MS, betweenLoadsMs))
+  const untilTwoMs = (2 * DAY_MS * meanLoadMs) / Math.max(1, loadedMs)
+  return Math.min(HORIZON_MAX_MS, Math.max(HORIZON_MIN_MS, untilTwoMs))
 }
 
 /** The token bucket of waste: a share of what is loaded in a day, less what was wasted in it. */
@@ -91,10 +91,10 @@ function wasteExpectedMs({ view, time, horizonMs }: Outlook): number {
 function bestPrefetch(outlook: Outlook, { spec, arrivals }: ModelHistory): Prefetch | undefined {
   const { view, time, horizonMs } = outlook
   const { state } = view
+  const sooner = arrivalChance(arrivals, horizonMs + spec.loadMs, time)
+  if (sooner <= 0.5) return undefined
   // What comes while it loads waits as it would have, for less; it does not count.
-  const chance =
-    arrivalChance(arrivals, horizonMs + spec.loadMs, time) - arrivalChance(arrivals, spec.loadMs, time)
-  if (chance <= 0.5) return undefined
+  const chance = sooner - arrivalChance(arrivals, spec.loadMs, time)
   return state.devices
     .filter((device) => device.health === 'ok' && isAllowedOn(spec, device))
     .map((device) => prefetchOn(outlook, spec, device, chance))

@@ -146,6 +146,8 @@ export interface ArrivalHistory {
   readonly activeMinute: number
   /** Exponentially weighted rates per millisecond, of the horizons that the forecast looks at. */
   readonly rates: readonly number[]
+  /** All requests per millisecond, over a minute and over ten, for what they need at a time. */
+  readonly requestRates: readonly number[]
   /** Counts of pauses between requests, by length: the idle-time histogram. */
   readonly pauses: readonly number[]
   /** On the scheduler's clock; undefined before the first. */
@@ -187,6 +189,7 @@ export const NO_ARRIVALS: ArrivalHistory = {
   perHour: 0,
   activeMinute: -1,
   rates: [],
+  requestRates: [],
   pauses: [],
   lastArrivalMs: undefined,
   updatedMs: 0,

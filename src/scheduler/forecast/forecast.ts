@@ -1,6 +1,7 @@
 import type { ArrivalHistory } from '../state.ts'
 import { activeMinutes, HOUR_MS, hazardOf, MINUTE_MS } from './active-minutes.ts'
 import { blended, trustAfter } from './blend.ts'
+import { agedRequestRates } from './growth.ts'
 import { agedPauses, pauseEnds, withPauses } from './pauses.ts'
 import { agedRates, RECENT_MS, recentHazard } from './recency.ts'
 import { countedHours, hourOf, seasonAhead } from './season.ts'
@@ -90,6 +91,7 @@ function counted(history: ArrivalHistory, arrivals: number, time: ForecastTime):
     perHour: season.perHour,
     activeMinute: arrivals > 0 ? minute : history.activeMinute,
     rates: agedRates(history.rates, active, elapsedMs),
+    requestRates: agedRequestRates(history.requestRates, arrivals, elapsedMs),
     pauses: arrivals > 0 ? pausesAfter(history, aged, arrivals, nowMs) : aged,
     lastArrivalMs: arrivals > 0 ? nowMs : history.lastArrivalMs,
     updatedMs: nowMs,

@@ -1,8 +1,8 @@
 import { HOUR_MS } from './active-minutes.ts'
 
-/** Pauses are told apart by a tenth of their length, from ten seconds to a week. */
+/** Pauses are told apart by three hundredths of their length, from ten seconds to a week. */
 const SHORTEST_MS = 10_000
-const GROWTH = 1.1
+const GROWTH = 1.03
 const LOG_GROWTH = Math.log(GROWTH)
 export const PAUSE_BINS = Math.ceil(Math.log((168 * HOUR_MS) / SHORTEST_MS) / LOG_GROWTH) + 1
 

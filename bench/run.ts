@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { cache } from './cache.ts'
+import { forecast } from './forecast.ts'
 import { gateway } from './gateway.ts'
 import { hits } from './hits.ts'
 import { keys } from './keys.ts'
@@ -24,6 +25,7 @@ const BENCHMARKS = {
   cache,
   hits,
   sockets,
+  forecast,
 } as const satisfies Record<string, Benchmark>
 
 const HELP = `Usage: npm run bench -- NAME [--quick] [--json] [--publish]

@@ -40,7 +40,7 @@ describe('replicasWanted', () => {
   })
 
   test('loads ahead while requests become more, and not while they stay as many', () => {
-    const after = (perSecond: (second: number) => number) => {
+    const wantedAfter = (perSecond: (second: number) => number) => {
       let arrivals = NO_ARRIVALS
       for (let second = 0; second <= 1_200; second++) {
         arrivals = observeArrivals(arrivals, perSecond(second), {
@@ -50,7 +50,7 @@ describe('replicasWanted', () => {
       }
       return replicasWanted(history({ inFlight: 3, arrivals }), 1, policy, 1_200_000)
     }
-    expect(after(() => 1)).toBe(1)
-    expect(after((second) => (second < 1_080 ? 1 : 4))).toBe(2)
+    expect(wantedAfter(() => 1)).toBe(1)
+    expect(wantedAfter((second) => (second < 1_080 ? 1 : 4))).toBe(2)
   })
 })

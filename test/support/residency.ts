@@ -3,7 +3,13 @@ import { observeArrivals, requestsPerHour } from '../../src/scheduler/forecast/f
 import type { PrefetchPolicy } from '../../src/scheduler/policy.ts'
 import { choosePrefetches } from '../../src/scheduler/prefetch.ts'
 import { recordPrefetch } from '../../src/scheduler/prefetch-ledger.ts'
-import { type ClusterState, emptyCluster, type ModelHistory, type ModelSpec, NO_ARRIVALS } from '../../src/scheduler/state.ts'
+import {
+  type ClusterState,
+  emptyCluster,
+  type ModelHistory,
+  type ModelSpec,
+  NO_ARRIVALS,
+} from '../../src/scheduler/state.ts'
 import { viewOf } from '../../src/scheduler/view.ts'
 import { device, instance } from './cluster.ts'
 import { type ModelTrace, TRACE_START_MS } from './model-trace.ts'
@@ -52,7 +58,15 @@ export const TICK_MS = 60_000
 /** Replays the trace over one memory of that size; only the second half of the trace is counted. */
 export function replayResidency(trace: ModelTrace, capacityBytes: number, keeper: Keeper): Residency {
   const { specs, timesMs, models, lengthMs } = trace
-  const sum: Residency = { coldStarts: 0, waitedSeconds: 0, requests: 0, loads: 0, prefetches: 0, useful: 0, useless: 0 }
+  const sum: Residency = {
+    coldStarts: 0,
+    waitedSeconds: 0,
+    requests: 0,
+    loads: 0,
+    prefetches: 0,
+    useful: 0,
+    useless: 0,
+  }
   const residents = new Map<number, Resident>()
   let freeBytes = capacityBytes
   const bytesOf = (model: number) => specs[model]?.memoryBytes ?? 0
@@ -67,7 +81,14 @@ export function replayResidency(trace: ModelTrace, capacityBytes: number, keeper
   }
   const load = (model: number, nowMs: number, startMs: number, isPrefetch: boolean) => {
     const readyMs = startMs + (specs[model]?.loadMs ?? 0)
-    const resident = { model, readyMs, isPrefetch, used: !isPrefetch, lastUsedMs: nowMs, busyUntilMs: readyMs }
+    const resident = {
+      model,
+      readyMs,
+      isPrefetch,
+      used: !isPrefetch,
+      lastUsedMs: nowMs,
+      busyUntilMs: readyMs,
+    }
     residents.set(model, resident)
     freeBytes -= bytesOf(model)
     keeper.told?.('loaded', model, nowMs)
@@ -98,7 +119,8 @@ export function replayResidency(trace: ModelTrace, capacityBytes: number, keeper
   let nextTickMs = TICK_MS
   const tick = (nowMs: number) => {
     for (const resident of [...residents.values()]) {
-      if (Math.max(resident.busyUntilMs, resident.lastUsedMs) + keeper.keepAliveMs <= nowMs) drop(resident, nowMs)
+      if (Math.max(resident.busyUntilMs, resident.lastUsedMs) + keeper.keepAliveMs <= nowMs)
+        drop(resident, nowMs)
     }
     for (let count = 0; count < 4; count++) {
       const chosen = keeper.tick?.(residents, nowMs)
@@ -181,7 +203,8 @@ export function clairvoyantKeeper({ specs, timesMs, models }: ModelTrace): Keepe
     arrived: (model, _nowMs, index) => {
       nextUse[model] = next[index] ?? 0
     },
-    order: (residents, nowMs) => [...residents].sort((a, b) => regret(a.model, nowMs) - regret(b.model, nowMs)),
+    order: (residents, nowMs) =>
+      [...residents].sort((a, b) => regret(a.model, nowMs) - regret(b.model, nowMs)),
   }
 }
 

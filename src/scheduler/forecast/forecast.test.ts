@@ -33,32 +33,33 @@ function watch(
 }
 
 describe('chances', () => {
-  test.each(
-    Object.entries(arrivalPatterns),
-  )('of %s requests are how often they come: within 0.1 in each tenth that is said often', (_name, pattern) => {
-    const endMs = 28 * DAY_MS
-    const table = Array.from({ length: 10 }, () => ({ count: 0, said: 0, came: 0 }))
-    for (let seed = 1; seed <= 3; seed++) {
-      const times = pattern(seededRandom(seed), endMs + DAY_MS)
-      let next = 0
-      watch(times, { stepMs: MINUTE_MS, endMs }, (history, nowMs) => {
-        if (nowMs < 7 * DAY_MS || (nowMs / MINUTE_MS) % 7 !== 0) return
-        while ((times[next] ?? Number.POSITIVE_INFINITY) <= nowMs) next += 1
-        const horizonMs = 20 * MINUTE_MS
-        const chance = arrivalChance(history, horizonMs, at(nowMs))
-        const row = table[Math.min(9, Math.floor(chance * 10))]
-        if (!row) return
-        row.count += 1
-        row.said += chance
-        row.came += (times[next] ?? Number.POSITIVE_INFINITY) <= nowMs + horizonMs ? 1 : 0
-      })
-    }
-    const often = table.filter(({ count }) => count >= 500)
-    expect(often.length).toBeGreaterThan(0)
-    for (const { count, said, came } of often) {
-      expect.soft(Math.abs(said - came) / count, `${count} times ${said / count}`).toBeLessThan(0.1)
-    }
-  })
+  test.each(Object.entries(arrivalPatterns))(
+    'of %s requests are how often they come: within 0.1 in each tenth that is said often',
+    (_name, pattern) => {
+      const endMs = 28 * DAY_MS
+      const table = Array.from({ length: 10 }, () => ({ count: 0, said: 0, came: 0 }))
+      for (let seed = 1; seed <= 3; seed++) {
+        const times = pattern(seededRandom(seed), endMs + DAY_MS)
+        let next = 0
+        watch(times, { stepMs: MINUTE_MS, endMs }, (history, nowMs) => {
+          if (nowMs < 7 * DAY_MS || (nowMs / MINUTE_MS) % 7 !== 0) return
+          while ((times[next] ?? Number.POSITIVE_INFINITY) <= nowMs) next += 1
+          const horizonMs = 20 * MINUTE_MS
+          const chance = arrivalChance(history, horizonMs, at(nowMs))
+          const row = table[Math.min(9, Math.floor(chance * 10))]
+          if (!row) return
+          row.count += 1
+          row.said += chance
+          row.came += (times[next] ?? Number.POSITIVE_INFINITY) <= nowMs + horizonMs ? 1 : 0
+        })
+      }
+      const often = table.filter(({ count }) => count >= 500)
+      expect(often.length).toBeGreaterThan(0)
+      for (const { count, said, came } of often) {
+        expect.soft(Math.abs(said - came) / count, `${count} times ${said / count}`).toBeLessThan(0.1)
+      }
+    },
+  )
 
   test('foresee a timer: low right after it, high when it is due', () => {
     const history = watch(arrivalPatterns.periodic(seededRandom(1), 14 * DAY_MS), {
@@ -93,7 +94,17 @@ describe('chances', () => {
         const calendarMs = CALENDAR_MS + nowMs + (random.uniform() < 0.05 ? -9 * DAY_MS : 0)
         history = observeArrivals(history, arrivals, { nowMs, calendarMs })
         const askedMs = nowMs + random.uniform() * 2 * DAY_MS
-        const horizons = [0, 1, 1_000, MINUTE_MS, 17 * MINUTE_MS, HOUR_MS, 5 * HOUR_MS, 3 * DAY_MS, 30 * DAY_MS]
+        const horizons = [
+          0,
+          1,
+          1_000,
+          MINUTE_MS,
+          17 * MINUTE_MS,
+          HOUR_MS,
+          5 * HOUR_MS,
+          3 * DAY_MS,
+          30 * DAY_MS,
+        ]
         const chances = horizons.map((horizonMs) => arrivalChance(history, horizonMs, at(askedMs)))
         expect(chances.every((chance) => chance >= 0 && chance <= 1)).toBe(true)
         for (const [index, chance] of chances.entries()) {

@@ -47,11 +47,11 @@ export function arrivalChance(history: ArrivalHistory, horizonMs: number, time: 
 const EQUAL_WEIGHTS: readonly number[] = new Array<number>(EXPERTS).fill(1 / EXPERTS)
 
 /** The time until the next request is summed up over these, from half a minute on, each twice the one before. */
-const WAIT_STEPS = 12
+const WAIT_STEPS = 9
 
 /**
  * How often an hour a loaded instance would be found useful from now on: one over the expected time until the next
- * request, of which no more than the next seventeen hours are looked at. That is what an instance is kept for; of the
+ * request, of which no more than the next two hours are looked at. That is what an instance is kept for; of the
  * requests that come together, only the first would have waited for a load.
  */
 export function requestsPerHour(history: ArrivalHistory, time: ForecastTime): number {

@@ -24,7 +24,8 @@ export function agedRequestRates(
 /** How many times as many requests as now there will be in `aheadMs` if they go on growing as they did; at least 1. */
 export function requestGrowth(history: ArrivalHistory, aheadMs: number, nowMs: number): number {
   const rateOver = (windowMs: number, index: number) => {
-    const kept = (history.requestRates[index] ?? 0) * Math.exp(-Math.max(0, nowMs - history.updatedMs) / windowMs)
+    const kept =
+      (history.requestRates[index] ?? 0) * Math.exp(-Math.max(0, nowMs - history.updatedMs) / windowMs)
     // Of a window that has not been watched whole, what is missing is no sign of growth.
     const watchedMs = Math.max(MINUTE_MS, nowMs - (history.startedMs ?? nowMs))
     return kept / (1 - Math.exp(-watchedMs / windowMs))

@@ -104,7 +104,5 @@ function perHourAt({ hourOfWeek, hoursSeen, perHour }: ArrivalHistory, hour: num
   }
   const ofDay = active / seen
   const index = hour % HOURS_OF_WEEK
-  return (
-    ((hourOfWeek[index] ?? 0) + WEEK_PRIOR_HOURS * ofDay) / ((hoursSeen[index] ?? 0) + WEEK_PRIOR_HOURS)
-  )
+  return ((hourOfWeek[index] ?? 0) + WEEK_PRIOR_HOURS * ofDay) / ((hoursSeen[index] ?? 0) + WEEK_PRIOR_HOURS)
 }

@@ -32,9 +32,12 @@ export const forecast: Benchmark = {
   run: async ({ quick, say }) => {
     const rounds: Round[] = []
     for (let seed = 1; seed <= (quick ? 3 : 20); seed++) {
-      say(`seed ${seed}`)
       const trace = serveGenTrace(seed, BUSIEST_MS)
-      for (const percent of PERCENTS) rounds.push(roundOf(trace, percent, seed))
+      for (const percent of PERCENTS) {
+        const round = roundOf(trace, percent, seed)
+        rounds.push(round)
+        say(`seed ${seed}, ${percent} %: ${ratiosOf(round)}`)
+      }
     }
     const at = (percent: number, peer: string, what: 'coldStarts' | 'loads') =>
       rounds
@@ -92,6 +95,15 @@ function roundOf(trace: ModelTrace, percent: number, seed: number): Round {
     ([name, make]) => [name, replayResidency(trace, capacityBytes, make(trace, capacityBytes))] as const,
   )
   return { seed, percent, results: Object.fromEntries(entries) }
+}
+
+function ratiosOf({ results }: Round): string {
+  const lru = results['lru']
+  return Object.entries(results)
+    .map(([name, { coldStarts, loads }]) => {
+      return `${name} ${rounded(coldStarts / (lru?.coldStarts ?? 1))}/${rounded(loads / (lru?.loads ?? 1))}`
+    })
+    .join(', ')
 }
 
 /** Means over seeds of each seed's ratio to LRU without end, and half the width of their 95 % interval. */

@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util'
 import { cache } from './cache.ts'
 import { calibration } from './calibration.ts'
 import { engine } from './engine.ts'
+import { forecast } from './forecast.ts'
 import { gateway } from './gateway.ts'
 import { hits } from './hits.ts'
 import { keys } from './keys.ts'
@@ -32,6 +33,7 @@ const BENCHMARKS = {
   engine,
   calibration,
   scheduling,
+  forecast,
 } as const satisfies Record<string, Benchmark>
 
 const HELP = `Usage: npm run bench -- NAME [--quick] [--json] [--publish]

@@ -154,7 +154,11 @@ const Models = z.strictObject({
       'Tokens of prompt and answer together for one request, at most what the model was trained for.',
     ),
   slots: slots.default(4).describe('Requests that one replica works on at the same time.'),
-  keepAlive: duration().prefault('10m').describe('An idle model is unloaded after this time.'),
+  keepAlive: duration()
+    .prefault('1h')
+    .describe(
+      'An idle model is unloaded after this time, also when nobody else wants its memory; when somebody does, before.',
+    ),
   huggingFaceEndpoint: z
     .string()
     .default('https://huggingface.co')

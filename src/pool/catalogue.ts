@@ -1,7 +1,7 @@
 import { modelNotFound } from '../contracts/model-not-found.ts'
 import type { InstanceShape, ModelFile } from '../contracts/node.ts'
 import { HelixError } from '../core/errors.ts'
-import type { ModelSpec } from '../scheduler/state.ts'
+import { laidOutSpec, type ModelSpec } from '../scheduler/state.ts'
 import type { LoadTimesSeen } from './load-times.ts'
 import type { ModelRules } from './model-rules.ts'
 import type { NodeDirectory } from './node-directory.ts'
@@ -67,11 +67,11 @@ export class Catalogue {
     const node = nodes.map((id) => this.parts.nodes.get(id)).find((one) => one !== undefined)
     if (!node) throw new HelixError('model_unavailable', `No node with the model '${file.name}' is there.`)
     const need = await node.estimate(file.name, shape)
-    return {
+    return laidOutSpec({
       ...{ name: file.name, ...need, nodes, slots: shape.slots },
       ...this.parts.rules.placementOf(file.name),
       ...this.parts.loadTimes.of(file),
-    }
+    })
   }
 }
 

@@ -2,22 +2,43 @@ import { forecastTime } from './apply.ts'
 import type { SchedulerEvent } from './events.ts'
 import { chooseFilesToCache } from './file-cache.ts'
 import { requestsPerHour } from './forecast/forecast.ts'
-import { choosePrefetches } from './prefetch.ts'
-import { replicasWanted } from './scaling.ts'
-import type { Instance, ModelHistory, ModelSpec, Purpose } from './state.ts'
+import { choosePrefetches, type Prefetch } from './prefetch.ts'
+import { replicasWanted, spareSince } from './scaling.ts'
+import type { ModelHistory, ModelSpec, Purpose } from './state.ts'
 import type { Turn } from './turn.ts'
+
+/** What is expected changes slowly, and looking at every model takes milliseconds where there are many. */
+const PREFETCH_EVERY_MS = 10_000
+
+/** Of what else happens nothing makes a model fall below its least number. */
+const MAY_LEAVE_TOO_FEW: ReadonlySet<SchedulerEvent['kind']> = new Set([
+  'models-known',
+  'instance-ready',
+  'instance-gone',
+  'node-lost',
+  'devices-changed',
+  'crashes-forgiven',
+  'demand',
+])
 
 /**
  * What nobody waits for yet: the least number of instances, more of those that are busy, fewer of those that are not,
  * and models that are expected to be asked for.
  */
 export function lookAhead(turn: Turn, event: SchedulerEvent): void {
-  if (event.kind !== 'use-changed') keepMinimum(turn)
+  if (MAY_LEAVE_TOO_FEW.has(event.kind)) keepMinimum(turn)
   if (event.kind === 'files-cached' && turn.policy.prefetch.enabled) readAhead(turn, event.nodeId)
   if (event.kind !== 'demand') return
-  for (const history of Object.values(turn.state.models)) scale(turn, history)
-  for (const spec of choosePrefetches(turn.view, turn.policy.prefetch)) {
-    if (turn.present(spec.name) === 0) wish(turn, spec, 'prefetch')
+  for (const history of Object.values(turn.state.models)) {
+    if (history.spec.replicasMax > 1) scale(turn, history)
+  }
+  prefetch(turn)
+}
+
+function keepMinimum(turn: Turn): void {
+  for (const { spec, held, crashes } of Object.values(turn.state.models)) {
+    if (spec.replicasMin === 0 || held || crashes.length >= turn.policy.crashesMax) continue
+    if (turn.present(spec.name) < spec.replicasMin) wish(turn, spec, 'minimum')
   }
 }
 
@@ -28,26 +49,42 @@ function readAhead(turn: Turn, nodeId: string): void {
   if (model !== undefined) turn.actions.push({ kind: 'cache-file', model, nodeId })
 }
 
-function keepMinimum(turn: Turn): void {
-  for (const { spec, held, crashes } of Object.values(turn.state.models)) {
-    if (held || spec.replicasMin === 0 || crashes.length >= turn.policy.crashesMax) continue
-    if (turn.present(spec.name) < spec.replicasMin) wish(turn, spec, 'minimum')
-  }
-}
-
 function scale(turn: Turn, history: ModelHistory): void {
+  const { nowMs, policy } = turn
   const { spec } = history
-  if (spec.replicasMax <= 1) return
   const present = turn.present(spec.name)
   if (present === 0) return
-  const wanted = replicasWanted(history, present, turn.policy.scale, turn.nowMs)
+  const spareSinceMs = spareSince(history, present, policy.scale, nowMs)
+  if (spareSinceMs !== history.spareSinceMs) turn.updateHistory(spec.name, { spareSinceMs })
+  const wanted = replicasWanted({ ...history, spareSinceMs }, present, policy.scale, nowMs)
   if (wanted > present) wish(turn, spec, 'replica')
   if (wanted >= present) return
-  const replicas = turn.state.instances.filter(
-    (one): one is Instance => one.spec.name === spec.name && one.state === 'ready',
-  )
+  const replicas = turn.state.instances.filter((one) => one.spec.name === spec.name && one.state === 'ready')
   const least = replicas.sort((a, b) => a.inFlight - b.inFlight || a.lastUsedMs - b.lastUsedMs)[0]
   if (least) turn.drain(least, 'scaled-down', `${wanted} of ${present} replicas are enough`)
+}
+
+/** The one that gains most; what it changes counts when it is looked again. */
+function prefetch(turn: Turn): void {
+  const { nowMs, policy, state } = turn
+  const { prefetchSoughtMs } = state
+  if (!policy.prefetch.enabled) return
+  if (prefetchSoughtMs !== undefined && nowMs - prefetchSoughtMs < PREFETCH_EVERY_MS) return
+  turn.change({ prefetchSoughtMs: nowMs })
+  // Whoever waits comes first.
+  if (state.waiting.some(({ purpose }) => purpose === 'demand') || state.plan) return
+  const [best] = choosePrefetches(turn.view, policy.prefetch)
+  if (best) begin(turn, best)
+}
+
+function begin(turn: Turn, { spec, nodeId, deviceId, victims, because }: Prefetch): void {
+  for (const victim of victims) turn.drain(victim, 'room', `room for ${spec.name}: ${because}`)
+  if (victims.length > 0) {
+    wish(turn, spec, 'prefetch')
+    return
+  }
+  const shares = [{ deviceId, bytes: spec.memoryBytes }]
+  turn.load({ spec, purpose: 'prefetch' }, { nodeId, shares, because, candidates: [] })
 }
 
 function wish(turn: Turn, spec: ModelSpec, purpose: Purpose): void {

@@ -2,7 +2,7 @@ import type { AdoptedInstance, ModelDemand, SchedulerEvent } from './events.ts'
 import { worthOf } from './eviction.ts'
 import { type ForecastTime, observeArrivals, requestsPerHour } from './forecast/forecast.ts'
 import { recordPrefetch } from './prefetch-ledger.ts'
-import { type Device, type Instance, loadMsOn, type ModelHistory, type ModelSpec } from './state.ts'
+import { type Device, type Instance, laidOut, loadMsOn, type ModelHistory, type ModelSpec } from './state.ts'
 import { type Turn, UNKNOWN } from './turn.ts'
 
 /** What an event says of the world. What follows from that is decided afterwards. */
@@ -73,8 +73,13 @@ function ready(turn: Turn, event: Extract<SchedulerEvent, { kind: 'instance-read
   const loadMs = loadMsOn(state, instance.spec, instance.nodeId)
   turn.change({ prefetches: recordPrefetch(state.prefetches, { kind: 'loaded', loadMs }, nowMs) })
   turn.updateInstance(instance.id, (one) => ({
-    ...{ ...one, state: 'ready', shares: event.shares ?? one.shares },
-    ...{ deadlineMs: undefined, readySinceMs: nowMs, lastUsedMs: nowMs, worth: worthNow(turn, one.spec) },
+    ...one,
+    state: 'ready',
+    shares: event.shares ?? one.shares,
+    deadlineMs: undefined,
+    readySinceMs: nowMs,
+    lastUsedMs: nowMs,
+    worth: worthNow(turn, one.spec),
   }))
 }
 
@@ -101,15 +106,19 @@ function used(turn: Turn, instanceId: string, inFlight: number): void {
   const begins = instance.inFlight === 0 && inFlight > 0
   const worth = begins ? worthNow(turn, instance.spec) : instance.worth
   turn.updateInstance(instanceId, (one) => ({
-    ...{ ...one, inFlight, worth, used: one.used || inFlight > 0 },
+    ...one,
+    inFlight,
+    used: one.used || inFlight > 0,
     lastUsedMs: turn.nowMs,
+    worth,
   }))
 }
 
-function worthNow(turn: Turn, spec: ModelSpec): number {
+/** What keeping a byte of the model is worth, as things look now. */
+export function worthNow(turn: Turn, spec: ModelSpec): number {
   const history = turn.state.models[spec.name]
   const perHour = history ? requestsPerHour(history.arrivals, forecastTime(turn)) : 0
-  return worthOf(turn.state.evictionLevel, spec, perHour)
+  return worthOf(spec, perHour)
 }
 
 function demanded(turn: Turn, calendarMs: number, demands: readonly ModelDemand[]): void {
@@ -117,14 +126,15 @@ function demanded(turn: Turn, calendarMs: number, demands: readonly ModelDemand[
   const time = forecastTime(turn)
   const byModel = new Map(demands.map((demand) => [demand.model, demand]))
   const models: Record<string, ModelHistory> = {}
+  let changed = false
   for (const [name, history] of Object.entries(turn.state.models)) {
-    const demand = byModel.get(name)
-    models[name] = {
-      ...{ ...history, inFlight: demand?.inFlight ?? 0, queued: demand?.queued ?? 0 },
-      arrivals: observeArrivals(history.arrivals, demand?.arrivals ?? 0, time),
-    }
+    const { arrivals: count = 0, inFlight = 0, queued = 0 } = byModel.get(name) ?? {}
+    const arrivals = observeArrivals(history.arrivals, count, time)
+    const isSame = arrivals === history.arrivals && inFlight === history.inFlight && queued === history.queued
+    models[name] = isSame ? history : { ...history, inFlight, queued, arrivals }
+    changed ||= !isSame
   }
-  turn.change({ models })
+  if (changed) turn.change({ models })
 }
 
 function devicesChanged(turn: Turn, nodeId: string, devices: readonly Device[]): void {
@@ -160,10 +170,10 @@ function nodeLost(turn: Turn, nodeId: string): void {
 function adopted(turn: Turn, { id, spec, nodeId, shares }: AdoptedInstance): void {
   if (turn.instance(id)) return
   const { nowMs } = turn
-  const instance: Instance = {
+  const instance = laidOut({
     ...{ id, spec, nodeId, shares, purpose: 'demand', state: 'ready', inFlight: 0, used: true },
     ...{ readySinceMs: nowMs, lastUsedMs: nowMs, deadlineMs: undefined, worth: worthNow(turn, spec) },
-  }
+  })
   // Its name was given by another pool: none of ours may be given twice.
   const number = Number(/-(\d+)$/.exec(id)?.[1] ?? 0)
   turn.change({

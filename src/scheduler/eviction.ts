@@ -47,9 +47,12 @@ export function chooseVictims(
   return { ...spot, victims, because: reason(view, victims, policy) }
 }
 
-/** What keeping an instance is worth as of a use at this time: GDSF's H. */
-export function worthOf(evictionLevel: number, spec: ModelSpec, requestsPerHour: number): number {
-  return evictionLevel + (requestsPerHour * spec.loadMs) / Math.max(1, spec.memoryBytes)
+/**
+ * What keeping a byte of the model is worth: GDSF's H. Its level L, by which what was not used for long loses against what
+ * is new, is not needed where the frequency is a forecast: that ages by itself.
+ */
+export function worthOf(spec: ModelSpec, requestsPerHour: number): number {
+  return (requestsPerHour * spec.loadMs) / Math.max(1, spec.memoryBytes)
 }
 
 interface Eviction {

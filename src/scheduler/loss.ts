@@ -47,14 +47,10 @@ export function lossOf(view: ClusterView, instance: Instance, policy: EvictionPo
   }
 }
 
-/**
- * Seconds of loading an hour that keeping the instance saves. GDSF's H is what a byte is worth on top of the level that
- * all have aged to, so that the difference times the bytes is what the instance is worth by now.
- */
+/** Seconds of loading an hour that keeping the instance saves: GDSF's H, which is what a byte is worth, times its bytes. */
 export function savedSeconds({ state }: ClusterView, { worth, spec, nodeId }: Instance): number {
-  const agedWorth = Math.max(0, worth - state.evictionLevel)
   const loadSeconds = loadMsOn(state, spec, nodeId) / 1_000
-  return (agedWorth * spec.memoryBytes) / 1_000 + ASKED_AGAIN * loadSeconds
+  return (worth * spec.memoryBytes) / 1_000 + ASKED_AGAIN * loadSeconds
 }
 
 /**

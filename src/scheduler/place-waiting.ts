@@ -1,3 +1,4 @@
+import { worthNow } from './apply.ts'
 import { chooseVictims, type EvictionPlan } from './eviction.ts'
 import { startMoves } from './moves.ts'
 import type { Placement } from './placement/placement.ts'
@@ -22,6 +23,7 @@ export function placeWaiting(turn: Turn): void {
   const due = turn.state.waiting.filter(({ notBeforeMs }) => notBeforeMs <= turn.nowMs)
   if (due.length === 0) return
   const kept: Share[] = []
+  let isWeighed = false
   for (const waiting of due.sort((a, b) => urgency(b, turn.nowMs) - urgency(a, turn.nowMs))) {
     const view = kept.length > 0 ? withTaken(turn.view, kept) : turn.view
     const placement = turn.policy.place(view, waiting.spec)
@@ -30,12 +32,28 @@ export function placeWaiting(turn: Turn): void {
       turn.load(waiting, placement)
     } else if (placement.reason !== 'memory-exhausted') {
       refuse(turn, waiting, placement)
-    } else if (URGENCY[waiting.purpose] > 0) {
-      kept.push(...makeRoom(turn, waiting, view))
     } else {
-      makeRoomAhead(turn, waiting, view)
+      if (!isWeighed) weighAnew(turn)
+      isWeighed = true
+      const weighed = kept.length > 0 ? withTaken(turn.view, kept) : turn.view
+      if (URGENCY[waiting.purpose] > 0) kept.push(...makeRoom(turn, waiting, weighed))
+      else makeRoomAhead(turn, waiting, weighed)
     }
   }
+}
+
+/** What idle instances were worth when they were used is not what they are worth now: the forecast has gone on. */
+function weighAnew(turn: Turn): void {
+  if (turn.policy.evict.by !== 'gdsf') return
+  const worths = new Map<string, number>()
+  const instances = turn.state.instances.map((instance) => {
+    const { spec, state, inFlight } = instance
+    if (state !== 'ready' || inFlight > 0) return instance
+    const worth = worths.get(spec.name) ?? worthNow(turn, spec)
+    worths.set(spec.name, worth)
+    return worth === instance.worth ? instance : { ...instance, worth }
+  })
+  turn.change({ instances })
 }
 
 function urgency({ purpose, spec, sinceMs }: WaitingModel, nowMs: number): number {
@@ -96,8 +114,6 @@ function makeRoomAhead(turn: Turn, { spec, purpose }: WaitingModel, view: Cluste
 
 function evict(turn: Turn, { victims }: EvictionPlan, because: string): void {
   for (const victim of victims) turn.drain(victim, 'room', because)
-  const level = Math.max(turn.state.evictionLevel, ...victims.map(({ worth }) => worth))
-  if (level > turn.state.evictionLevel) turn.change({ evictionLevel: level })
 }
 
 /** All that is free where it may go: which of it will be its place is not known yet. */

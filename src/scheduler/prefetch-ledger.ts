@@ -19,8 +19,34 @@ export type PrefetchOutcome =
 /** The ledger with one more entry, older ones weighing less. */
 export function recordPrefetch(
   ledger: PrefetchLedger,
-  _outcome: PrefetchOutcome,
+  outcome: PrefetchOutcome,
   nowMs: number,
 ): PrefetchLedger {
-  return { ...ledger, updatedMs: nowMs }
+  const aged = agedLedger(ledger, nowMs)
+  switch (outcome.kind) {
+    case 'loaded':
+      return { ...aged, loadedMs: aged.loadedMs + outcome.loadMs }
+    case 'useful':
+      return { ...aged, useful: aged.useful + 1 }
+    case 'useless':
+      return { ...aged, useless: aged.useless + 1, wastedMs: aged.wastedMs + outcome.loadMs }
+  }
+}
+
+/** What was entered a day ago counts this much of what is entered now: e to the minus first. */
+export const DAY_MS = 86_400_000
+
+/**
+ * The ledger as it weighs now. This is also how prefetching comes back once it was useless too often: when nothing is
+ * prefetched, what speaks against it fades, until too little is left to go by.
+ */
+export function agedLedger(ledger: PrefetchLedger, nowMs: number): PrefetchLedger {
+  const keep = Math.exp(-Math.max(0, nowMs - ledger.updatedMs) / DAY_MS)
+  return {
+    loadedMs: ledger.loadedMs * keep,
+    wastedMs: ledger.wastedMs * keep,
+    useful: ledger.useful * keep,
+    useless: ledger.useless * keep,
+    updatedMs: nowMs,
+  }
 }

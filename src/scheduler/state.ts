@@ -16,10 +16,10 @@ export interface ClusterState {
   /** Moves under way that open a hole for a model; undefined when there are none. */
   readonly plan: MovePlan | undefined
   readonly prefetches: PrefetchLedger
+  /** When it was last looked for something to prefetch; undefined before the first time. */
+  readonly prefetchSoughtMs: number | undefined
   /** The device that was placed on last, for round robin. */
   readonly lastPlacedOn: string | undefined
-  /** The worth of what was evicted last, below which nothing that is used afterwards can fall: GDSF's ageing. */
-  readonly evictionLevel: number
   /** Calendar time less the scheduler's own clock, for what depends on the hour of the week. */
   readonly calendarOffsetMs: number
   /** Number of the next instance; ids are made here so that a replay gives the same ones. */
@@ -98,7 +98,7 @@ export interface Instance {
   readonly lastUsedMs: number
   /** When the present state must have ended; undefined for ready, and for draining, which requests end. */
   readonly deadlineMs: number | undefined
-  /** What keeping it is worth, as of its last use: GDSF's H. */
+  /** What keeping a byte of it is worth, as of its last use or of the last time that room was made: GDSF's H. */
   readonly worth: number
 }
 
@@ -133,17 +133,36 @@ export interface ModelHistory {
   readonly arrivals: ArrivalHistory
 }
 
-/** See `forecast/`: what the chance of a request in the near future is computed from. */
+/** See `forecast/`: what the chance of a request in the near future is computed from. Its size never changes. */
 export interface ArrivalHistory {
-  /** Requests per hour of the week, weighted by age: 168 numbers, or none before the first. */
+  /** When it was first brought up to date, on the scheduler's clock; undefined before. */
+  readonly startedMs: number | undefined
+  /** Minutes with requests in each hour of the week, weighted by age: 168 numbers, or none before the first. */
   readonly hourOfWeek: readonly number[]
+  /** How often each hour of the week was watched, likewise weighted. */
+  readonly hoursSeen: readonly number[]
+  /** The calendar's hour that is being counted, and its minutes with requests so far. */
+  readonly hour: number
+  readonly hourActive: number
+  /** Minutes with requests in an hour, whichever, up to the last whole one. */
+  readonly perHour: number
+  /** The last minute on the scheduler's clock that had requests. */
+  readonly activeMinute: number
   /** Exponentially weighted rates per millisecond, of the horizons that the forecast looks at. */
   readonly rates: readonly number[]
+  /** All requests per millisecond, over a minute and over ten, for what they need at a time. */
+  readonly requestRates: readonly number[]
   /** Counts of pauses between requests, by length: the idle-time histogram. */
   readonly pauses: readonly number[]
   /** On the scheduler's clock; undefined before the first. */
   readonly lastArrivalMs: number | undefined
+  /** As of when its rates are; a call that brings nothing new may leave the history as it is for a minute. */
   readonly updatedMs: number
+  /** How far each way to forecast is trusted, adding up to 1. */
+  readonly weights: readonly number[]
+  /** What each of them said, and when, so that what comes can be held against it. */
+  readonly guesses: readonly number[]
+  readonly guessedMs: number
 }
 
 /** A bounded list of moves, one after the other, that opens the hole which a waiting model needs. */
@@ -166,11 +185,63 @@ export interface Move {
 }
 
 export const NO_ARRIVALS: ArrivalHistory = {
+  startedMs: undefined,
   hourOfWeek: [],
+  hoursSeen: [],
+  hour: 0,
+  hourActive: 0,
+  perHour: 0,
+  activeMinute: -1,
   rates: [],
+  requestRates: [],
   pauses: [],
   lastArrivalMs: undefined,
   updatedMs: 0,
+  weights: [],
+  guesses: [],
+  guessedMs: 0,
+}
+
+/**
+ * The instance in the one layout that all have: objects that are put together from several others are kept by the engine
+ * as tables, which are twenty times slower to look into, and decisions look into all instances.
+ */
+export function laidOut(one: Instance): Instance {
+  return {
+    id: one.id,
+    spec: one.spec,
+    nodeId: one.nodeId,
+    shares: one.shares,
+    state: one.state,
+    purpose: one.purpose,
+    inFlight: one.inFlight,
+    used: one.used,
+    readySinceMs: one.readySinceMs,
+    lastUsedMs: one.lastUsedMs,
+    deadlineMs: one.deadlineMs,
+    worth: one.worth,
+  }
+}
+
+/** The same for models, which are looked into as often. */
+export function laidOutSpec(one: ModelSpec): ModelSpec {
+  return {
+    name: one.name,
+    memoryBytes: one.memoryBytes,
+    perDeviceBytes: one.perDeviceBytes,
+    splitMax: one.splitMax,
+    onlyOn: one.onlyOn,
+    nodes: one.nodes,
+    group: one.group,
+    slots: one.slots,
+    keepAliveMs: one.keepAliveMs,
+    pinned: one.pinned,
+    priority: one.priority,
+    replicasMin: one.replicasMin,
+    replicasMax: one.replicasMax,
+    loadMs: one.loadMs,
+    cachedLoadMs: one.cachedLoadMs,
+  }
 }
 
 export function emptyCluster(devices: readonly Device[]): ClusterState {
@@ -182,8 +253,8 @@ export function emptyCluster(devices: readonly Device[]): ClusterState {
     cachedFiles: {},
     plan: undefined,
     prefetches: NO_PREFETCHES,
+    prefetchSoughtMs: undefined,
     lastPlacedOn: undefined,
-    evictionLevel: 0,
     calendarOffsetMs: 0,
     nextInstance: 1,
   }

@@ -22,6 +22,7 @@ export class Turn {
   readonly actions: SchedulerAction[] = []
   readonly records: DecisionRecord[] = []
   private lastView: ClusterView | undefined
+  private counts: ReadonlyMap<string, number> | undefined
 
   constructor(
     private current: ClusterState,
@@ -42,6 +43,7 @@ export class Turn {
   change(change: Partial<ClusterState>): void {
     this.current = { ...this.current, ...change }
     this.lastView = undefined
+    if (change.instances) this.counts = undefined
   }
 
   instance(id: string): Instance | undefined {
@@ -61,11 +63,8 @@ export class Turn {
 
   /** How many instances of the model serve or soon will. */
   present(model: string): number {
-    let count = 0
-    for (const { spec, state } of this.current.instances) {
-      if (spec.name === model && (state === 'loading' || state === 'ready')) count++
-    }
-    return count
+    this.counts ??= countsOf(this.current.instances)
+    return this.counts.get(model) ?? 0
   }
 
   /** Somebody, or something, wants one more instance; what waits already only gets more urgent. */
@@ -105,8 +104,18 @@ export class Turn {
     const id = `${spec.name}-${this.current.nextInstance}`
     const deadlineMs = this.nowMs + this.policy.transitionTimeoutMs
     const instance: Instance = {
-      ...{ id, spec, nodeId, shares, purpose, deadlineMs, state: 'loading' },
-      ...{ inFlight: 0, used: false, readySinceMs: undefined, lastUsedMs: this.nowMs, worth: 0 },
+      id,
+      spec,
+      nodeId,
+      shares,
+      state: 'loading',
+      purpose,
+      inFlight: 0,
+      used: false,
+      readySinceMs: undefined,
+      lastUsedMs: this.nowMs,
+      deadlineMs,
+      worth: 0,
     }
     this.change({
       instances: [...this.current.instances, instance],
@@ -162,6 +171,14 @@ export class Turn {
         : Math.min(this.policy.crashPauseMaxMs, this.policy.crashPauseMs * 2 ** (crashes.length - 1))
     this.want({ spec, purpose: 'demand', sinceMs: this.nowMs, notBeforeMs: this.nowMs + pauseMs })
   }
+}
+
+function countsOf(instances: readonly Instance[]): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>()
+  for (const { spec, state } of instances) {
+    if (state === 'loading' || state === 'ready') counts.set(spec.name, (counts.get(spec.name) ?? 0) + 1)
+  }
+  return counts
 }
 
 export const UNKNOWN: Omit<ModelHistory, 'spec'> = {

@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { duration, size } from '../config/quantities.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Device } from '../scheduler/state.ts'
+import { laidOutSpec } from '../scheduler/state.ts'
 import { devicesFrom, modelOfSize } from './fleet.ts'
 import type { ModelProfile } from './scenario.ts'
 
@@ -79,12 +80,12 @@ function profileOf(model: z.infer<typeof Model>, nodes: readonly string[]): Mode
     ...plain,
     fileBytes: model.file ?? plain.fileBytes,
     steps: model.step ?? plain.steps,
-    spec: {
+    spec: laidOutSpec({
       ...plain.spec,
       loadMs: model.load ?? plain.spec.loadMs,
       cachedLoadMs: model.cachedLoad ?? plain.spec.cachedLoadMs,
       ...{ pinned: model.pinned, priority: model.priority, replicasMin: model.replicasMin },
       ...{ splitMax: model.splitMax, onlyOn: model.devices },
-    },
+    }),
   }
 }

@@ -1,6 +1,6 @@
 import { HelixError } from '../core/errors.ts'
 import type { Random } from '../core/random.ts'
-import type { Device, ModelSpec } from '../scheduler/state.ts'
+import { type Device, laidOutSpec } from '../scheduler/state.ts'
 import type { ModelProfile } from './scenario.ts'
 import type { StepModel } from './step-model.ts'
 
@@ -40,12 +40,12 @@ export function modelOfSize(wishes: ModelWishes): ModelProfile {
   // The rest is room for contexts and for computing.
   const fileBytes = Math.round(0.8 * memoryBytes)
   const sizeGiB = memoryBytes / GIB
-  const spec: ModelSpec = {
+  const spec = laidOutSpec({
     ...own,
     ...{ memoryBytes, perDeviceBytes: Math.round(0.05 * memoryBytes), splitMax: 1, onlyOn: undefined },
     ...{ group: undefined, pinned: false, priority: 0, replicasMin: 0 },
     ...{ loadMs: 1_500 + 500 * sizeGiB, cachedLoadMs: 600 + 130 * sizeGiB },
-  }
+  })
   return { spec, fileBytes, steps: stepsOfSize(fileBytes), prefixBlocksMax: PREFIX_BLOCKS }
 }
 

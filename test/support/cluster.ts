@@ -1,32 +1,48 @@
 import { placementStrategies } from '../../src/scheduler/placement/strategies.ts'
 import type { Policy } from '../../src/scheduler/policy.ts'
-import type { Device, Instance, ModelSpec } from '../../src/scheduler/state.ts'
+import {
+  type Device,
+  type Instance,
+  laidOut,
+  laidOutSpec,
+  type ModelSpec,
+} from '../../src/scheduler/state.ts'
 
 /** Values for tests of the scheduler: everything that a test does not speak of is plain. */
 export function device(id: string, totalBytes: number, own: Partial<Device> = {}): Device {
+  const plain = {
+    ...{ id, nodeId: 'node', kind: 'cpu' as const, totalBytes, foreignBytes: 0, health: 'ok' as const },
+    ...{ clique: undefined, group: undefined, ...own },
+  }
+  // In one layout, as real ones are: see `laidOut`.
   return {
-    ...{ id, nodeId: 'node', kind: 'cpu', totalBytes, foreignBytes: 0, health: 'ok' },
-    ...{ clique: undefined, group: undefined },
-    ...own,
+    id: plain.id,
+    nodeId: plain.nodeId,
+    kind: plain.kind,
+    totalBytes: plain.totalBytes,
+    foreignBytes: plain.foreignBytes,
+    health: plain.health,
+    clique: plain.clique,
+    group: plain.group,
   }
 }
 
 export function model(name: string, memoryBytes: number, own: Partial<ModelSpec> = {}): ModelSpec {
-  return {
+  return laidOutSpec({
     ...{ name, memoryBytes, perDeviceBytes: 0, splitMax: 1, onlyOn: undefined, nodes: ['node'] },
     ...{ group: undefined, slots: 4, keepAliveMs: 10_000, pinned: false, priority: 0 },
     ...{ replicasMin: 0, replicasMax: 1, loadMs: 1_000, cachedLoadMs: 500 },
     ...own,
-  }
+  })
 }
 
 export function instance(spec: ModelSpec, deviceId: string, own: Partial<Instance> = {}): Instance {
-  return {
+  return laidOut({
     ...{ id: `${spec.name}-on-${deviceId}`, spec, nodeId: 'node', state: 'ready', purpose: 'demand' },
     ...{ shares: [{ deviceId, bytes: spec.memoryBytes }], inFlight: 0, used: true, readySinceMs: 0 },
     ...{ lastUsedMs: 0, deadlineMs: undefined, worth: 0 },
     ...own,
-  }
+  })
 }
 
 /** Places by first fit, evicts by least recent use at once, and looks at nothing ahead. */

@@ -1,0 +1,38 @@
+import type { ArrivalHistory } from '../state.ts'
+import { MINUTE_MS } from './active-minutes.ts'
+
+/** Requests are averaged over these, to see whether there are more of them than there were. */
+const SHORT_MS = MINUTE_MS
+const LONG_MS = 10 * MINUTE_MS
+/** A trend is followed no further than this, nor believed with few requests to go by or within their noise. */
+const GROWTH_MAX = 2
+const REQUESTS_MIN = 5
+
+/** Requests per millisecond over the short and the long time, after so many more in `elapsedMs`. */
+export function agedRequestRates(
+  rates: readonly number[],
+  arrivals: number,
+  elapsedMs: number,
+): readonly number[] {
+  return [SHORT_MS, LONG_MS].map((windowMs, index) => {
+    const keep = Math.exp(-elapsedMs / windowMs)
+    const added = elapsedMs > 0 ? ((1 - keep) * arrivals) / elapsedMs : arrivals / windowMs
+    return (rates[index] ?? 0) * keep + added
+  })
+}
+
+/** How many times as many requests as now there will be in `aheadMs` if they go on growing as they did; at least 1. */
+export function requestGrowth(history: ArrivalHistory, aheadMs: number, nowMs: number): number {
+  const rateOver = (windowMs: number, index: number) => {
+    const kept =
+      (history.requestRates[index] ?? 0) * Math.exp(-Math.max(0, nowMs - history.updatedMs) / windowMs)
+    // Of a window that has not been watched whole, what is missing is no sign of growth.
+    const watchedMs = Math.max(MINUTE_MS, nowMs - (history.startedMs ?? nowMs))
+    return kept / (1 - Math.exp(-watchedMs / windowMs))
+  }
+  const short = rateOver(SHORT_MS, 0)
+  const long = rateOver(LONG_MS, 1)
+  const noise = 2 * Math.sqrt(long / SHORT_MS)
+  if (long * LONG_MS < REQUESTS_MIN || short - long <= noise) return 1
+  return Math.min(GROWTH_MAX, 1 + ((short - long) / (LONG_MS - SHORT_MS)) * (aheadMs / long))
+}

@@ -155,6 +155,11 @@ export interface EngineAddress {
   readonly url: string
   readonly socketPath: string | undefined
   readonly apiKey: string | undefined
+  /**
+   * The name under which a relay, at `url`, leads to the engine: it goes into the TLS handshake, and both sides show
+   * their certificates. Undefined: the engine itself is at `url` or `socketPath`.
+   */
+  readonly serverName?: string | undefined
 }
 
 export type ModelState = 'available' | 'loading' | 'ready' | 'unloading' | 'failed' | 'quarantined'

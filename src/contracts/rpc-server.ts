@@ -1,9 +1,9 @@
-import { createSecureServer, type Http2SecureServer, type ServerHttp2Session } from 'node:http2'
-import type { AddressInfo } from 'node:net'
+import { createSecureServer, type ServerHttp2Session } from 'node:http2'
+import type { AddressInfo, Server } from 'node:net'
 import type { ConnectRouter } from '@connectrpc/connect'
 import { connectNodeAdapter } from '@connectrpc/connect-node'
-import { type TlsFiles, tlsOptions } from '../contracts/rpc-transport.ts'
 import { HelixError } from '../core/errors.ts'
+import { type TlsFiles, tlsOptions } from './rpc-transport.ts'
 
 export interface RpcServerOptions {
   readonly host: string
@@ -32,10 +32,9 @@ export async function serveRpc({ host, port, tls, routes }: RpcServerOptions): P
     sessions.add(session)
     session.once('close', () => sessions.delete(session))
   })
-  await listen(server, host, port)
-  const { port: bound } = server.address() as AddressInfo
+  const url = await listenAt(server, host, port)
   return {
-    url: `https://${host.includes(':') ? `[${host}]` : host}:${bound}`,
+    url,
     stop: () =>
       new Promise((resolve) => {
         server.close(() => resolve())
@@ -45,19 +44,24 @@ export async function serveRpc({ host, port, tls, routes }: RpcServerOptions): P
   }
 }
 
-function listen(server: Http2SecureServer, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) =>
-      reject(
-        new HelixError(
-          'address_in_use',
-          `${host}:${port} cannot be used (${cause.code}). Choose another port.`,
-          {
-            cause,
-          },
-        ),
-      ),
-    )
+/**
+ * Where the server listens now, as others say it: `https://host:port`.
+ * @param publicHost by which they reach it; `host` by default
+ * @throws HelixError `address_in_use`
+ */
+export async function listenAt(
+  server: Server,
+  host: string,
+  port: number,
+  publicHost: string = host,
+): Promise<string> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      const text = `${host}:${port} cannot be used (${cause.code}). Choose another port.`
+      reject(new HelixError('address_in_use', text, { cause }))
+    })
     server.listen(port, host, resolve)
   })
+  const { port: bound } = server.address() as AddressInfo
+  return `https://${publicHost.includes(':') ? `[${publicHost}]` : publicHost}:${bound}`
 }

@@ -46,6 +46,10 @@ export class NodeRpcClient implements NodeClient {
   private readonly client
   private readonly stopping = new AbortController()
   private readonly watches = new Set<Promise<void>>()
+  /** Instances that are ready there as far as is known here, so that an end that nobody heard of can be told. */
+  private readonly ready = new Set<string>()
+  /** Instances that are being started; with its end where that was heard before it was known to be ready. */
+  private readonly starting = new Map<string, EngineExit | undefined>()
   private problem: HelixError | undefined
   private asking: Promise<void> | undefined
 
@@ -89,27 +93,47 @@ export class NodeRpcClient implements NodeClient {
 
   async engines(): Promise<readonly RunningEngineView[]> {
     const { engines } = await this.ask((options) => this.client.listEngines({}, options))
-    return engines.map(fromRunningMessage)
+    const running = engines.map(fromRunningMessage)
+    for (const { request } of running) this.ready.add(request.instanceId)
+    return running
   }
 
   async start(request: StartRequest): Promise<StartOutcome> {
+    const { instanceId } = request
+    this.starting.set(instanceId, undefined)
     try {
       const start = toStartMessage(request)
-      return fromOutcomeMessage(await this.work((options) => this.client.startEngine(start, options)))
+      const answer = await this.work((options) => this.client.startEngine(start, options))
+      const exit = this.starting.get(instanceId)
+      if (exit)
+        return { kind: 'gone', why: exit.why, error: new HelixError('engine_failed', exit.description) }
+      const outcome = fromOutcomeMessage(answer)
+      if (outcome.kind === 'ready') this.ready.add(instanceId)
+      return outcome
     } catch (reason) {
       // Whatever became of it, the model is not to blame; a node that is still there ends it with the connection.
       return { kind: 'gone', why: 'killed', error: HelixError.from(reason) }
+    } finally {
+      this.starting.delete(instanceId)
     }
   }
 
   async stop(instanceId: string): Promise<void> {
+    this.ready.delete(instanceId)
     await this.work((options) => this.client.stopEngine({ instanceId }, options))
   }
 
   watchExits(listener: (exit: EngineExit) => void): () => void {
+    const tell = (exit: EngineExit) => {
+      this.ready.delete(exit.instanceId)
+      // It may be heard before the answer that says that it is ready, which comes another way.
+      if (this.starting.has(exit.instanceId)) this.starting.set(exit.instanceId, exit)
+      else listener(exit)
+    }
     return this.watch('exits', async (options) => {
       for await (const { exit } of this.client.watchExits({}, options)) {
-        if (exit) listener(fromExitMessage(exit))
+        if (exit) tell(fromExitMessage(exit))
+        else for (const missed of await this.missedExits()) tell(missed)
       }
     })
   }
@@ -140,6 +164,19 @@ export class NodeRpcClient implements NodeClient {
   async close(): Promise<void> {
     this.stopping.abort()
     await Promise.all(this.watches)
+  }
+
+  /** What ended while nobody watched. */
+  private async missedExits(): Promise<readonly EngineExit[]> {
+    const known = [...this.ready]
+    if (known.length === 0) return []
+    const running = new Set((await this.engines()).map(({ request }) => request.instanceId))
+    return known
+      .filter((instanceId) => !running.has(instanceId))
+      .map((instanceId) => ({
+        ...{ instanceId, why: 'killed' },
+        description: 'ended while its node was not heard',
+      }))
   }
 
   /** A call that the node answers at once. */

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file helixflow/v1/pool.proto.
  */
 export const file_helixflow_v1_pool: GenFile = /*@__PURE__*/
-  fileDesc("ChdoZWxpeGZsb3cvdjEvcG9vbC5wcm90bxIMaGVsaXhmbG93LnYxIhMKEUZpbmRMZWFkZXJSZXF1ZXN0IloKEkZpbmRMZWFkZXJSZXNwb25zZRINCgVsZWFkcxgBIAEoCBINCgVlcG9jaBgCIAEoAxIXCgpsZWFkZXJfdXJsGAMgASgJSACIAQFCDQoLX2xlYWRlcl91cmwiSgoRUmVwb3J0Tm9kZVJlcXVlc3QSDwoHbm9kZV9pZBgBIAEoCRITCgtpbmNhcm5hdGlvbhgCIAEoCRIPCgdycGNfdXJsGAMgASgJIiMKElJlcG9ydE5vZGVSZXNwb25zZRINCgVlcG9jaBgBIAEoAyI4ChBMZWF2ZVBvb2xSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSEwoLaW5jYXJuYXRpb24YAiABKAkiEwoRTGVhdmVQb29sUmVzcG9uc2UiEgoQTGlzdE5vZGVzUmVxdWVzdCI6ChFMaXN0Tm9kZXNSZXNwb25zZRIlCgVub2RlcxgBIAMoCzIWLmhlbGl4Zmxvdy52MS5Ob2RlVmlldyJQCghOb2RlVmlldxIKCgJpZBgBIAEoCRIPCgdycGNfdXJsGAIgASgJEhQKDGpvaW5lZF9hdF9tcxgDIAEoARIRCglzaWxlbnRfbXMYBCABKAMiEwoRTGlzdE1vZGVsc1JlcXVlc3QiPQoSTGlzdE1vZGVsc1Jlc3BvbnNlEicKBm1vZGVscxgBIAMoCzIXLmhlbGl4Zmxvdy52MS5Nb2RlbFZpZXciygMKCU1vZGVsVmlldxIMCgRuYW1lGAEgASgJEg0KBXN0YXRlGAIgASgJEg4KBmVuZ2luZRgDIAEoCRITCgZyZWFzb24YBCABKAlIAIgBARIXCgpzaXplX2J5dGVzGAUgASgDSAGIAQESGQoMbWVtb3J5X2J5dGVzGAYgASgDSAKIAQESGwoOY29udGV4dF9sZW5ndGgYByABKANIA4gBARIZCgxxdWFudGl6YXRpb24YCCABKAlIBIgBARIZCgxhcmNoaXRlY3R1cmUYCSABKAlIBYgBARITCgZzb3VyY2UYCiABKAlIBogBARITCgZzaGEyNTYYCyABKAlIB4gBARITCgthZGRlZF9hdF9tcxgMIAEoARIRCglpbl9mbGlnaHQYDSABKAMSGgoNdW5sb2Fkc19hdF9tcxgOIAEoAUgIiAEBQgkKB19yZWFzb25CDQoLX3NpemVfYnl0ZXNCDwoNX21lbW9yeV9ieXRlc0IRCg9fY29udGV4dF9sZW5ndGhCDwoNX3F1YW50aXphdGlvbkIPCg1fYXJjaGl0ZWN0dXJlQgkKB19zb3VyY2VCCQoHX3NoYTI1NkIQCg5fdW5sb2Fkc19hdF9tcyIhChBTaG93TW9kZWxSZXF1ZXN0Eg0KBW1vZGVsGAEgASgJIjsKEVNob3dNb2RlbFJlc3BvbnNlEiYKBW1vZGVsGAEgASgLMhcuaGVsaXhmbG93LnYxLk1vZGVsVmlldyIjChJHZXRSZXZpc2lvblJlcXVlc3QSDQoFbW9kZWwYASABKAkiJwoTR2V0UmV2aXNpb25SZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSIwCg5BY3F1aXJlUmVxdWVzdBINCgVtb2RlbBgBIAEoCRIPCgdnYXRld2F5GAIgASgJIhEKD0FjcXVpcmVSZXNwb25zZSIjChJFeHBsYWluV2FpdFJlcXVlc3QSDQoFbW9kZWwYASABKAkiXwoTRXhwbGFpbldhaXRSZXNwb25zZRIMCgRjb2RlGAEgASgJEg4KBnJlYXNvbhgCIAEoCRIZCgxyZW1haW5pbmdfbXMYAyABKAFIAIgBAUIPCg1fcmVtYWluaW5nX21zIiEKEExvYWRNb2RlbFJlcXVlc3QSDQoFbW9kZWwYASABKAkiOwoRTG9hZE1vZGVsUmVzcG9uc2USJgoFbW9kZWwYASABKAsyFy5oZWxpeGZsb3cudjEuTW9kZWxWaWV3IiMKElVubG9hZE1vZGVsUmVxdWVzdBINCgVtb2RlbBgBIAEoCSI9ChNVbmxvYWRNb2RlbFJlc3BvbnNlEiYKBW1vZGVsGAEgASgLMhcuaGVsaXhmbG93LnYxLk1vZGVsVmlldyJMChRXYXRjaFJlcGxpY2FzUmVxdWVzdBIPCgdnYXRld2F5GAEgASgJEiMKBHVzZXMYAiADKAsyFS5oZWxpeGZsb3cudjEuU2xvdFVzZSJAChVXYXRjaFJlcGxpY2FzUmVzcG9uc2USJwoIcmVwbGljYXMYASADKAsyFS5oZWxpeGZsb3cudjEuUmVwbGljYSK+AgoHUmVwbGljYRIKCgJpZBgBIAEoCRINCgVtb2RlbBgCIAEoCRIUCgxlbmdpbmVfbW9kZWwYAyABKAkSDgoGZW5naW5lGAQgASgJEiwKB2FkZHJlc3MYBSABKAsyGy5oZWxpeGZsb3cudjEuRW5naW5lQWRkcmVzcxINCgVzbG90cxgGIAEoAxIbCg5jb250ZXh0X2xlbmd0aBgHIAEoA0gAiAEBEhsKDnN1cHBvcnRzX3Rvb2xzGAggASgISAGIAQESEQoJY29udGludWVzGAkgASgIEhwKD3ZvY2FidWxhcnlfc2l6ZRgKIAEoA0gCiAEBEhAKCHJldmlzaW9uGAsgASgJQhEKD19jb250ZXh0X2xlbmd0aEIRCg9fc3VwcG9ydHNfdG9vbHNCEgoQX3ZvY2FidWxhcnlfc2l6ZSI8CgdTbG90VXNlEhIKCnJlcGxpY2FfaWQYASABKAkSDgoGaW5fdXNlGAIgASgDEg0KBXNsb3RzGAMgASgDIkgKEFJlcG9ydFVzZVJlcXVlc3QSDwoHZ2F0ZXdheRgBIAEoCRIjCgR1c2VzGAIgAygLMhUuaGVsaXhmbG93LnYxLlNsb3RVc2UiEwoRUmVwb3J0VXNlUmVzcG9uc2UiUQoTUmVwb3J0RGVtYW5kUmVxdWVzdBIPCgdnYXRld2F5GAEgASgJEikKBm1vZGVscxgCIAMoCzIZLmhlbGl4Zmxvdy52MS5Nb2RlbERlbWFuZCJRCgtNb2RlbERlbWFuZBINCgVtb2RlbBgBIAEoCRIQCghhcnJpdmFscxgCIAEoAxIRCglpbl9mbGlnaHQYAyABKAMSDgoGcXVldWVkGAQgASgDIhYKFFJlcG9ydERlbWFuZFJlc3BvbnNlIiQKE0V4cGxhaW5Nb2RlbFJlcXVlc3QSDQoFbW9kZWwYASABKAkipQEKFEV4cGxhaW5Nb2RlbFJlc3BvbnNlEg0KBW1vZGVsGAEgASgJEg8KB3N1bW1hcnkYAiABKAkSKwoKY2FuZGlkYXRlcxgDIAMoCzIXLmhlbGl4Zmxvdy52MS5QbGFjZVZpZXcSEQoJZXZpY3Rpb25zGAQgAygJEi0KCWRlY2lzaW9ucxgFIAMoCzIaLmhlbGl4Zmxvdy52MS5EZWNpc2lvblZpZXcimQEKCVBsYWNlVmlldxIPCgdkZXZpY2VzGAEgAygJEhEKBGNvc3QYAiABKAFIAIgBARIxCgVwYXJ0cxgDIAMoCzIiLmhlbGl4Zmxvdy52MS5QbGFjZVZpZXcuUGFydHNFbnRyeRosCgpQYXJ0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAToCOAFCBwoFX2Nvc3QiYAoMRGVjaXNpb25WaWV3Eg0KBWF0X21zGAEgASgBEgwKBGtpbmQYAiABKAkSFQoIaW5zdGFuY2UYAyABKAlIAIgBARIPCgdiZWNhdXNlGAQgASgJQgsKCV9pbnN0YW5jZSIYChZMaXN0UG9vbERldmljZXNSZXF1ZXN0IkQKF0xpc3RQb29sRGV2aWNlc1Jlc3BvbnNlEikKB2RldmljZXMYASADKAsyGC5oZWxpeGZsb3cudjEuRGV2aWNlVmlldyLRAgoKRGV2aWNlVmlldxIKCgJpZBgBIAEoCRIMCgRub2RlGAIgASgJEgwKBGtpbmQYAyABKAkSDAoEbmFtZRgEIAEoCRIOCgZoZWFsdGgYBSABKAkSEwoLdG90YWxfYnl0ZXMYBiABKAMSFQoNZm9yZWlnbl9ieXRlcxgHIAEoAxISCgpmcmVlX2J5dGVzGAggASgDEhgKC3V0aWxpemF0aW9uGAkgASgBSACIAQESIAoTdGVtcGVyYXR1cmVfY2Vsc2l1cxgKIAEoAUgBiAEBEhgKC3Bvd2VyX3dhdHRzGAsgASgBSAKIAQESLwoJaW5zdGFuY2VzGAwgAygLMhwuaGVsaXhmbG93LnYxLlBsYWNlZEluc3RhbmNlQg4KDF91dGlsaXphdGlvbkIWChRfdGVtcGVyYXR1cmVfY2Vsc2l1c0IOCgxfcG93ZXJfd2F0dHMiOgoOUGxhY2VkSW5zdGFuY2USCgoCaWQYASABKAkSDQoFbW9kZWwYAiABKAkSDQoFYnl0ZXMYAyABKAMiIQoQUGxhbk1vdmVzUmVxdWVzdBINCgVtb2RlbBgBIAEoCSI9ChFQbGFuTW92ZXNSZXNwb25zZRIoCgZyZXBvcnQYASABKAsyGC5oZWxpeGZsb3cudjEuTW92ZVJlcG9ydCIiChFEZWZyYWdtZW50UmVxdWVzdBINCgVtb2RlbBgBIAEoCSI+ChJEZWZyYWdtZW50UmVzcG9uc2USKAoGcmVwb3J0GAEgASgLMhguaGVsaXhmbG93LnYxLk1vdmVSZXBvcnQiUwoKTW92ZVJlcG9ydBINCgVtb2RlbBgBIAEoCRIPCgdiZWNhdXNlGAIgASgJEiUKBW1vdmVzGAMgAygLMhYuaGVsaXhmbG93LnYxLk1vdmVWaWV3IlMKCE1vdmVWaWV3EhAKCGluc3RhbmNlGAEgASgJEg0KBW1vZGVsGAIgASgJEgwKBGZyb20YAyADKAkSCgoCdG8YBCADKAkSDAoEa2luZBgFIAEoCSIaChhDaGVja0F2YWlsYWJpbGl0eVJlcXVlc3QiGwoZQ2hlY2tBdmFpbGFiaWxpdHlSZXNwb25zZTK5DAoLUG9vbFNlcnZpY2USTwoKRmluZExlYWRlchIfLmhlbGl4Zmxvdy52MS5GaW5kTGVhZGVyUmVxdWVzdBogLmhlbGl4Zmxvdy52MS5GaW5kTGVhZGVyUmVzcG9uc2USTwoKUmVwb3J0Tm9kZRIfLmhlbGl4Zmxvdy52MS5SZXBvcnROb2RlUmVxdWVzdBogLmhlbGl4Zmxvdy52MS5SZXBvcnROb2RlUmVzcG9uc2USTAoJTGVhdmVQb29sEh4uaGVsaXhmbG93LnYxLkxlYXZlUG9vbFJlcXVlc3QaHy5oZWxpeGZsb3cudjEuTGVhdmVQb29sUmVzcG9uc2USTAoJTGlzdE5vZGVzEh4uaGVsaXhmbG93LnYxLkxpc3ROb2Rlc1JlcXVlc3QaHy5oZWxpeGZsb3cudjEuTGlzdE5vZGVzUmVzcG9uc2USTwoKTGlzdE1vZGVscxIfLmhlbGl4Zmxvdy52MS5MaXN0TW9kZWxzUmVxdWVzdBogLmhlbGl4Zmxvdy52MS5MaXN0TW9kZWxzUmVzcG9uc2USTAoJU2hvd01vZGVsEh4uaGVsaXhmbG93LnYxLlNob3dNb2RlbFJlcXVlc3QaHy5oZWxpeGZsb3cudjEuU2hvd01vZGVsUmVzcG9uc2USUgoLR2V0UmV2aXNpb24SIC5oZWxpeGZsb3cudjEuR2V0UmV2aXNpb25SZXF1ZXN0GiEuaGVsaXhmbG93LnYxLkdldFJldmlzaW9uUmVzcG9uc2USRgoHQWNxdWlyZRIcLmhlbGl4Zmxvdy52MS5BY3F1aXJlUmVxdWVzdBodLmhlbGl4Zmxvdy52MS5BY3F1aXJlUmVzcG9uc2USUgoLRXhwbGFpbldhaXQSIC5oZWxpeGZsb3cudjEuRXhwbGFpbldhaXRSZXF1ZXN0GiEuaGVsaXhmbG93LnYxLkV4cGxhaW5XYWl0UmVzcG9uc2USTAoJTG9hZE1vZGVsEh4uaGVsaXhmbG93LnYxLkxvYWRNb2RlbFJlcXVlc3QaHy5oZWxpeGZsb3cudjEuTG9hZE1vZGVsUmVzcG9uc2USUgoLVW5sb2FkTW9kZWwSIC5oZWxpeGZsb3cudjEuVW5sb2FkTW9kZWxSZXF1ZXN0GiEuaGVsaXhmbG93LnYxLlVubG9hZE1vZGVsUmVzcG9uc2USWgoNV2F0Y2hSZXBsaWNhcxIiLmhlbGl4Zmxvdy52MS5XYXRjaFJlcGxpY2FzUmVxdWVzdBojLmhlbGl4Zmxvdy52MS5XYXRjaFJlcGxpY2FzUmVzcG9uc2UwARJMCglSZXBvcnRVc2USHi5oZWxpeGZsb3cudjEuUmVwb3J0VXNlUmVxdWVzdBofLmhlbGl4Zmxvdy52MS5SZXBvcnRVc2VSZXNwb25zZRJVCgxSZXBvcnREZW1hbmQSIS5oZWxpeGZsb3cudjEuUmVwb3J0RGVtYW5kUmVxdWVzdBoiLmhlbGl4Zmxvdy52MS5SZXBvcnREZW1hbmRSZXNwb25zZRJVCgxFeHBsYWluTW9kZWwSIS5oZWxpeGZsb3cudjEuRXhwbGFpbk1vZGVsUmVxdWVzdBoiLmhlbGl4Zmxvdy52MS5FeHBsYWluTW9kZWxSZXNwb25zZRJeCg9MaXN0UG9vbERldmljZXMSJC5oZWxpeGZsb3cudjEuTGlzdFBvb2xEZXZpY2VzUmVxdWVzdBolLmhlbGl4Zmxvdy52MS5MaXN0UG9vbERldmljZXNSZXNwb25zZRJMCglQbGFuTW92ZXMSHi5oZWxpeGZsb3cudjEuUGxhbk1vdmVzUmVxdWVzdBofLmhlbGl4Zmxvdy52MS5QbGFuTW92ZXNSZXNwb25zZRJPCgpEZWZyYWdtZW50Eh8uaGVsaXhmbG93LnYxLkRlZnJhZ21lbnRSZXF1ZXN0GiAuaGVsaXhmbG93LnYxLkRlZnJhZ21lbnRSZXNwb25zZRJkChFDaGVja0F2YWlsYWJpbGl0eRImLmhlbGl4Zmxvdy52MS5DaGVja0F2YWlsYWJpbGl0eVJlcXVlc3QaJy5oZWxpeGZsb3cudjEuQ2hlY2tBdmFpbGFiaWxpdHlSZXNwb25zZWIGcHJvdG8z", [file_helixflow_v1_node]);
+  fileDesc("ChdoZWxpeGZsb3cvdjEvcG9vbC5wcm90bxIMaGVsaXhmbG93LnYxIhMKEUZpbmRMZWFkZXJSZXF1ZXN0IloKEkZpbmRMZWFkZXJSZXNwb25zZRINCgVsZWFkcxgBIAEoCBINCgVlcG9jaBgCIAEoAxIXCgpsZWFkZXJfdXJsGAMgASgJSACIAQFCDQoLX2xlYWRlcl91cmwiSgoRUmVwb3J0Tm9kZVJlcXVlc3QSDwoHbm9kZV9pZBgBIAEoCRITCgtpbmNhcm5hdGlvbhgCIAEoCRIPCgdycGNfdXJsGAMgASgJIiMKElJlcG9ydE5vZGVSZXNwb25zZRINCgVlcG9jaBgBIAEoAyI4ChBMZWF2ZVBvb2xSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSEwoLaW5jYXJuYXRpb24YAiABKAkiEwoRTGVhdmVQb29sUmVzcG9uc2UiEgoQTGlzdE5vZGVzUmVxdWVzdCI6ChFMaXN0Tm9kZXNSZXNwb25zZRIlCgVub2RlcxgBIAMoCzIWLmhlbGl4Zmxvdy52MS5Ob2RlVmlldyJQCghOb2RlVmlldxIKCgJpZBgBIAEoCRIPCgdycGNfdXJsGAIgASgJEhQKDGpvaW5lZF9hdF9tcxgDIAEoARIRCglzaWxlbnRfbXMYBCABKAMiEwoRTGlzdE1vZGVsc1JlcXVlc3QiPQoSTGlzdE1vZGVsc1Jlc3BvbnNlEicKBm1vZGVscxgBIAMoCzIXLmhlbGl4Zmxvdy52MS5Nb2RlbFZpZXciygMKCU1vZGVsVmlldxIMCgRuYW1lGAEgASgJEg0KBXN0YXRlGAIgASgJEg4KBmVuZ2luZRgDIAEoCRITCgZyZWFzb24YBCABKAlIAIgBARIXCgpzaXplX2J5dGVzGAUgASgDSAGIAQESGQoMbWVtb3J5X2J5dGVzGAYgASgDSAKIAQESGwoOY29udGV4dF9sZW5ndGgYByABKANIA4gBARIZCgxxdWFudGl6YXRpb24YCCABKAlIBIgBARIZCgxhcmNoaXRlY3R1cmUYCSABKAlIBYgBARITCgZzb3VyY2UYCiABKAlIBogBARITCgZzaGEyNTYYCyABKAlIB4gBARITCgthZGRlZF9hdF9tcxgMIAEoARIRCglpbl9mbGlnaHQYDSABKAMSGgoNdW5sb2Fkc19hdF9tcxgOIAEoAUgIiAEBQgkKB19yZWFzb25CDQoLX3NpemVfYnl0ZXNCDwoNX21lbW9yeV9ieXRlc0IRCg9fY29udGV4dF9sZW5ndGhCDwoNX3F1YW50aXphdGlvbkIPCg1fYXJjaGl0ZWN0dXJlQgkKB19zb3VyY2VCCQoHX3NoYTI1NkIQCg5fdW5sb2Fkc19hdF9tcyIhChBTaG93TW9kZWxSZXF1ZXN0Eg0KBW1vZGVsGAEgASgJIjsKEVNob3dNb2RlbFJlc3BvbnNlEiYKBW1vZGVsGAEgASgLMhcuaGVsaXhmbG93LnYxLk1vZGVsVmlldyIjChJHZXRSZXZpc2lvblJlcXVlc3QSDQoFbW9kZWwYASABKAkiJwoTR2V0UmV2aXNpb25SZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSIwCg5BY3F1aXJlUmVxdWVzdBINCgVtb2RlbBgBIAEoCRIPCgdnYXRld2F5GAIgASgJIhEKD0FjcXVpcmVSZXNwb25zZSIjChJFeHBsYWluV2FpdFJlcXVlc3QSDQoFbW9kZWwYASABKAkiXwoTRXhwbGFpbldhaXRSZXNwb25zZRIMCgRjb2RlGAEgASgJEg4KBnJlYXNvbhgCIAEoCRIZCgxyZW1haW5pbmdfbXMYAyABKAFIAIgBAUIPCg1fcmVtYWluaW5nX21zIiEKEExvYWRNb2RlbFJlcXVlc3QSDQoFbW9kZWwYASABKAkiOwoRTG9hZE1vZGVsUmVzcG9uc2USJgoFbW9kZWwYASABKAsyFy5oZWxpeGZsb3cudjEuTW9kZWxWaWV3IiMKElVubG9hZE1vZGVsUmVxdWVzdBINCgVtb2RlbBgBIAEoCSI9ChNVbmxvYWRNb2RlbFJlc3BvbnNlEiYKBW1vZGVsGAEgASgLMhcuaGVsaXhmbG93LnYxLk1vZGVsVmlldyJMChRXYXRjaFJlcGxpY2FzUmVxdWVzdBIPCgdnYXRld2F5GAEgASgJEiMKBHVzZXMYAiADKAsyFS5oZWxpeGZsb3cudjEuU2xvdFVzZSJCChVXYXRjaFJlcGxpY2FzUmVzcG9uc2USKQoFdGFibGUYASABKAsyGi5oZWxpeGZsb3cudjEuUmVwbGljYVRhYmxlIkgKDFJlcGxpY2FUYWJsZRIPCgd2ZXJzaW9uGAEgASgDEicKCHJlcGxpY2FzGAIgAygLMhUuaGVsaXhmbG93LnYxLlJlcGxpY2EivgIKB1JlcGxpY2ESCgoCaWQYASABKAkSDQoFbW9kZWwYAiABKAkSFAoMZW5naW5lX21vZGVsGAMgASgJEg4KBmVuZ2luZRgEIAEoCRIsCgdhZGRyZXNzGAUgASgLMhsuaGVsaXhmbG93LnYxLkVuZ2luZUFkZHJlc3MSDQoFc2xvdHMYBiABKAMSGwoOY29udGV4dF9sZW5ndGgYByABKANIAIgBARIbCg5zdXBwb3J0c190b29scxgIIAEoCEgBiAEBEhEKCWNvbnRpbnVlcxgJIAEoCBIcCg92b2NhYnVsYXJ5X3NpemUYCiABKANIAogBARIQCghyZXZpc2lvbhgLIAEoCUIRCg9fY29udGV4dF9sZW5ndGhCEQoPX3N1cHBvcnRzX3Rvb2xzQhIKEF92b2NhYnVsYXJ5X3NpemUiPAoHU2xvdFVzZRISCgpyZXBsaWNhX2lkGAEgASgJEg4KBmluX3VzZRgCIAEoAxINCgVzbG90cxgDIAEoAyJZChBSZXBvcnRVc2VSZXF1ZXN0Eg8KB2dhdGV3YXkYASABKAkSIwoEdXNlcxgCIAMoCzIVLmhlbGl4Zmxvdy52MS5TbG90VXNlEg8KB3ZlcnNpb24YAyABKAMiEwoRUmVwb3J0VXNlUmVzcG9uc2UiUQoTUmVwb3J0RGVtYW5kUmVxdWVzdBIPCgdnYXRld2F5GAEgASgJEikKBm1vZGVscxgCIAMoCzIZLmhlbGl4Zmxvdy52MS5Nb2RlbERlbWFuZCJRCgtNb2RlbERlbWFuZBINCgVtb2RlbBgBIAEoCRIQCghhcnJpdmFscxgCIAEoAxIRCglpbl9mbGlnaHQYAyABKAMSDgoGcXVldWVkGAQgASgDIhYKFFJlcG9ydERlbWFuZFJlc3BvbnNlIiQKE0V4cGxhaW5Nb2RlbFJlcXVlc3QSDQoFbW9kZWwYASABKAkipQEKFEV4cGxhaW5Nb2RlbFJlc3BvbnNlEg0KBW1vZGVsGAEgASgJEg8KB3N1bW1hcnkYAiABKAkSKwoKY2FuZGlkYXRlcxgDIAMoCzIXLmhlbGl4Zmxvdy52MS5QbGFjZVZpZXcSEQoJZXZpY3Rpb25zGAQgAygJEi0KCWRlY2lzaW9ucxgFIAMoCzIaLmhlbGl4Zmxvdy52MS5EZWNpc2lvblZpZXcimQEKCVBsYWNlVmlldxIPCgdkZXZpY2VzGAEgAygJEhEKBGNvc3QYAiABKAFIAIgBARIxCgVwYXJ0cxgDIAMoCzIiLmhlbGl4Zmxvdy52MS5QbGFjZVZpZXcuUGFydHNFbnRyeRosCgpQYXJ0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAToCOAFCBwoFX2Nvc3QiYAoMRGVjaXNpb25WaWV3Eg0KBWF0X21zGAEgASgBEgwKBGtpbmQYAiABKAkSFQoIaW5zdGFuY2UYAyABKAlIAIgBARIPCgdiZWNhdXNlGAQgASgJQgsKCV9pbnN0YW5jZSIYChZMaXN0UG9vbERldmljZXNSZXF1ZXN0IkQKF0xpc3RQb29sRGV2aWNlc1Jlc3BvbnNlEikKB2RldmljZXMYASADKAsyGC5oZWxpeGZsb3cudjEuRGV2aWNlVmlldyLRAgoKRGV2aWNlVmlldxIKCgJpZBgBIAEoCRIMCgRub2RlGAIgASgJEgwKBGtpbmQYAyABKAkSDAoEbmFtZRgEIAEoCRIOCgZoZWFsdGgYBSABKAkSEwoLdG90YWxfYnl0ZXMYBiABKAMSFQoNZm9yZWlnbl9ieXRlcxgHIAEoAxISCgpmcmVlX2J5dGVzGAggASgDEhgKC3V0aWxpemF0aW9uGAkgASgBSACIAQESIAoTdGVtcGVyYXR1cmVfY2Vsc2l1cxgKIAEoAUgBiAEBEhgKC3Bvd2VyX3dhdHRzGAsgASgBSAKIAQESLwoJaW5zdGFuY2VzGAwgAygLMhwuaGVsaXhmbG93LnYxLlBsYWNlZEluc3RhbmNlQg4KDF91dGlsaXphdGlvbkIWChRfdGVtcGVyYXR1cmVfY2Vsc2l1c0IOCgxfcG93ZXJfd2F0dHMiOgoOUGxhY2VkSW5zdGFuY2USCgoCaWQYASABKAkSDQoFbW9kZWwYAiABKAkSDQoFYnl0ZXMYAyABKAMiIQoQUGxhbk1vdmVzUmVxdWVzdBINCgVtb2RlbBgBIAEoCSI9ChFQbGFuTW92ZXNSZXNwb25zZRIoCgZyZXBvcnQYASABKAsyGC5oZWxpeGZsb3cudjEuTW92ZVJlcG9ydCIiChFEZWZyYWdtZW50UmVxdWVzdBINCgVtb2RlbBgBIAEoCSI+ChJEZWZyYWdtZW50UmVzcG9uc2USKAoGcmVwb3J0GAEgASgLMhguaGVsaXhmbG93LnYxLk1vdmVSZXBvcnQiUwoKTW92ZVJlcG9ydBINCgVtb2RlbBgBIAEoCRIPCgdiZWNhdXNlGAIgASgJEiUKBW1vdmVzGAMgAygLMhYuaGVsaXhmbG93LnYxLk1vdmVWaWV3IlMKCE1vdmVWaWV3EhAKCGluc3RhbmNlGAEgASgJEg0KBW1vZGVsGAIgASgJEgwKBGZyb20YAyADKAkSCgoCdG8YBCADKAkSDAoEa2luZBgFIAEoCSIaChhDaGVja0F2YWlsYWJpbGl0eVJlcXVlc3QiGwoZQ2hlY2tBdmFpbGFiaWxpdHlSZXNwb25zZTK5DAoLUG9vbFNlcnZpY2USTwoKRmluZExlYWRlchIfLmhlbGl4Zmxvdy52MS5GaW5kTGVhZGVyUmVxdWVzdBogLmhlbGl4Zmxvdy52MS5GaW5kTGVhZGVyUmVzcG9uc2USTwoKUmVwb3J0Tm9kZRIfLmhlbGl4Zmxvdy52MS5SZXBvcnROb2RlUmVxdWVzdBogLmhlbGl4Zmxvdy52MS5SZXBvcnROb2RlUmVzcG9uc2USTAoJTGVhdmVQb29sEh4uaGVsaXhmbG93LnYxLkxlYXZlUG9vbFJlcXVlc3QaHy5oZWxpeGZsb3cudjEuTGVhdmVQb29sUmVzcG9uc2USTAoJTGlzdE5vZGVzEh4uaGVsaXhmbG93LnYxLkxpc3ROb2Rlc1JlcXVlc3QaHy5oZWxpeGZsb3cudjEuTGlzdE5vZGVzUmVzcG9uc2USTwoKTGlzdE1vZGVscxIfLmhlbGl4Zmxvdy52MS5MaXN0TW9kZWxzUmVxdWVzdBogLmhlbGl4Zmxvdy52MS5MaXN0TW9kZWxzUmVzcG9uc2USTAoJU2hvd01vZGVsEh4uaGVsaXhmbG93LnYxLlNob3dNb2RlbFJlcXVlc3QaHy5oZWxpeGZsb3cudjEuU2hvd01vZGVsUmVzcG9uc2USUgoLR2V0UmV2aXNpb24SIC5oZWxpeGZsb3cudjEuR2V0UmV2aXNpb25SZXF1ZXN0GiEuaGVsaXhmbG93LnYxLkdldFJldmlzaW9uUmVzcG9uc2USRgoHQWNxdWlyZRIcLmhlbGl4Zmxvdy52MS5BY3F1aXJlUmVxdWVzdBodLmhlbGl4Zmxvdy52MS5BY3F1aXJlUmVzcG9uc2USUgoLRXhwbGFpbldhaXQSIC5oZWxpeGZsb3cudjEuRXhwbGFpbldhaXRSZXF1ZXN0GiEuaGVsaXhmbG93LnYxLkV4cGxhaW5XYWl0UmVzcG9uc2USTAoJTG9hZE1vZGVsEh4uaGVsaXhmbG93LnYxLkxvYWRNb2RlbFJlcXVlc3QaHy5oZWxpeGZsb3cudjEuTG9hZE1vZGVsUmVzcG9uc2USUgoLVW5sb2FkTW9kZWwSIC5oZWxpeGZsb3cudjEuVW5sb2FkTW9kZWxSZXF1ZXN0GiEuaGVsaXhmbG93LnYxLlVubG9hZE1vZGVsUmVzcG9uc2USWgoNV2F0Y2hSZXBsaWNhcxIiLmhlbGl4Zmxvdy52MS5XYXRjaFJlcGxpY2FzUmVxdWVzdBojLmhlbGl4Zmxvdy52MS5XYXRjaFJlcGxpY2FzUmVzcG9uc2UwARJMCglSZXBvcnRVc2USHi5oZWxpeGZsb3cudjEuUmVwb3J0VXNlUmVxdWVzdBofLmhlbGl4Zmxvdy52MS5SZXBvcnRVc2VSZXNwb25zZRJVCgxSZXBvcnREZW1hbmQSIS5oZWxpeGZsb3cudjEuUmVwb3J0RGVtYW5kUmVxdWVzdBoiLmhlbGl4Zmxvdy52MS5SZXBvcnREZW1hbmRSZXNwb25zZRJVCgxFeHBsYWluTW9kZWwSIS5oZWxpeGZsb3cudjEuRXhwbGFpbk1vZGVsUmVxdWVzdBoiLmhlbGl4Zmxvdy52MS5FeHBsYWluTW9kZWxSZXNwb25zZRJeCg9MaXN0UG9vbERldmljZXMSJC5oZWxpeGZsb3cudjEuTGlzdFBvb2xEZXZpY2VzUmVxdWVzdBolLmhlbGl4Zmxvdy52MS5MaXN0UG9vbERldmljZXNSZXNwb25zZRJMCglQbGFuTW92ZXMSHi5oZWxpeGZsb3cudjEuUGxhbk1vdmVzUmVxdWVzdBofLmhlbGl4Zmxvdy52MS5QbGFuTW92ZXNSZXNwb25zZRJPCgpEZWZyYWdtZW50Eh8uaGVsaXhmbG93LnYxLkRlZnJhZ21lbnRSZXF1ZXN0GiAuaGVsaXhmbG93LnYxLkRlZnJhZ21lbnRSZXNwb25zZRJkChFDaGVja0F2YWlsYWJpbGl0eRImLmhlbGl4Zmxvdy52MS5DaGVja0F2YWlsYWJpbGl0eVJlcXVlc3QaJy5oZWxpeGZsb3cudjEuQ2hlY2tBdmFpbGFiaWxpdHlSZXNwb25zZWIGcHJvdG8z", [file_helixflow_v1_node]);
 
 /**
  * @generated from message helixflow.v1.FindLeaderRequest
@@ -563,9 +563,11 @@ export const WatchReplicasRequestSchema: GenMessage<WatchReplicasRequest> = /*@_
  */
 export type WatchReplicasResponse = Message<"helixflow.v1.WatchReplicasResponse"> & {
   /**
-   * @generated from field: repeated helixflow.v1.Replica replicas = 1;
+   * Absent: the pool is still there, and nothing has changed.
+   *
+   * @generated from field: helixflow.v1.ReplicaTable table = 1;
    */
-  replicas: Replica[];
+  table?: ReplicaTable | undefined;
 };
 
 /**
@@ -574,6 +576,30 @@ export type WatchReplicasResponse = Message<"helixflow.v1.WatchReplicasResponse"
  */
 export const WatchReplicasResponseSchema: GenMessage<WatchReplicasResponse> = /*@__PURE__*/
   messageDesc(file_helixflow_v1_pool, 25);
+
+/**
+ * @generated from message helixflow.v1.ReplicaTable
+ */
+export type ReplicaTable = Message<"helixflow.v1.ReplicaTable"> & {
+  /**
+   * Greater than that of every table before it on this watch.
+   *
+   * @generated from field: int64 version = 1;
+   */
+  version: bigint;
+
+  /**
+   * @generated from field: repeated helixflow.v1.Replica replicas = 2;
+   */
+  replicas: Replica[];
+};
+
+/**
+ * Describes the message helixflow.v1.ReplicaTable.
+ * Use `create(ReplicaTableSchema)` to create a new message.
+ */
+export const ReplicaTableSchema: GenMessage<ReplicaTable> = /*@__PURE__*/
+  messageDesc(file_helixflow_v1_pool, 26);
 
 /**
  * @generated from message helixflow.v1.Replica
@@ -640,7 +666,7 @@ export type Replica = Message<"helixflow.v1.Replica"> & {
  * Use `create(ReplicaSchema)` to create a new message.
  */
 export const ReplicaSchema: GenMessage<Replica> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 26);
+  messageDesc(file_helixflow_v1_pool, 27);
 
 /**
  * @generated from message helixflow.v1.SlotUse
@@ -657,7 +683,7 @@ export type SlotUse = Message<"helixflow.v1.SlotUse"> & {
   inUse: bigint;
 
   /**
-   * The share that it abides by from now on.
+   * The share that it abides by.
    *
    * @generated from field: int64 slots = 3;
    */
@@ -669,7 +695,7 @@ export type SlotUse = Message<"helixflow.v1.SlotUse"> & {
  * Use `create(SlotUseSchema)` to create a new message.
  */
 export const SlotUseSchema: GenMessage<SlotUse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 27);
+  messageDesc(file_helixflow_v1_pool, 28);
 
 /**
  * @generated from message helixflow.v1.ReportUseRequest
@@ -684,6 +710,13 @@ export type ReportUseRequest = Message<"helixflow.v1.ReportUseRequest"> & {
    * @generated from field: repeated helixflow.v1.SlotUse uses = 2;
    */
   uses: SlotUse[];
+
+  /**
+   * The latest table that it has read, and abides by.
+   *
+   * @generated from field: int64 version = 3;
+   */
+  version: bigint;
 };
 
 /**
@@ -691,7 +724,7 @@ export type ReportUseRequest = Message<"helixflow.v1.ReportUseRequest"> & {
  * Use `create(ReportUseRequestSchema)` to create a new message.
  */
 export const ReportUseRequestSchema: GenMessage<ReportUseRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 28);
+  messageDesc(file_helixflow_v1_pool, 29);
 
 /**
  * @generated from message helixflow.v1.ReportUseResponse
@@ -704,7 +737,7 @@ export type ReportUseResponse = Message<"helixflow.v1.ReportUseResponse"> & {
  * Use `create(ReportUseResponseSchema)` to create a new message.
  */
 export const ReportUseResponseSchema: GenMessage<ReportUseResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 29);
+  messageDesc(file_helixflow_v1_pool, 30);
 
 /**
  * @generated from message helixflow.v1.ReportDemandRequest
@@ -726,7 +759,7 @@ export type ReportDemandRequest = Message<"helixflow.v1.ReportDemandRequest"> & 
  * Use `create(ReportDemandRequestSchema)` to create a new message.
  */
 export const ReportDemandRequestSchema: GenMessage<ReportDemandRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 30);
+  messageDesc(file_helixflow_v1_pool, 31);
 
 /**
  * @generated from message helixflow.v1.ModelDemand
@@ -758,7 +791,7 @@ export type ModelDemand = Message<"helixflow.v1.ModelDemand"> & {
  * Use `create(ModelDemandSchema)` to create a new message.
  */
 export const ModelDemandSchema: GenMessage<ModelDemand> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 31);
+  messageDesc(file_helixflow_v1_pool, 32);
 
 /**
  * @generated from message helixflow.v1.ReportDemandResponse
@@ -771,7 +804,7 @@ export type ReportDemandResponse = Message<"helixflow.v1.ReportDemandResponse"> 
  * Use `create(ReportDemandResponseSchema)` to create a new message.
  */
 export const ReportDemandResponseSchema: GenMessage<ReportDemandResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 32);
+  messageDesc(file_helixflow_v1_pool, 33);
 
 /**
  * @generated from message helixflow.v1.ExplainModelRequest
@@ -788,7 +821,7 @@ export type ExplainModelRequest = Message<"helixflow.v1.ExplainModelRequest"> & 
  * Use `create(ExplainModelRequestSchema)` to create a new message.
  */
 export const ExplainModelRequestSchema: GenMessage<ExplainModelRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 33);
+  messageDesc(file_helixflow_v1_pool, 34);
 
 /**
  * @generated from message helixflow.v1.ExplainModelResponse
@@ -825,7 +858,7 @@ export type ExplainModelResponse = Message<"helixflow.v1.ExplainModelResponse"> 
  * Use `create(ExplainModelResponseSchema)` to create a new message.
  */
 export const ExplainModelResponseSchema: GenMessage<ExplainModelResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 34);
+  messageDesc(file_helixflow_v1_pool, 35);
 
 /**
  * @generated from message helixflow.v1.PlaceView
@@ -852,7 +885,7 @@ export type PlaceView = Message<"helixflow.v1.PlaceView"> & {
  * Use `create(PlaceViewSchema)` to create a new message.
  */
 export const PlaceViewSchema: GenMessage<PlaceView> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 35);
+  messageDesc(file_helixflow_v1_pool, 36);
 
 /**
  * @generated from message helixflow.v1.DecisionView
@@ -884,7 +917,7 @@ export type DecisionView = Message<"helixflow.v1.DecisionView"> & {
  * Use `create(DecisionViewSchema)` to create a new message.
  */
 export const DecisionViewSchema: GenMessage<DecisionView> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 36);
+  messageDesc(file_helixflow_v1_pool, 37);
 
 /**
  * @generated from message helixflow.v1.ListPoolDevicesRequest
@@ -897,7 +930,7 @@ export type ListPoolDevicesRequest = Message<"helixflow.v1.ListPoolDevicesReques
  * Use `create(ListPoolDevicesRequestSchema)` to create a new message.
  */
 export const ListPoolDevicesRequestSchema: GenMessage<ListPoolDevicesRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 37);
+  messageDesc(file_helixflow_v1_pool, 38);
 
 /**
  * @generated from message helixflow.v1.ListPoolDevicesResponse
@@ -914,7 +947,7 @@ export type ListPoolDevicesResponse = Message<"helixflow.v1.ListPoolDevicesRespo
  * Use `create(ListPoolDevicesResponseSchema)` to create a new message.
  */
 export const ListPoolDevicesResponseSchema: GenMessage<ListPoolDevicesResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 38);
+  messageDesc(file_helixflow_v1_pool, 39);
 
 /**
  * @generated from message helixflow.v1.DeviceView
@@ -986,7 +1019,7 @@ export type DeviceView = Message<"helixflow.v1.DeviceView"> & {
  * Use `create(DeviceViewSchema)` to create a new message.
  */
 export const DeviceViewSchema: GenMessage<DeviceView> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 39);
+  messageDesc(file_helixflow_v1_pool, 40);
 
 /**
  * @generated from message helixflow.v1.PlacedInstance
@@ -1013,7 +1046,7 @@ export type PlacedInstance = Message<"helixflow.v1.PlacedInstance"> & {
  * Use `create(PlacedInstanceSchema)` to create a new message.
  */
 export const PlacedInstanceSchema: GenMessage<PlacedInstance> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 40);
+  messageDesc(file_helixflow_v1_pool, 41);
 
 /**
  * @generated from message helixflow.v1.PlanMovesRequest
@@ -1030,7 +1063,7 @@ export type PlanMovesRequest = Message<"helixflow.v1.PlanMovesRequest"> & {
  * Use `create(PlanMovesRequestSchema)` to create a new message.
  */
 export const PlanMovesRequestSchema: GenMessage<PlanMovesRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 41);
+  messageDesc(file_helixflow_v1_pool, 42);
 
 /**
  * @generated from message helixflow.v1.PlanMovesResponse
@@ -1047,7 +1080,7 @@ export type PlanMovesResponse = Message<"helixflow.v1.PlanMovesResponse"> & {
  * Use `create(PlanMovesResponseSchema)` to create a new message.
  */
 export const PlanMovesResponseSchema: GenMessage<PlanMovesResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 42);
+  messageDesc(file_helixflow_v1_pool, 43);
 
 /**
  * @generated from message helixflow.v1.DefragmentRequest
@@ -1064,7 +1097,7 @@ export type DefragmentRequest = Message<"helixflow.v1.DefragmentRequest"> & {
  * Use `create(DefragmentRequestSchema)` to create a new message.
  */
 export const DefragmentRequestSchema: GenMessage<DefragmentRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 43);
+  messageDesc(file_helixflow_v1_pool, 44);
 
 /**
  * @generated from message helixflow.v1.DefragmentResponse
@@ -1081,7 +1114,7 @@ export type DefragmentResponse = Message<"helixflow.v1.DefragmentResponse"> & {
  * Use `create(DefragmentResponseSchema)` to create a new message.
  */
 export const DefragmentResponseSchema: GenMessage<DefragmentResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 44);
+  messageDesc(file_helixflow_v1_pool, 45);
 
 /**
  * @generated from message helixflow.v1.MoveReport
@@ -1108,7 +1141,7 @@ export type MoveReport = Message<"helixflow.v1.MoveReport"> & {
  * Use `create(MoveReportSchema)` to create a new message.
  */
 export const MoveReportSchema: GenMessage<MoveReport> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 45);
+  messageDesc(file_helixflow_v1_pool, 46);
 
 /**
  * @generated from message helixflow.v1.MoveView
@@ -1147,7 +1180,7 @@ export type MoveView = Message<"helixflow.v1.MoveView"> & {
  * Use `create(MoveViewSchema)` to create a new message.
  */
 export const MoveViewSchema: GenMessage<MoveView> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 46);
+  messageDesc(file_helixflow_v1_pool, 47);
 
 /**
  * @generated from message helixflow.v1.CheckAvailabilityRequest
@@ -1160,7 +1193,7 @@ export type CheckAvailabilityRequest = Message<"helixflow.v1.CheckAvailabilityRe
  * Use `create(CheckAvailabilityRequestSchema)` to create a new message.
  */
 export const CheckAvailabilityRequestSchema: GenMessage<CheckAvailabilityRequest> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 47);
+  messageDesc(file_helixflow_v1_pool, 48);
 
 /**
  * @generated from message helixflow.v1.CheckAvailabilityResponse
@@ -1173,7 +1206,7 @@ export type CheckAvailabilityResponse = Message<"helixflow.v1.CheckAvailabilityR
  * Use `create(CheckAvailabilityResponseSchema)` to create a new message.
  */
 export const CheckAvailabilityResponseSchema: GenMessage<CheckAvailabilityResponse> = /*@__PURE__*/
-  messageDesc(file_helixflow_v1_pool, 48);
+  messageDesc(file_helixflow_v1_pool, 49);
 
 /**
  * What the pool offers to gateways and nodes; src/contracts/pool.ts says what each call means. Only the pool that leads

@@ -8,8 +8,10 @@ import { cacheCommand } from './cli/cache.ts'
 import { chatCommand } from './cli/chat.ts'
 import { configCommand } from './cli/config.ts'
 import { dbCommand } from './cli/db.ts'
+import { devicesCommand } from './cli/devices.ts'
 import { doctorCommand } from './cli/doctor.ts'
 import { enginesCommand } from './cli/engines.ts'
+import { explainCommand } from './cli/explain.ts'
 import { modelsCommand } from './cli/models.ts'
 import { topCommand } from './cli/top.ts'
 import { upCommand } from './cli/up.ts'
@@ -28,6 +30,8 @@ const program = new Command('helixflow')
   .addCommand(chatCommand())
   .addCommand(topCommand())
   .addCommand(enginesCommand())
+  .addCommand(devicesCommand())
+  .addCommand(explainCommand())
   .addCommand(dbCommand())
   .addCommand(cacheCommand())
   .addCommand(broadcastCommand())

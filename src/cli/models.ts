@@ -152,6 +152,8 @@ function viewOf(model: StoredModel): ModelView {
     sha256: model.sha256,
     addedAtMs: model.addedAtMs,
     inFlight: 0,
+    replicas: 0,
+    devices: [],
     unloadsAtMs: undefined,
   }
 }

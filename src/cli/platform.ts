@@ -14,6 +14,7 @@ import { type Gateway, startGateway } from '../gateway/start.ts'
 import { listenForMetrics } from '../metrics/listener.ts'
 import { MetricRegistry } from '../metrics/registry.ts'
 import { startNode } from '../node/start.ts'
+import { localNode } from '../pool/node-directory.ts'
 import type { PoolService } from '../pool/service.ts'
 import { startPool } from '../pool/start.ts'
 import { openRedis, type RedisConnection } from '../redis/connection.ts'
@@ -62,9 +63,10 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     const store = await openModelStore(settings, places, log)
     const parts = { store, socketDirectory: places.runtime, clock: systemClock, log }
     const node = startNode({ config: config.engines, engine: () => engine(places), ...parts })
-    const running = await startPool({ config, node, clock: systemClock, log })
-    lifecycle.add('pool', () => running.stop())
     const metrics = await startMetrics(config, lifecycle)
+    const nodes = localNode(node)
+    const running = await startPool({ config, nodes, clock: systemClock, log, metrics: metrics.registry })
+    lifecycle.add('pool', () => running.stop())
     const redis = startRedis(config, lifecycle, log)
     const memories = await openMemories(config, redis, {
       metrics: metrics.registry,

@@ -17,6 +17,8 @@ function model(name: string, change: Partial<ModelView> = {}): ModelView {
     sha256: undefined,
     addedAtMs: 0,
     inFlight: 0,
+    replicas: 0,
+    devices: [],
     unloadsAtMs: undefined,
     ...change,
   }

@@ -29,13 +29,15 @@ const MODEL_STATES = ['available', 'loading', 'ready', 'unloading', 'failed', 'q
 const MOVE_KINDS = ['copy-first', 'drain-first'] as const
 
 export function toModelMessage(view: ModelView): ModelViewMessage {
-  const { sizeBytes, memoryBytes, contextLength, inFlight, ...rest } = view
+  const { sizeBytes, memoryBytes, contextLength, inFlight, replicas, devices, ...rest } = view
   return create(ModelViewSchema, {
     ...rest,
     sizeBytes: toWholeIf(sizeBytes),
     memoryBytes: toWholeIf(memoryBytes),
     contextLength: toWholeIf(contextLength),
     inFlight: toWhole(inFlight),
+    replicas: toWhole(replicas),
+    devices: [...devices],
   })
 }
 
@@ -55,6 +57,8 @@ export function fromModelMessage(message: ModelViewMessage): ModelView {
     sha256: message.sha256,
     addedAtMs: message.addedAtMs,
     inFlight: Number(message.inFlight),
+    replicas: Number(message.replicas),
+    devices: message.devices,
     unloadsAtMs: message.unloadsAtMs,
   }
 }
@@ -137,7 +141,7 @@ export function toDeviceViewMessage(view: DeviceView): DeviceViewMessage {
     totalBytes: toWhole(totalBytes),
     foreignBytes: toWhole(foreignBytes),
     freeBytes: toWhole(freeBytes),
-    instances: instances.map(({ id, model, bytes }) => ({ id, model, bytes: toWhole(bytes) })),
+    instances: instances.map(({ bytes, ...one }) => ({ ...one, bytes: toWhole(bytes) })),
   })
 }
 
@@ -148,13 +152,16 @@ export function fromDeviceViewMessage(message: DeviceViewMessage): DeviceView {
     kind: message.kind,
     name: message.name,
     health: message.health,
+    reason: message.reason,
     totalBytes: Number(message.totalBytes),
     foreignBytes: Number(message.foreignBytes),
     freeBytes: Number(message.freeBytes),
     utilization: message.utilization,
     temperatureCelsius: message.temperatureCelsius,
     powerWatts: message.powerWatts,
-    instances: message.instances.map(({ id, model, bytes }) => ({ id, model, bytes: Number(bytes) })),
+    instances: message.instances.map(({ id, model, state, bytes }) => ({
+      ...{ id, model, state, bytes: Number(bytes) },
+    })),
   }
 }
 

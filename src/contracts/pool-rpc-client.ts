@@ -140,6 +140,11 @@ export class PoolRpcClient implements PoolClient {
     return fromMovesMessage(given(report))
   }
 
+  async journal(): Promise<object> {
+    const { journal } = await this.ask((client, options) => client.readJournal({}, options))
+    return JSON.parse(journal)
+  }
+
   /** While no pool leads, what is ready goes on being served. */
   async unavailability(): Promise<HelixError | undefined> {
     try {

@@ -49,6 +49,8 @@ export interface PoolClient {
   planMoves(model: string): Promise<MoveReport>
   /** Does as `planMoves` says. Returns when the moves have ended. @throws HelixError as `planMoves` */
   defragment(model: string, signal: AbortSignal): Promise<MoveReport>
+  /** What the scheduler met lately: the state that it began with, and all events since. For the operator. */
+  journal(): Promise<object>
   /** Why nothing can be served, or undefined when something can. For `/readyz`. */
   unavailability(): Promise<HelixError | undefined>
 }
@@ -101,13 +103,19 @@ export interface DeviceView {
   readonly kind: string
   readonly name: string
   readonly health: string
+  readonly reason: string | undefined
   readonly totalBytes: number
   readonly foreignBytes: number
   readonly freeBytes: number
   readonly utilization: number | undefined
   readonly temperatureCelsius: number | undefined
   readonly powerWatts: number | undefined
-  readonly instances: readonly { readonly id: string; readonly model: string; readonly bytes: number }[]
+  readonly instances: readonly {
+    readonly id: string
+    readonly model: string
+    readonly state: string
+    readonly bytes: number
+  }[]
 }
 
 export interface MoveReport {
@@ -179,6 +187,10 @@ export interface ModelView {
   readonly sha256: string | undefined
   readonly addedAtMs: number
   readonly inFlight: number
+  /** Instances that are ready. */
+  readonly replicas: number
+  /** Where its instances lie. */
+  readonly devices: readonly string[]
   /** When the keep-alive ends and it is unloaded; undefined while it is busy or not loaded. */
   readonly unloadsAtMs: number | undefined
 }

@@ -78,6 +78,58 @@ export const METRICS = {
     help: 'Bytes of answers in the memory of this gateway.',
     labels: [],
   },
+  helixflow_device_memory_bytes: {
+    type: 'gauge',
+    help: 'Memory of a device: total, taken by foreign processes, by models as reckoned, free for models, used as the device says.',
+    labels: ['device', 'kind'],
+  },
+  helixflow_device_utilization_ratio: {
+    type: 'gauge',
+    help: 'Share of the time in which the device computed.',
+    labels: ['device'],
+  },
+  helixflow_device_power_watts: { type: 'gauge', help: 'Power that the device draws.', labels: ['device'] },
+  helixflow_device_temperature_celsius: {
+    type: 'gauge',
+    help: 'Temperature of the device.',
+    labels: ['device'],
+  },
+  helixflow_device_healthy: {
+    type: 'gauge',
+    help: '1 while the device takes new models; 0 while it is hot or lost.',
+    labels: ['device'],
+  },
+  helixflow_model_instances: {
+    type: 'gauge',
+    help: 'Instances of a model by state.',
+    labels: ['model', 'state'],
+  },
+  helixflow_model_load_seconds: {
+    type: 'histogram',
+    help: 'How long models took to load.',
+    labels: ['model'],
+    buckets: [0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320],
+  },
+  helixflow_model_evictions_total: {
+    type: 'counter',
+    help: 'Instances that were told to go, by the reason.',
+    labels: ['reason'],
+  },
+  helixflow_prefetch_total: {
+    type: 'counter',
+    help: 'Models that were loaded before they were asked for, by whether they were.',
+    labels: ['outcome'],
+  },
+  helixflow_fragmentation_ratio: {
+    type: 'gauge',
+    help: 'Share of the free memory that the largest model could not use, because it lies on several devices.',
+    labels: [],
+  },
+  helixflow_placement_total: {
+    type: 'counter',
+    help: 'Models that were to be placed, by strategy and outcome.',
+    labels: ['strategy', 'outcome'],
+  },
 } as const satisfies Record<string, MetricDeclaration>
 
 export interface MetricDeclaration {

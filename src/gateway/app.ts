@@ -34,6 +34,7 @@ import { livez, type ReadinessChecks, readyz } from './routes/health.ts'
 import { ownLimits } from './routes/limits.ts'
 import { listModels, showModel } from './routes/models.ts'
 import { type ResponseRouteParts, registerResponses } from './routes/responses.ts'
+import { explainModel, listDevices } from './routes/scheduler.ts'
 import { cancelStream, readStream } from './routes/streams.ts'
 import { registerTokens } from './routes/tokens.ts'
 import { refuseUnknown } from './routes/unknown.ts'
@@ -135,6 +136,8 @@ export function buildApp(parts: AppParts): FastifyInstance {
     v1.delete('/v1/streams/:id', generates, cancelStream(parts.streams))
     v1.post('/v1/cache/invalidate', managesModels, invalidateCache(parts.cache))
     registerAdministration(v1, auth, identified)
+    v1.get('/admin/v1/scheduler/explain', managesModels, explainModel(pool))
+    v1.get('/admin/v1/devices', managesModels, listDevices(pool))
     parts.realtime.register(v1)
   })
   return app

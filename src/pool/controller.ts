@@ -1,4 +1,3 @@
-import type { InstanceShape } from '../contracts/node.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Refusal, SchedulerAction } from '../scheduler/actions.ts'
 import { decide, nextWakeMs } from '../scheduler/decide.ts'
@@ -6,9 +5,14 @@ import type { SchedulerEvent } from '../scheduler/events.ts'
 import type { Policy } from '../scheduler/policy.ts'
 import type { ClusterState } from '../scheduler/state.ts'
 import { Effects, type EffectsParts } from './effects.ts'
+import { Journal } from './journal.ts'
+import type { LoadTimesSeen } from './load-times.ts'
+import type { PoolMetrics } from './pool-metrics.ts'
 
 export interface ControllerParts extends EffectsParts {
   readonly policy: Policy
+  readonly loadTimes: LoadTimesSeen
+  readonly metrics: PoolMetrics
 }
 
 /**
@@ -18,7 +22,8 @@ export interface ControllerParts extends EffectsParts {
 export class PoolController {
   private readonly waiters = new Map<string, Set<Waiter>>()
   private readonly listeners = new Set<() => void>()
-  private readonly effects: Effects
+  readonly effects: Effects
+  readonly journal: Journal
   private cancelWake: (() => void) | undefined
   private stopped = false
 
@@ -26,9 +31,15 @@ export class PoolController {
     private readonly parts: ControllerParts,
     private current: ClusterState,
   ) {
+    this.journal = new Journal(current)
     this.effects = new Effects(parts, {
       post: (event) => this.post(event),
       failed: (model, error) => this.reject(model, error),
+      loaded: (model, nodeId, tookMs) => {
+        const cached = this.current.cachedFiles[nodeId]?.includes(model) ?? false
+        parts.loadTimes.loaded(model, tookMs, cached)
+        parts.metrics.loaded(model, tookMs)
+      },
     })
   }
 
@@ -42,21 +53,6 @@ export class PoolController {
 
   get nowMs(): number {
     return this.parts.clock.monotonic()
-  }
-
-  /** Instances that can take requests, with where they listen. */
-  get engines(): Effects['engines'] {
-    return this.effects.engines
-  }
-
-  /** What the next instances of a model are started with. */
-  setShape(model: string, shape: InstanceShape): void {
-    this.effects.setShape(model, shape)
-  }
-
-  /** How long the last load of the model took; undefined before the first. */
-  lastLoadMs(model: string): number | undefined {
-    return this.effects.loadMs.get(model)
   }
 
   /** On the monotonic clock; undefined when the instance is not being loaded. */
@@ -73,8 +69,12 @@ export class PoolController {
   post(event: SchedulerEvent): void {
     if (this.stopped) return
     const nowMs = this.parts.clock.monotonic()
-    const decision = decide(this.current, event, this.parts.policy, nowMs)
+    const before = this.current
+    const decision = decide(before, event, this.parts.policy, nowMs)
     this.current = decision.state
+    this.journal.event({ atMs: nowMs, event }, before)
+    this.journal.decided(this.parts.clock.now(), decision.records)
+    this.parts.metrics.decided(decision, before)
     for (const action of decision.actions) this.perform(action)
     for (const listener of this.listeners) listener()
     this.resolveReady()
@@ -115,7 +115,8 @@ export class PoolController {
         new HelixError('server_draining', 'The server is shutting down.', { retryAfterMs: 250 }),
       )
     }
-    await Promise.all(this.current.instances.map(({ id }) => this.parts.node.stop(id)))
+    const stops = this.current.instances.map(({ id, nodeId }) => this.parts.nodes.get(nodeId)?.stop(id))
+    await Promise.all(stops)
   }
 
   private perform(action: SchedulerAction): void {
@@ -124,14 +125,14 @@ export class PoolController {
         this.effects.load(action)
         break
       case 'unload':
-        this.effects.unload(action.instanceId)
+        this.effects.unload(action.instanceId, action.nodeId)
         break
       case 'quarantine':
         this.effects.quarantine(action.model, crashedTimes(action.crashes))
         this.reject(action.model, quarantined(action.model, crashedTimes(action.crashes)))
         break
       case 'cache-file':
-        this.effects.cacheFile(action.model)
+        this.effects.cacheFile(action.model, action.nodeId)
         break
       case 'refuse':
         this.reject(action.model, refusalError(action.model, action.refusal))
@@ -166,7 +167,7 @@ export class PoolController {
   /** @param nowMs when the decision was made: what fell due since then must not be taken for done */
   private wakeInTime(nowMs: number): void {
     this.cancelWake?.()
-    const wakeMs = nextWakeMs(this.current, nowMs)
+    const wakeMs = nextWakeMs(this.current, this.parts.policy, nowMs)
     if (wakeMs === undefined) return
     this.cancelWake = this.parts.clock.schedule(Math.max(1, wakeMs - nowMs), () =>
       this.post({ kind: 'time-passed' }),
@@ -194,14 +195,17 @@ export function crashedTimes(crashes: number): string {
 
 function refusalError(model: string, refusal: Refusal): HelixError {
   if (refusal.kind === 'no-device') {
-    return new HelixError('model_does_not_fit', `There is no device to run the model '${model}' on.`)
+    return new HelixError(
+      'model_does_not_fit',
+      `There is no device to run the model '${model}' on: none that its settings allow, with its file, is there.`,
+    )
   }
   const [needed, largest] = [refusal.neededBytes, refusal.largestBytes].map((bytes) =>
     (bytes / 2 ** 20).toFixed(0),
   )
   return new HelixError(
     'model_does_not_fit',
-    `The model '${model}' needs ${needed} MiB and the largest device has ${largest} MiB for models. ` +
+    `The model '${model}' needs ${needed} MiB and the most that its devices could give it is ${largest} MiB. ` +
       'A smaller contextLength or fewer slots need less.',
   )
 }

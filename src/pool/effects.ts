@@ -4,9 +4,10 @@ import type { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { SchedulerAction } from '../scheduler/actions.ts'
 import type { SchedulerEvent } from '../scheduler/events.ts'
+import type { NodeDirectory } from './node-directory.ts'
 
 export interface EffectsParts {
-  readonly node: NodeClient
+  readonly nodes: NodeDirectory
   readonly clock: Clock
   readonly log: Logger
 }
@@ -17,6 +18,8 @@ export interface Reports {
   post(event: SchedulerEvent): void
   /** Whoever waits for the model must hear why it does not come. */
   failed(model: string, error: HelixError): void
+  /** A model was loaded on that node, in that time. */
+  loaded(model: string, nodeId: string, tookMs: number): void
 }
 
 export interface RunningEngine extends StartedEngine {
@@ -28,8 +31,6 @@ export interface RunningEngine extends StartedEngine {
 export class Effects {
   /** By instance id; an engine is in here from ready until it is told to go. */
   readonly engines = new Map<string, RunningEngine>()
-  /** How long the last load of each model took. */
-  readonly loadMs = new Map<string, number>()
   /** Instances being started, with when that began on the monotonic clock. */
   readonly startedMs = new Map<string, number>()
   private readonly shapes = new Map<string, InstanceShape>()
@@ -37,58 +38,79 @@ export class Effects {
   constructor(
     private readonly parts: EffectsParts,
     private readonly reports: Reports,
-  ) {
-    parts.node.watchExits(({ instanceId, why, description }) => {
-      parts.log.warn('engine exited', { instance: instanceId, why, description })
-      this.engines.delete(instanceId)
-      reports.post({ kind: 'instance-gone', instanceId, why })
-    })
-  }
+  ) {}
 
   /** What the next instances of a model are started with. */
   setShape(model: string, shape: InstanceShape): void {
     this.shapes.set(model, shape)
   }
 
+  /** Hears of engines that end by themselves. Returns what ends that. */
+  watchExits(node: NodeClient): () => void {
+    return node.watchExits(({ instanceId, why, description }) => {
+      this.parts.log.warn('engine exited', { instance: instanceId, why, description })
+      this.engines.delete(instanceId)
+      this.reports.post({ kind: 'instance-gone', instanceId, why })
+    })
+  }
+
+  /** An engine that runs already is ours from now on. */
+  adopt(instanceId: string, engine: RunningEngine): void {
+    this.engines.set(instanceId, engine)
+  }
+
+  /** The node is gone, and with it whatever ran there. */
+  forget(isGone: (instanceId: string) => boolean): void {
+    for (const id of this.engines.keys()) if (isGone(id)) this.engines.delete(id)
+  }
+
   load(action: LoadAction): void {
     void this.start(action)
   }
 
-  unload(instanceId: string): void {
+  unload(instanceId: string, nodeId: string): void {
     this.engines.delete(instanceId)
-    void this.parts.node.stop(instanceId).then(
-      () => this.reports.post({ kind: 'instance-gone', instanceId, why: 'stopped' }),
-      (cause) => this.parts.log.error('engine did not stop', { instance: instanceId, cause: String(cause) }),
+    const gone = () => this.reports.post({ kind: 'instance-gone', instanceId, why: 'stopped' })
+    const node = this.parts.nodes.get(nodeId)
+    // Its end is the node's end.
+    const stopped = node ? node.stop(instanceId) : Promise.resolve()
+    void stopped.then(gone, (cause) =>
+      this.parts.log.error('engine did not stop', { instance: instanceId, cause: String(cause) }),
     )
   }
 
-  cacheFile(model: string): void {
-    this.parts.node
-      .cacheFile(model)
+  cacheFile(model: string, nodeId: string): void {
+    this.parts.nodes
+      .get(nodeId)
+      ?.cacheFile(model)
       .catch((cause) => this.parts.log.warn('file not read ahead', { model, cause: String(cause) }))
   }
 
   quarantine(model: string, because: string): void {
     this.parts.log.error('model quarantined', { model, because })
-    this.parts.node
-      .quarantine(model, because)
-      .catch((cause) => this.parts.log.error('quarantine not recorded', { model, cause: String(cause) }))
+    for (const node of this.parts.nodes.all()) {
+      node
+        .quarantine(model, because)
+        .catch((cause) => this.parts.log.error('quarantine not recorded', { model, cause: String(cause) }))
+    }
   }
 
-  private async start({ instanceId, spec, shares }: LoadAction): Promise<void> {
+  private async start({ instanceId, spec, nodeId, shares, purpose }: LoadAction): Promise<void> {
     const model = spec.name
-    const { node, clock, log } = this.parts
+    const { nodes, clock, log } = this.parts
     const shape = this.shapes.get(model)
-    if (!shape) return this.reports.post({ kind: 'instance-gone', instanceId, why: 'failed' })
+    const node = nodes.get(nodeId)
+    if (!shape || !node) return this.reports.post({ kind: 'instance-gone', instanceId, why: 'killed' })
     const startedMs = clock.monotonic()
     this.startedMs.set(instanceId, startedMs)
-    log.info('loading model', { model, instance: instanceId })
+    const devices = shares.map(({ deviceId }) => deviceId)
+    log.info('loading model', { model, instance: instanceId, devices, purpose })
     const outcome = await node.start({ instanceId, model, shape, shares })
     this.startedMs.delete(instanceId)
     if (outcome.kind === 'ready') {
       const tookMs = Math.round(clock.monotonic() - startedMs)
       log.info('model ready', { model, instance: instanceId, ms: tookMs })
-      this.loadMs.set(model, tookMs)
+      this.reports.loaded(model, nodeId, tookMs)
       this.engines.set(instanceId, { ...outcome.engine, model, shape })
       return this.reports.post({
         ...{ kind: 'instance-ready', instanceId },
@@ -96,9 +118,7 @@ export class Effects {
       })
     }
     log.warn('model did not load', {
-      model,
-      instance: instanceId,
-      why: outcome.why,
+      ...{ model, instance: instanceId, why: outcome.why },
       reason: outcome.error.message,
     })
     // A crash is tried again after a pause; whoever waits goes on waiting.

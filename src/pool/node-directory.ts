@@ -1,23 +1,26 @@
 import type { NodeClient } from '../contracts/node.ts'
 
+/** The nodes that there are. They come and go; one that is lost is not asked for anything. */
+export interface NodeDirectory {
+  get(nodeId: string): NodeClient | undefined
+  all(): readonly NodeClient[]
+  /** Calls back at once for each node that is there, and for each change. Returns what ends the watch. */
+  watch(listener: (change: NodeChange) => void): () => void
+}
+
 export interface NodeChange {
   readonly kind: 'joined' | 'lost'
   readonly nodeId: string
 }
 
-/** The nodes that are there now. One that comes back after it was lost is another client under the same id. */
-export interface NodeDirectory {
-  get(nodeId: string): NodeClient | undefined
-  all(): readonly NodeClient[]
-  /** Calls back for each change from now on. Returns what ends the watch. */
-  watch(listener: (change: NodeChange) => void): () => void
-}
-
-/** The directory of a machine that is alone. */
-export function oneNode(node: NodeClient): NodeDirectory {
+/** The one node of a machine that has everything in one process: it is there as long as we are. */
+export function localNode(node: NodeClient): NodeDirectory {
   return {
     get: (nodeId) => (nodeId === node.nodeId ? node : undefined),
     all: () => [node],
-    watch: () => () => {},
+    watch: (listener) => {
+      listener({ kind: 'joined', nodeId: node.nodeId })
+      return () => {}
+    },
   }
 }

@@ -42,6 +42,7 @@ export class Nodes implements NodeDirectory {
 
   watch(listener: (change: NodeChange) => void): () => void {
     this.listeners.add(listener)
+    for (const nodeId of this.present.keys()) listener({ kind: 'joined', nodeId })
     return () => this.listeners.delete(listener)
   }
 

@@ -5,6 +5,8 @@ import type { Replica } from '../contracts/pool.ts'
 import { ManualClock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import { silentLog } from '../core/log.ts'
+import { noMetrics } from '../core/metrics.ts'
+import { localNode } from './node-directory.ts'
 import type { PoolService } from './service.ts'
 import { startPool } from './start.ts'
 
@@ -34,7 +36,10 @@ beforeEach(() => start(new ManualClock()))
 async function start(given: ManualClock): Promise<void> {
   node = new HandNode()
   clock = given
-  const running = await startPool({ config: parseConfig({}), node, clock, log: silentLog })
+  const running = await startPool({
+    config: parseConfig({ scheduler: { strategy: 'first-fit', swapWait: '0s', residencyMin: '0s' } }),
+    ...{ nodes: localNode(node), clock, log: silentLog, metrics: noMetrics },
+  })
   pool = running.pool
   pool.watchReplicas((table) => {
     replicas = table

@@ -27,6 +27,11 @@ export interface LeadingPool {
   readonly nodes: Nodes
   readonly tables: GatewayTables
   readonly epoch: number
+  /**
+   * Resolves when the nodes have had the time to join. Before that there would seem to be no models, and gateways would
+   * give up replicas that are at work.
+   */
+  readonly settled: Promise<void>
   /** Aborts when it leads no more. */
   readonly over: AbortSignal
 }
@@ -55,7 +60,7 @@ export function poolRoutes(parts: PoolRpcParts) {
 }
 
 function nodeMethods(parts: PoolRpcParts) {
-  const lead = leadingIn(parts)
+  const lead = leadingIn(parts, async () => {})
   return {
     reportNode: (report: { nodeId: string; incarnation: string; rpcUrl: string }) =>
       lead(async ({ nodes, epoch }) => {
@@ -103,6 +108,7 @@ function modelMethods(parts: PoolRpcParts) {
       lead(async (one) => ({
         report: toMovesMessage(await one.pool.defragment(model, until(context, one))),
       })),
+    readJournal: () => lead(async ({ pool }) => ({ journal: JSON.stringify(await pool.journal()) })),
     checkAvailability: () =>
       lead(async ({ pool }) => {
         const problem = await pool.unavailability()
@@ -128,7 +134,13 @@ function gatewayMethods(parts: PoolRpcParts) {
       const one = parts.leading()
       if (!one) throw toConnectError(notLeader())
       return watchTable({
-        ...{ tables: one.tables, gateway, uses: uses.map(fromUseMessage), clock: parts.clock },
+        ...{
+          tables: one.tables,
+          ready: one.settled,
+          gateway,
+          uses: uses.map(fromUseMessage),
+          clock: parts.clock,
+        },
         signal: AbortSignal.any([signal, one.over]),
       })
     },
@@ -151,13 +163,17 @@ function gatewayMethods(parts: PoolRpcParts) {
 }
 
 /** Does the work with the pool that leads here; whoever asks another one is told so. */
-function leadingIn({ leading, log }: PoolRpcParts) {
+function leadingIn(
+  { leading, log }: PoolRpcParts,
+  ready: (one: LeadingPool) => Promise<void> = ({ settled }) => settled,
+) {
   const told = answering(log)
   return <Answer>(work: (one: LeadingPool) => Promise<Answer>): Promise<Answer> =>
     told(async () => {
       const one = leading()
       if (!one) throw notLeader()
       try {
+        await ready(one)
         return await work(one)
       } catch (reason) {
         throw one.over.aborted ? notLeader() : reason

@@ -1,10 +1,7 @@
-import { modelNotFound } from '../contracts/model-not-found.ts'
-import type { InstanceShape, ModelFile, NodeClient } from '../contracts/node.ts'
 import type {
   DeviceView,
   Explanation,
   ModelDemand,
-  ModelState,
   ModelView,
   MoveReport,
   PoolClient,
@@ -13,25 +10,22 @@ import type {
 } from '../contracts/pool.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
-import { idleEndMs } from '../scheduler/decide.ts'
-import type { Instance, ModelSpec } from '../scheduler/state.ts'
+import type { Catalogue, CatalogueEntry } from './catalogue.ts'
 import { type PoolController, quarantined } from './controller.ts'
 import { listDevices } from './device-list.ts'
 import { explain, reportMoves } from './explain.ts'
-
-/** A model that another server runs; always there, never loaded by us. */
-export interface UpstreamModel {
-  readonly upstream: string
-  readonly replica: Replica
-}
+import type { JournalView } from './journal.ts'
+import type { Membership } from './membership.ts'
+import { fileView, revisionOf, type UpstreamModel, upstreamView } from './model-view.ts'
+import type { NodeDirectory } from './node-directory.ts'
 
 export interface PoolParts {
-  readonly node: NodeClient
+  readonly nodes: NodeDirectory
+  readonly catalogue: Catalogue
   readonly controller: PoolController
+  readonly membership: Membership
   readonly clock: Clock
   readonly upstreams: readonly UpstreamModel[]
-  shapeOf(model: string, trainedContextLength: number | undefined): InstanceShape
-  keepAliveMsOf(model: string): number
 }
 
 /** The inference pool behind its contract: model names to replicas, loading on demand. */
@@ -41,38 +35,40 @@ export class PoolService implements PoolClient {
   constructor(private readonly parts: PoolParts) {}
 
   async listModels(): Promise<readonly ModelView[]> {
-    const files = await this.parts.node.listModels()
+    const entries = await this.parts.catalogue.list()
     const upstream = this.parts.upstreams.map((model) => this.upstreamView(model))
-    return [...files.map((file) => this.fileView(file)), ...upstream].sort((a, b) =>
+    return [...entries.map((entry) => this.fileView(entry)), ...upstream].sort((a, b) =>
       a.name.localeCompare(b.name),
     )
   }
 
   async showModel(name: string): Promise<ModelView> {
     const upstream = this.upstreamOf(name)
-    return upstream ? this.upstreamView(upstream) : this.fileView(await this.fileOf(name))
+    return upstream ? this.upstreamView(upstream) : this.fileView(await this.parts.catalogue.find(name))
   }
 
   async revision(model: string): Promise<string> {
     const upstream = this.upstreamOf(model)
     if (upstream) return upstream.replica.revision
-    const file = await this.fileOf(model)
-    return revisionOf(file.revision, this.parts.shapeOf(model, file.trainedContextLength))
+    const { file } = await this.parts.catalogue.find(model)
+    return revisionOf(file.revision, this.parts.catalogue.shapeOf(file))
   }
 
   async acquire(model: string, signal: AbortSignal): Promise<void> {
     if (this.upstreamOf(model) || this.isReady(model)) return
-    const file = await this.fileOf(model)
-    if (file.quarantinedBecause) throw quarantined(model, file.quarantinedBecause)
-    await this.want(file, signal)
+    const entry = await this.parts.catalogue.find(model)
+    if (entry.file.quarantinedBecause) throw quarantined(model, entry.file.quarantinedBecause)
+    await this.want(entry, signal)
   }
 
   async load(model: string, signal: AbortSignal): Promise<ModelView> {
     if (!this.upstreamOf(model)) {
-      const file = await this.fileOf(model)
-      if (file.quarantinedBecause) await this.parts.node.release(model)
+      const entry = await this.parts.catalogue.find(model)
+      if (entry.file.quarantinedBecause) {
+        await Promise.all(entry.nodes.map((nodeId) => this.parts.nodes.get(nodeId)?.release(model)))
+      }
       this.parts.controller.post({ kind: 'crashes-forgiven', model })
-      if (!this.isReady(model)) await this.want(file, signal)
+      if (!this.isReady(model)) await this.want(entry, signal)
     }
     return this.showModel(model)
   }
@@ -85,38 +81,33 @@ export class PoolService implements PoolClient {
         `The model '${model}' runs on another server and cannot be unloaded here.`,
       )
     }
-    await this.fileOf(model)
+    await this.parts.catalogue.find(model)
     controller.post({ kind: 'unload-asked', model })
-    while (this.instancesOf(model).length > 0) await this.nextChange(signal)
+    while (this.hasInstances(model)) await this.nextChange(signal)
     return this.showModel(model)
   }
 
   async explainWait(model: string): Promise<WaitView> {
-    const { controller, clock } = this.parts
-    const loading = this.instancesOf(model).find(({ state }) => state === 'loading')
+    const { controller } = this.parts
+    const { state, nowMs } = controller
+    const loading = state.instances.find(
+      ({ spec, state: phase }) => spec.name === model && phase === 'loading',
+    )
     if (!loading) {
-      const nowMs = clock.monotonic()
-      const notBeforeMs =
-        controller.state.waiting.find(({ spec }) => spec.name === model)?.notBeforeMs ?? nowMs
+      const notBeforeMs = state.waiting.find(({ spec }) => spec.name === model)?.notBeforeMs ?? nowMs
       return notBeforeMs > nowMs
         ? {
             code: 'model_loading',
             reason: `${model} crashed and is loaded again`,
             remainingMs: notBeforeMs - nowMs,
           }
-        : {
-            code: 'insufficient_memory',
-            reason: `waiting for memory to load ${model}`,
-            remainingMs: undefined,
-          }
+        : { code: 'insufficient_memory', reason: this.memoryReason(model), remainingMs: undefined }
     }
-    const startedMs = controller.loadStartedMs(loading.id) ?? clock.monotonic()
-    const elapsedMs = clock.monotonic() - startedMs
-    const lastMs = controller.lastLoadMs(model)
+    const elapsedMs = nowMs - (controller.loadStartedMs(loading.id) ?? nowMs)
     return {
       code: 'model_loading',
       reason: `loading ${model} since ${Math.round(elapsedMs / 1000)} s`,
-      remainingMs: lastMs === undefined ? undefined : Math.max(500, lastMs - elapsedMs),
+      remainingMs: Math.max(500, loading.spec.loadMs - elapsedMs),
     }
   }
 
@@ -144,64 +135,55 @@ export class PoolService implements PoolClient {
   }
 
   async explain(model: string): Promise<Explanation> {
-    const spec = await this.specOf(await this.fileOf(model))
-    return explain(this.parts.controller, spec)
+    if (this.upstreamOf(model)) {
+      const summary = `${model} runs on another server and needs no place here`
+      return { model, summary, candidates: [], evictions: [], decisions: [] }
+    }
+    const entry = await this.parts.catalogue.find(model)
+    return explain(this.parts.controller, await this.parts.catalogue.specOf(entry))
   }
 
   async listDevices(): Promise<readonly DeviceView[]> {
-    return listDevices(this.parts.controller.state, await this.parts.node.devices(), this.parts.node.nodeId)
+    return listDevices(this.parts.controller.state, this.parts.membership.reports)
   }
 
   async planMoves(model: string): Promise<MoveReport> {
-    const spec = await this.specOf(await this.fileOf(model))
+    const spec = await this.parts.catalogue.specOf(await this.parts.catalogue.find(model))
     return reportMoves(this.parts.controller, spec)
   }
 
   async defragment(model: string, signal: AbortSignal): Promise<MoveReport> {
-    const report = await this.planMoves(model)
+    const { controller } = this.parts
+    const spec = await this.parts.catalogue.specOf(await this.parts.catalogue.find(model))
+    const report = reportMoves(controller, spec)
     if (report.moves.length === 0) return report
-    this.parts.controller.post({ kind: 'defragment-asked', model })
-    while (this.parts.controller.state.plan !== undefined) await this.nextChange(signal)
+    controller.post({ kind: 'defragment-asked', spec })
+    while (controller.state.plan !== undefined) await this.nextChange(signal)
     return report
+  }
+
+  /** What the scheduler met and decided lately: replaying it gives its present state. */
+  async journal(): Promise<JournalView> {
+    return this.parts.controller.journal.view()
   }
 
   async unavailability(): Promise<HelixError | undefined> {
     if (this.parts.upstreams.length > 0) return undefined
-    const files = await this.parts.node.listModels()
-    if (files.some((file) => !file.quarantinedBecause && !file.invalidBecause))
-      return this.parts.node.engineProblem()
-    return new HelixError('model_unavailable', 'There is no model to serve yet.')
+    const entries = await this.parts.catalogue.list()
+    const usable = entries.filter(({ file }) => !file.quarantinedBecause && !file.invalidBecause)
+    if (usable.length === 0) return new HelixError('model_unavailable', 'There is no model to serve yet.')
+    const problems = this.parts.nodes.all().map((node) => node.engineProblem())
+    return problems.every((problem) => problem !== undefined) ? problems[0] : undefined
   }
 
-  private async want(file: ModelFile, signal: AbortSignal): Promise<void> {
-    const spec = await this.specOf(file)
-    const ready = this.parts.controller.waitFor(file.name, signal)
-    this.parts.controller.post({ kind: 'model-wanted', spec })
+  private async want(entry: CatalogueEntry, signal: AbortSignal): Promise<void> {
+    const { controller, catalogue } = this.parts
+    const { file } = entry
+    controller.effects.setShape(file.name, catalogue.shapeOf(file))
+    const spec = await catalogue.specOf(entry)
+    const ready = controller.waitFor(file.name, signal)
+    controller.post({ kind: 'model-wanted', spec })
     await ready
-  }
-
-  private async specOf(file: ModelFile): Promise<ModelSpec> {
-    if (file.invalidBecause) {
-      throw new HelixError(
-        'model_unavailable',
-        `The file of the model '${file.name}' cannot be used: ${file.invalidBecause}`,
-      )
-    }
-    const shape = this.parts.shapeOf(file.name, file.trainedContextLength)
-    this.parts.controller.setShape(file.name, shape)
-    const need = await this.parts.node.estimate(file.name, shape)
-    return {
-      ...{ name: file.name, ...need, splitMax: 1, onlyOn: undefined, nodes: [this.parts.node.nodeId] },
-      ...{ group: undefined, slots: shape.slots, keepAliveMs: this.parts.keepAliveMsOf(file.name) },
-      ...{ pinned: false, priority: 0, replicasMin: 0, replicasMax: 1, loadMs: 1_000, cachedLoadMs: 1_000 },
-    }
-  }
-
-  private async fileOf(name: string): Promise<ModelFile> {
-    const files = await this.parts.node.listModels()
-    const file = files.find((candidate) => candidate.name === name)
-    if (file) return file
-    throw modelNotFound(name)
   }
 
   private replicas(): readonly Replica[] {
@@ -212,31 +194,41 @@ export class PoolService implements PoolClient {
     return [...ours, ...this.parts.upstreams.map(({ replica }) => replica)]
   }
 
-  private replicaOf(instanceId: string): Replica | undefined {
-    const engine = this.parts.controller.engines.get(instanceId)
-    return (
-      engine && {
-        id: instanceId,
-        model: engine.model,
-        engineModel: engine.model,
-        engine: engine.engine,
-        address: engine.address,
-        slots: engine.shape.slots,
-        contextLength: engine.contextLength,
-        supportsTools: engine.supportsTools,
-        continues: true,
-        vocabularySize: engine.vocabularySize,
-        revision: revisionOf(engine.revision, engine.shape),
-      }
-    )
+  private replicaOf(id: string): Replica | undefined {
+    const running = this.parts.controller.effects.engines.get(id)
+    if (!running) return undefined
+    const { model, engine, address, shape, contextLength, supportsTools, vocabularySize } = running
+    return {
+      ...{ id, model, engineModel: model, engine, address, slots: shape.slots, contextLength },
+      ...{ supportsTools, vocabularySize, continues: true },
+      revision: revisionOf(running.revision, shape),
+    }
+  }
+
+  private memoryReason(model: string): string {
+    const { plan } = this.parts.controller.state
+    return plan?.model === model
+      ? `other models are moved to make room for ${model}`
+      : `waiting for memory to load ${model}`
   }
 
   private isReady(model: string): boolean {
-    return this.instancesOf(model).some(({ state }) => state === 'ready')
+    const { instances } = this.parts.controller.state
+    return instances.some(({ spec, state }) => spec.name === model && state === 'ready')
   }
 
-  private instancesOf(model: string): readonly Instance[] {
-    return this.parts.controller.state.instances.filter(({ spec }) => spec.name === model)
+  private hasInstances(model: string): boolean {
+    return this.parts.controller.state.instances.some(({ spec }) => spec.name === model)
+  }
+
+  private fileView(entry: CatalogueEntry): ModelView {
+    const { controller, clock, catalogue } = this.parts
+    const { contextLength } = catalogue.shapeOf(entry.file)
+    return fileView(entry.file, contextLength, { controller, clock })
+  }
+
+  private upstreamView(upstream: UpstreamModel): ModelView {
+    return upstreamView(upstream, this.upstreamInFlight.get(upstream.replica.id) ?? 0)
   }
 
   private upstreamOf(name: string): UpstreamModel | undefined {
@@ -256,65 +248,4 @@ export class PoolService implements PoolClient {
       if (signal.aborted) abort()
     })
   }
-
-  private fileView(file: ModelFile): ModelView {
-    const instances = this.instancesOf(file.name)
-    const instance = instances.find(({ state }) => state === 'ready') ?? instances[0]
-    const engine = instance && this.parts.controller.engines.get(instance.id)
-    const idleEnd = instance && idleEndMs(instance)
-    const { clock } = this.parts
-    return {
-      name: file.name,
-      state: stateOf(
-        file,
-        instance,
-        this.parts.controller.state.waiting.some(({ spec }) => spec.name === file.name),
-      ),
-      engine: 'llama-server',
-      reason: file.quarantinedBecause ?? file.invalidBecause,
-      sizeBytes: file.sizeBytes,
-      memoryBytes: instance?.spec.memoryBytes,
-      contextLength:
-        engine?.contextLength ?? this.parts.shapeOf(file.name, file.trainedContextLength).contextLength,
-      quantization: file.quantization,
-      architecture: file.architecture,
-      source: file.source,
-      sha256: file.sha256,
-      addedAtMs: file.addedAtMs,
-      inFlight: instance?.inFlight ?? 0,
-      unloadsAtMs: idleEnd === undefined ? undefined : Math.round(clock.now() + idleEnd - clock.monotonic()),
-    }
-  }
-
-  private upstreamView({ upstream, replica }: UpstreamModel): ModelView {
-    return {
-      name: replica.model,
-      state: 'ready',
-      engine: 'upstream',
-      reason: undefined,
-      sizeBytes: undefined,
-      memoryBytes: undefined,
-      contextLength: replica.contextLength,
-      quantization: undefined,
-      architecture: undefined,
-      source: `upstream ${upstream}`,
-      sha256: undefined,
-      addedAtMs: 0,
-      inFlight: this.upstreamInFlight.get(replica.id) ?? 0,
-      unloadsAtMs: undefined,
-    }
-  }
-}
-
-/** Slots change how many are answered at a time, not what. */
-function revisionOf(file: string, { contextLength, chatTemplate }: InstanceShape): string {
-  return JSON.stringify([file, contextLength, chatTemplate ?? null])
-}
-
-function stateOf(file: ModelFile, instance: Instance | undefined, waiting: boolean): ModelState {
-  if (file.invalidBecause) return 'failed'
-  if (file.quarantinedBecause) return 'quarantined'
-  if (!instance) return waiting ? 'loading' : 'available'
-  if (instance.state === 'loading' || instance.state === 'ready') return instance.state
-  return 'unloading'
 }

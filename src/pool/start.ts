@@ -1,18 +1,27 @@
 import type { Config, UpstreamConfig } from '../config/schema.ts'
-import type { DeviceReport, InstanceShape, NodeClient } from '../contracts/node.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/log.ts'
-import { firstFit } from '../scheduler/placement/first-fit.ts'
+import type { Metrics } from '../core/metrics.ts'
+import { placementStrategies } from '../scheduler/placement/strategies.ts'
 import type { Policy } from '../scheduler/policy.ts'
-import { type Device, emptyCluster } from '../scheduler/state.ts'
+import { emptyCluster } from '../scheduler/state.ts'
+import { Catalogue } from './catalogue.ts'
 import { PoolController } from './controller.ts'
-import { PoolService, type UpstreamModel } from './service.ts'
+import { LoadTimesSeen } from './load-times.ts'
+import { Membership } from './membership.ts'
+import { ModelRules } from './model-rules.ts'
+import type { UpstreamModel } from './model-view.ts'
+import type { NodeDirectory } from './node-directory.ts'
+import { PoolMetrics } from './pool-metrics.ts'
+import { PoolService } from './service.ts'
+import { Survey } from './survey.ts'
 
 export interface PoolOptions {
-  readonly config: Pick<Config, 'models' | 'engines' | 'upstreams'>
-  readonly node: NodeClient
+  readonly config: Pick<Config, 'models' | 'engines' | 'upstreams' | 'scheduler'>
+  readonly nodes: NodeDirectory
   readonly clock: Clock
   readonly log: Logger
+  readonly metrics: Metrics
 }
 
 export interface RunningPool {
@@ -20,63 +29,77 @@ export interface RunningPool {
   stop(): Promise<void>
 }
 
+/** The pool, once the nodes that are there have said what they have. */
+export async function startPool({ config, nodes, clock, log, metrics }: PoolOptions): Promise<RunningPool> {
+  const rules = new ModelRules(config.models, config.scheduler.groups)
+  const loadTimes = new LoadTimesSeen()
+  const catalogue = new Catalogue({ nodes, rules, loadTimes })
+  const poolMetrics = new PoolMetrics(metrics, config.scheduler.strategy)
+  const parts = { nodes, clock, log, loadTimes, metrics: poolMetrics, policy: policyOf(config) }
+  const controller = new PoolController(parts, emptyCluster([]))
+  const membership = new Membership({
+    ...{ nodes, catalogue, rules, log, effects: controller.effects },
+    post: (event) => controller.post(event),
+    knows: (id) => controller.state.instances.some((instance) => instance.id === id),
+  })
+  await membership.start()
+  const survey = new Survey({
+    nodes,
+    catalogue,
+    rules,
+    controller,
+    membership,
+    clock,
+    metrics: poolMetrics,
+    log,
+  })
+  survey.start()
+  const upstreams = config.upstreams.flatMap(upstreamModels)
+  const pool = new PoolService({ nodes, catalogue, controller, membership, clock, upstreams })
+  const stop = async () => {
+    survey.stop()
+    membership.stop()
+    await controller.stop()
+  }
+  return { pool, stop }
+}
+
 const CRASH_PAUSE_MS = 500
 const CRASH_PAUSE_MAX_MS = 10_000
 const CRASH_WINDOW_MS = 600_000
 /** Over the node's own deadline, so that this one acts only when the node does not. */
 const TRANSITION_MARGIN_MS = 10_000
+/** Moves must bring this many times what they cost. */
+const MOVES_GAIN_MIN = 1.2
 
-export async function startPool({ config, node, clock, log }: PoolOptions): Promise<RunningPool> {
-  const { models, engines, upstreams } = config
-  const policy: Policy = {
-    place: firstFit,
-    evict: { by: 'lru', residencyMinMs: 0, swapWaitMs: 0 },
-    defragment: { enabled: false, movesMax: 0, gainMin: 1, planTimeoutMs: 0 },
-    prefetch: { enabled: false, wasteMax: 0, precisionMin: 1 },
-    scale: { busyMax: 1, downAfterMs: 0 },
-    transitionTimeoutMs: engines.startTimeout + TRANSITION_MARGIN_MS,
+/** The settings as the scheduler reads them. */
+export function policyOf({ scheduler, engines }: Pick<Config, 'scheduler' | 'engines'>): Policy {
+  const transitionTimeoutMs = engines.startTimeout + TRANSITION_MARGIN_MS
+  return {
+    place: placementStrategies[scheduler.strategy],
+    evict: {
+      by: scheduler.eviction,
+      residencyMinMs: scheduler.residencyMin,
+      swapWaitMs: scheduler.swapWait,
+    },
+    defragment: {
+      enabled: scheduler.defragment,
+      movesMax: scheduler.defragmentMovesMax,
+      gainMin: MOVES_GAIN_MIN,
+      planTimeoutMs: scheduler.defragmentMovesMax * transitionTimeoutMs,
+    },
+    prefetch: {
+      enabled: scheduler.prefetch,
+      wasteMax: scheduler.prefetchWasteMax,
+      precisionMin: scheduler.prefetchPrecisionMin,
+    },
+    scale: { busyMax: scheduler.replicaBusyMax, downAfterMs: scheduler.replicaIdle },
+    transitionTimeoutMs,
     crashPauseMs: CRASH_PAUSE_MS,
     crashPauseMaxMs: CRASH_PAUSE_MAX_MS,
     crashWindowMs: CRASH_WINDOW_MS,
     crashesMax: engines.crashesMax,
   }
-  const controller = new PoolController(
-    { node, policy, clock, log },
-    emptyCluster((await node.devices()).map((device) => toDevice(device, node.nodeId))),
-  )
-  const pool = new PoolService({
-    node,
-    controller,
-    clock,
-    upstreams: upstreams.flatMap(upstreamModels),
-    shapeOf: (model, trainedContextLength) => shapeOf(models, model, trainedContextLength),
-    keepAliveMsOf: (model) => models.perModel[model]?.keepAlive ?? models.keepAlive,
-  })
-  return { pool, stop: () => controller.stop() }
-}
-
-function shapeOf(
-  models: Config['models'],
-  model: string,
-  trainedContextLength: number | undefined,
-): InstanceShape {
-  const own = models.perModel[model]
-  const wanted = own?.contextLength ?? models.contextLength
-  return {
-    slots: own?.slots ?? models.slots,
-    // Beyond what it was trained for a model talks nonsense.
-    contextLength: Math.min(wanted, trainedContextLength ?? wanted),
-    chatTemplate: own?.chatTemplate,
-    engine: undefined,
-  }
-}
-
-/** As the scheduler sees it. */
-function toDevice(
-  { id, kind, totalBytes, foreignBytes, health, clique }: DeviceReport,
-  nodeId: string,
-): Device {
-  return { id, nodeId, kind, totalBytes, foreignBytes, health, clique, group: undefined }
 }
 
 function upstreamModels(upstream: UpstreamConfig): UpstreamModel[] {

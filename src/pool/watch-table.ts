@@ -7,6 +7,8 @@ import type { GatewayTables, ReplicaTable } from './gateway-tables.ts'
 
 export interface WatchTableRequest {
   readonly tables: GatewayTables
+  /** Nothing is shown before it resolves. */
+  readonly ready: Promise<void>
   readonly gateway: string
   /** What it has in use from an earlier leader or connection. */
   readonly uses: readonly SlotUse[]
@@ -18,13 +20,18 @@ export interface WatchTableRequest {
 const BEAT_MS = 1_000
 
 /** The gateway's table and each later one; in between a beat that says that the pool is there. */
-export async function* watchTable({ tables, gateway, uses, signal, clock }: WatchTableRequest) {
+export async function* watchTable({ tables, ready, gateway, uses, signal, clock }: WatchTableRequest) {
   let sent = -1
   let latest: ReplicaTable = { version: -1, replicas: [] }
   const subscribe = (push: (beat: true) => void) => {
-    const end = tables.watch(gateway, uses, (table) => {
-      latest = table
-      push(true)
+    let end = () => {}
+    let isOver = false
+    void ready.then(() => {
+      if (isOver) return
+      end = tables.watch(gateway, uses, (table) => {
+        latest = table
+        push(true)
+      })
     })
     let cancel = () => {}
     const beat = () => {
@@ -33,6 +40,7 @@ export async function* watchTable({ tables, gateway, uses, signal, clock }: Watc
     }
     cancel = clock.schedule(BEAT_MS, beat)
     return () => {
+      isOver = true
       cancel()
       end()
     }

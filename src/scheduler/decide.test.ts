@@ -13,7 +13,7 @@ function model(name: string, memoryBytes: number, keepAliveMs = 10_000): ModelSp
 
 /** Runs events given as [time, event] and keeps every action with the time it was decided. */
 function run(start: ClusterState, events: readonly (readonly [number, SchedulerEvent])[]) {
-  let decision: Decision = { state: start, actions: [] }
+  let decision: Decision = { state: start, actions: [], records: [] }
   const actions: SchedulerAction[] = []
   for (const [nowMs, event] of events) {
     decision = decide(decision.state, event, policy, nowMs)
@@ -150,7 +150,7 @@ describe('keep-alive', () => {
       [20, use('a-1', 1)],
       [5_000, use('a-1', 0)],
     ])
-    expect(nextWakeMs(used.state, 5_000)).toBe(6_000)
+    expect(nextWakeMs(used.state, policy, 5_000)).toBe(6_000)
     expect(run(used.state, [[5_999, tick]]).actions).toEqual([])
     expect(run(used.state, [[6_000, tick]]).actions).toEqual([
       { kind: 'unload', instanceId: 'a-1', nodeId: 'node' },
@@ -165,13 +165,13 @@ describe('failure', () => {
       [10, ready('a-1')],
       [1_000, gone('a-1', 'crashed')],
     ])
-    expect(nextWakeMs(first.state, 1_000)).toBe(1_500)
+    expect(nextWakeMs(first.state, policy, 1_000)).toBe(1_500)
     const second = run(first.state, [
       [1_500, tick],
       [1_600, gone('a-2', 'crashed')],
     ])
     expect(second.actions.map(({ kind }) => kind)).toEqual(['load'])
-    expect(nextWakeMs(second.state, 1_600)).toBe(2_600)
+    expect(nextWakeMs(second.state, policy, 1_600)).toBe(2_600)
     const patient = { ...policy, crashesMax: 100 }
     const third = decide(
       decide(second.state, tick, patient, 2_600).state,
@@ -179,7 +179,7 @@ describe('failure', () => {
       patient,
       3_000,
     )
-    expect(nextWakeMs(third.state, 3_000)).toBe(4_200)
+    expect(nextWakeMs(third.state, policy, 3_000)).toBe(4_200)
   })
 
   test('the third crash in the window quarantines the model; an older one does not count', () => {

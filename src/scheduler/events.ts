@@ -21,8 +21,8 @@ export type SchedulerEvent =
   /** Every model there is, with its settings: what minimum, forecast and replicas are decided for. */
   | { readonly kind: 'models-known'; readonly specs: readonly ModelSpec[] }
   | { readonly kind: 'unload-asked'; readonly model: string }
-  /** The operator wants a hole for that model, or as large holes as can be had. */
-  | { readonly kind: 'defragment-asked'; readonly model: string }
+  /** The operator wants a hole for that model, whatever it costs. */
+  | { readonly kind: 'defragment-asked'; readonly spec: ModelSpec }
   /** The operator takes a model out of quarantine. */
   | { readonly kind: 'crashes-forgiven'; readonly model: string }
   | { readonly kind: 'time-passed' }

@@ -39,6 +39,23 @@ export function worthOf(evictionLevel: number, spec: ModelSpec, requestsPerHour:
   return evictionLevel + (requestsPerHour * spec.loadMs) / Math.max(1, spec.memoryBytes)
 }
 
+/** Idle instances to unload where foreign processes took memory that models lie in, those of least worth first. */
+export function relieve(view: ClusterView, _policy: EvictionPolicy): readonly Instance[] {
+  const going: Instance[] = []
+  for (const [deviceId, freeBytes] of view.freeBytes) {
+    let missing = -freeBytes
+    const idle = (view.instancesOn.get(deviceId) ?? []).filter(
+      ({ state, inFlight, spec }) => state === 'ready' && inFlight === 0 && !spec.pinned,
+    )
+    for (const instance of idle.sort((a, b) => a.worth - b.worth)) {
+      if (missing <= 0) break
+      going.push(instance)
+      missing -= instance.shares.find((share) => share.deviceId === deviceId)?.bytes ?? 0
+    }
+  }
+  return going
+}
+
 function victimsOn(
   view: ClusterView,
   deviceId: string,

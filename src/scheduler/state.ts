@@ -125,6 +125,8 @@ export interface ModelHistory {
   readonly queued: number
   /** Since when it has had more instances than it needs; undefined while it has not. */
   readonly spareSinceMs: number | undefined
+  /** The operator unloaded it: nothing but a request brings it back. */
+  readonly held: boolean
   /** When it was asked for, as the forecast keeps it. */
   readonly arrivals: ArrivalHistory
 }

@@ -227,6 +227,7 @@ export class CachingBench {
       explain: unused,
       listDevices: unused,
       planMoves: unused,
+      journal: unused,
       defragment: unused,
       reportDemand: () => {},
       unavailability: unused,

@@ -20,6 +20,7 @@ import type { Realtime } from '../realtime/realtime.ts'
 import { registerAdministration } from '../routes/administration.ts'
 import { invalidate } from '../routes/cache.ts'
 import { explainLimits } from '../routes/limits.ts'
+import { defragment, explainModel, listDevices } from '../routes/scheduler.ts'
 import { refuseUnknown } from '../routes/unknown.ts'
 
 export interface ControlParts {
@@ -102,6 +103,12 @@ export function buildControlApp({
   )
   app.post<ModelRoute>('/admin/v1/models/:name/unload', async (request, reply) =>
     pool.unload(request.params.name, untilClosed(reply.raw)),
+  )
+  app.get('/admin/v1/devices', listDevices(pool))
+  app.get('/admin/v1/scheduler/explain', explainModel(pool))
+  app.get('/admin/v1/scheduler/journal', () => pool.journal())
+  app.post('/admin/v1/scheduler/defragment', async (request, reply) =>
+    defragment(pool, () => untilClosed(reply.raw))(request),
   )
   app.post('/admin/v1/broadcast', async (request) => {
     const notice = parseRequest(Broadcast, parseJson(request.body as Buffer))

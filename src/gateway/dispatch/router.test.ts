@@ -42,6 +42,7 @@ class HandPool {
       explain: unused,
       listDevices: unused,
       planMoves: unused,
+      journal: unused,
       defragment: unused,
       reportDemand: () => {},
       unavailability: unused,

@@ -115,6 +115,7 @@ function poolOf(replica: Replica): PoolClient {
     explain: unused,
     listDevices: unused,
     planMoves: unused,
+    journal: unused,
     defragment: unused,
     reportDemand: () => {},
     unavailability: unused,

@@ -16,6 +16,7 @@ export function devicesPublisher(pool: PoolClient, clock: Clock, instance: strin
 
 async function machine(pool: PoolClient, clock: Clock, instance: string): Promise<object> {
   const loaded = (await pool.listModels()).filter(({ state }) => state === 'ready')
+  const devices = await pool.listDevices()
   const [load = 0] = loadavg()
   return {
     node: instance,
@@ -25,6 +26,12 @@ async function machine(pool: PoolClient, clock: Clock, instance: string): Promis
     memory_bytes: totalmem(),
     memory_free_bytes: freemem(),
     gateway_bytes: process.memoryUsage.rss(),
+    devices: devices.map((device) => ({
+      ...{ id: device.id, node: device.node, kind: device.kind, name: device.name, health: device.health },
+      ...{ memory_bytes: device.totalBytes, memory_free_bytes: device.freeBytes },
+      ...{ foreign_bytes: device.foreignBytes, utilization: device.utilization ?? null },
+      models: device.instances.map(({ model, bytes }) => ({ id: model, memory_bytes: bytes })),
+    })),
     // What the pool reckons for them; undefined where it knows nothing, as of an upstream.
     models: loaded.map(({ name, memoryBytes }) => ({ id: name, memory_bytes: memoryBytes ?? null })),
   }

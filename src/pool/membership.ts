@@ -1,0 +1,123 @@
+import type { DeviceReport, NodeClient, RunningEngineView } from '../contracts/node.ts'
+import type { Logger } from '../core/log.ts'
+import type { SchedulerEvent } from '../scheduler/events.ts'
+import type { Device } from '../scheduler/state.ts'
+import type { Catalogue } from './catalogue.ts'
+import type { Effects } from './effects.ts'
+import type { ModelRules } from './model-rules.ts'
+import type { NodeDirectory } from './node-directory.ts'
+
+export interface MembershipParts {
+  readonly nodes: NodeDirectory
+  readonly catalogue: Catalogue
+  readonly rules: ModelRules
+  readonly effects: Effects
+  readonly log: Logger
+  post(event: SchedulerEvent): void
+  knows(instanceId: string): boolean
+}
+
+/** Foreign memory below this difference moves nothing: others allocate and free all the time. */
+const NOTICED_BYTES = 64 * 2 ** 20
+
+/** Turns what happens to nodes and their devices into events. */
+export class Membership {
+  /** What each device of each node said last. */
+  readonly reports = new Map<string, readonly DeviceReport[]>()
+  private readonly unwatch = new Map<string, () => void>()
+  private readonly told = new Map<string, readonly Device[]>()
+  private end: () => void = () => {}
+
+  constructor(private readonly parts: MembershipParts) {}
+
+  /** Returns once the nodes that are there have said what they have. */
+  async start(): Promise<void> {
+    const joining: Promise<void>[] = []
+    this.end = this.parts.nodes.watch(({ kind, nodeId }) => {
+      if (kind === 'lost') this.leave(nodeId)
+      else joining.push(this.join(nodeId))
+    })
+    await Promise.all(joining)
+  }
+
+  stop(): void {
+    this.end()
+    for (const unwatch of this.unwatch.values()) unwatch()
+  }
+
+  private async join(nodeId: string): Promise<void> {
+    const node = this.parts.nodes.get(nodeId)
+    if (!node) return
+    try {
+      this.changed(nodeId, await node.devices())
+      for (const engine of await node.engines()) await this.adopt(node, engine)
+    } catch (cause) {
+      this.parts.log.warn('node joined and did not answer', { node: nodeId, cause: String(cause) })
+    }
+    // It may have gone while it was asked.
+    if (this.parts.nodes.get(nodeId) !== node) return
+    const exits = this.parts.effects.watchExits(node)
+    const devices = node.watchDevices((reports) => this.changed(nodeId, reports))
+    this.unwatch.get(nodeId)?.()
+    this.unwatch.set(nodeId, () => {
+      exits()
+      devices()
+    })
+  }
+
+  private leave(nodeId: string): void {
+    this.unwatch.get(nodeId)?.()
+    this.unwatch.delete(nodeId)
+    this.reports.delete(nodeId)
+    this.told.delete(nodeId)
+    this.parts.post({ kind: 'node-lost', nodeId })
+    this.parts.effects.forget((id) => !this.parts.knows(id))
+  }
+
+  private changed(nodeId: string, reports: readonly DeviceReport[]): void {
+    this.reports.set(nodeId, reports)
+    const devices = reports.map((report) => this.toDevice(report, nodeId))
+    const told = this.told.get(nodeId)
+    if (told && !isNews(told, devices)) return
+    this.told.set(nodeId, devices)
+    this.parts.post({ kind: 'devices-changed', nodeId, devices })
+  }
+
+  /** What ran before we did goes on; what is not wanted as it is started ends. */
+  private async adopt(node: NodeClient, { request, engine }: RunningEngineView): Promise<void> {
+    const { instanceId, model, shape } = request
+    if (this.parts.knows(instanceId)) return
+    const entry = (await this.parts.catalogue.list()).find(({ file }) => file.name === model)
+    const isWanted =
+      entry && JSON.stringify(this.parts.catalogue.shapeOf(entry.file)) === JSON.stringify(shape)
+    if (!isWanted) return node.stop(instanceId)
+    const spec = await this.parts.catalogue.specOf(entry)
+    this.parts.effects.setShape(model, shape)
+    this.parts.effects.adopt(instanceId, { ...engine, model, shape })
+    const shares = engine.shares ?? request.shares
+    this.parts.post({
+      kind: 'instance-adopted',
+      instance: { id: instanceId, spec, nodeId: node.nodeId, shares },
+    })
+    this.parts.log.info('engine adopted', { model, instance: instanceId, node: node.nodeId })
+  }
+
+  private toDevice(report: DeviceReport, nodeId: string): Device {
+    const { id, kind, totalBytes, foreignBytes, health, clique } = report
+    const group = this.parts.rules.groupOf({ id, nodeId })
+    return { id, nodeId, kind, totalBytes, foreignBytes, health, clique, group }
+  }
+}
+
+function isNews(before: readonly Device[], now: readonly Device[]): boolean {
+  if (before.length !== now.length) return true
+  return now.some((device, index) => {
+    const old = before[index]
+    return (
+      old?.id !== device.id ||
+      old.health !== device.health ||
+      old.totalBytes !== device.totalBytes ||
+      Math.abs(old.foreignBytes - device.foreignBytes) >= NOTICED_BYTES
+    )
+  })
+}

@@ -1,0 +1,132 @@
+import { beforeEach, expect, test } from 'vitest'
+import { deviceReport, file, HandNode } from '../../test/support/hand-node.ts'
+import { HandNodes } from '../../test/support/hand-nodes.ts'
+import { parseConfig } from '../config/schema.ts'
+import type { Replica } from '../contracts/pool.ts'
+import { ManualClock } from '../core/clock.ts'
+import { silentLog } from '../core/log.ts'
+import { noMetrics } from '../core/metrics.ts'
+import { replay } from './journal.ts'
+import type { PoolService } from './service.ts'
+import { policyOf, startPool } from './start.ts'
+
+const MIB = 2 ** 20
+const config = parseConfig({ scheduler: { strategy: 'first-fit' } })
+const never = new AbortController().signal
+const settle = () => new Promise((resolve) => setImmediate(resolve))
+
+let nodes: HandNodes
+let one: HandNode
+let two: HandNode
+let pool: PoolService
+let replicas: readonly Replica[]
+let clock: ManualClock
+
+beforeEach(async () => {
+  nodes = new HandNodes()
+  one = new HandNode('one', [deviceReport('one/cpu', 100 * MIB)])
+  two = new HandNode('two', [deviceReport('two/cpu', 100 * MIB)])
+  nodes.join(one)
+  nodes.join(two)
+  clock = new ManualClock()
+  const parts = { nodes, clock, log: silentLog, metrics: noMetrics }
+  pool = (await startPool({ config, ...parts })).pool
+  pool.watchReplicas((table) => {
+    replicas = table
+  })
+})
+
+async function load(model: string, node: HandNode): Promise<void> {
+  const acquired = pool.acquire(model, never)
+  await settle()
+  node.ready(node.starts.length - 1)
+  await acquired
+}
+
+test('models go to whichever node has room, and each engine is started on its own node', async () => {
+  await load('a', one)
+  await load('b', two)
+  expect(one.starts.map(({ request }) => request.shares)).toEqual([
+    [{ deviceId: 'one/cpu', bytes: 60 * MIB }],
+  ])
+  expect(two.starts.map(({ request }) => request.model)).toEqual(['b'])
+  expect(replicas.map(({ model }) => model)).toEqual(['a', 'b'])
+})
+
+test('a lost node takes its replicas out of the table, and what was in use is loaded on another', async () => {
+  await load('a', one)
+  pool.reportUse('a-1', 1)
+  nodes.lose('one')
+  await settle()
+  expect(replicas).toEqual([])
+  expect(two.starts.map(({ request }) => request.model)).toEqual(['a'])
+})
+
+test('a node that returns brings its engines back, except those of a shape that is not wanted any more', async () => {
+  await load('a', one)
+  const [started] = one.starts
+  nodes.lose('one')
+  await settle()
+  const request = started?.request
+  if (!request) throw new Error('nothing was started')
+  const engine = {
+    ...{ engine: 'llama-server' as const, shares: undefined, contextLength: 64, supportsTools: false },
+    ...{ vocabularySize: 10, revision: 'r1', address: { url: 'http://x', socketPath: '/s', apiKey: 'k' } },
+  }
+  const other = { ...request, instanceId: 'a-99', shape: { ...request.shape, slots: 1 } }
+  one.running = [
+    { request, engine },
+    { request: other, engine },
+  ]
+  nodes.join(one)
+  await settle()
+  await settle()
+  await settle()
+  expect(replicas.map(({ id }) => id)).toContain('a-1')
+  expect(one.stopped).toEqual(['a-99'])
+})
+
+test('a model of one name and another content is another model, and is not started there', async () => {
+  two.files = [{ ...file('a'), sizeBytes: 2 }]
+  await load('b', one)
+  const acquired = pool.acquire('a', never)
+  await settle()
+  expect(two.starts).toEqual([])
+  expect(one.stopped).toEqual(['b-1'])
+  one.ready(1)
+  await acquired
+})
+
+test('a device that is lost gives its models to others', async () => {
+  await load('a', one)
+  pool.reportUse('a-1', 1)
+  one.changeDevices([deviceReport('one/cpu', 100 * MIB, { health: 'lost', reason: 'fell off the bus' })])
+  await settle()
+  expect(one.stopped).toEqual(['a-1'])
+  expect(two.starts.map(({ request }) => request.model)).toEqual(['a'])
+  const [device] = await pool.listDevices()
+  expect(device).toMatchObject({ id: 'one/cpu', health: 'lost', reason: 'fell off the bus' })
+})
+
+test('explains with numbers where a model would go, and what was decided about it', async () => {
+  await load('a', one)
+  const explanation = await pool.explain('a')
+  expect(explanation.summary).toContain('a-1 is ready on one/cpu')
+  expect(explanation.summary).toContain('the next instance would go to two/cpu')
+  expect(explanation.decisions[0]).toMatchObject({ kind: 'placed', instance: 'a-1' })
+  await load('b', two)
+  expect((await pool.explain('b')).summary).toMatch(/needs 60 MiB: a-1 would be unloaded/)
+  expect(await pool.planMoves('b')).toMatchObject({ moves: [] })
+})
+
+test('the journal alone gives the state', async () => {
+  await load('a', one)
+  await load('b', two)
+  nodes.lose('one')
+  clock.advance(60_000)
+  await settle()
+  const journal = await pool.journal()
+  expect(journal.events.length).toBeGreaterThan(5)
+  const replayed = replay(journal, policyOf(config))
+  expect(replayed.instances.map(({ id, state }) => [id, state])).toEqual([['b-2', 'ready']])
+})

@@ -1,0 +1,71 @@
+import type { Clock } from '../core/clock.ts'
+import type { Logger } from '../core/log.ts'
+import type { ModelSpec } from '../scheduler/state.ts'
+import type { Catalogue } from './catalogue.ts'
+import type { PoolController } from './controller.ts'
+import type { Membership } from './membership.ts'
+import type { ModelRules } from './model-rules.ts'
+import type { NodeDirectory } from './node-directory.ts'
+import type { PoolMetrics } from './pool-metrics.ts'
+
+export interface SurveyParts {
+  readonly nodes: NodeDirectory
+  readonly catalogue: Catalogue
+  readonly rules: ModelRules
+  readonly controller: PoolController
+  readonly membership: Membership
+  readonly metrics: PoolMetrics
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+const EVERY_MS = 10_000
+
+/**
+ * Tells the scheduler now and then what models there are: those that were asked for once, and those that must be loaded
+ * although nobody asks. Of others nothing is expected, and estimating them would need an engine that nobody needs yet.
+ */
+export class Survey {
+  private cancel: () => void = () => {}
+  private stopped = false
+
+  constructor(private readonly parts: SurveyParts) {}
+
+  start(): void {
+    void this.look()
+  }
+
+  stop(): void {
+    this.stopped = true
+    this.cancel()
+  }
+
+  private async look(): Promise<void> {
+    try {
+      await this.tell()
+    } catch (cause) {
+      this.parts.log.warn('models could not be surveyed', { cause: String(cause) })
+    }
+    if (!this.stopped) this.cancel = this.parts.clock.schedule(EVERY_MS, () => void this.look())
+  }
+
+  private async tell(): Promise<void> {
+    const { catalogue, rules, controller, membership, metrics } = this.parts
+    const entries = await catalogue.list()
+    const asked = new Set([...Object.keys(controller.state.models), ...rules.owed])
+    const specs: ModelSpec[] = []
+    for (const entry of entries) {
+      const { file } = entry
+      if (!asked.has(file.name) || file.invalidBecause || file.quarantinedBecause) continue
+      controller.effects.setShape(file.name, catalogue.shapeOf(file))
+      specs.push(await catalogue.specOf(entry))
+    }
+    if (this.stopped) return
+    for (const { nodeId } of this.parts.nodes.all()) {
+      const models = entries.filter(({ cachedOn }) => cachedOn.includes(nodeId)).map(({ file }) => file.name)
+      controller.post({ kind: 'files-cached', nodeId, models })
+    }
+    if (specs.length > 0) controller.post({ kind: 'models-known', specs })
+    metrics.devices(controller.state, [...membership.reports.values()].flat())
+  }
+}

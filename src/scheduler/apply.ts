@@ -1,0 +1,194 @@
+import type { AdoptedInstance, ModelDemand, SchedulerEvent } from './events.ts'
+import { worthOf } from './eviction.ts'
+import { type ForecastTime, observeArrivals, requestsPerHour } from './forecast/forecast.ts'
+import { recordPrefetch } from './prefetch-ledger.ts'
+import { type Device, type Instance, loadMsOn, type ModelHistory, type ModelSpec } from './state.ts'
+import { type Turn, UNKNOWN } from './turn.ts'
+
+/** What an event says of the world. What follows from that is decided afterwards. */
+export function applyEvent(turn: Turn, event: SchedulerEvent): void {
+  switch (event.kind) {
+    case 'model-wanted':
+      wanted(turn, event.spec)
+      break
+    case 'model-unwanted':
+      turn.dropWaiting(event.model, 'demand')
+      break
+    case 'instance-ready':
+      ready(turn, event)
+      break
+    case 'instance-gone':
+      gone(turn, event)
+      break
+    case 'use-changed':
+      used(turn, event.instanceId, event.inFlight)
+      break
+    case 'demand':
+      demanded(turn, event.calendarMs, event.models)
+      break
+    case 'devices-changed':
+      devicesChanged(turn, event.nodeId, event.devices)
+      break
+    case 'node-lost':
+      nodeLost(turn, event.nodeId)
+      break
+    case 'instance-adopted':
+      adopted(turn, event.instance)
+      break
+    case 'files-cached':
+      turn.change({ cachedFiles: { ...turn.state.cachedFiles, [event.nodeId]: event.models } })
+      break
+    case 'models-known':
+      modelsKnown(turn, event.specs)
+      break
+    case 'unload-asked':
+      unloadAsked(turn, event.model)
+      break
+    case 'crashes-forgiven':
+      turn.updateHistory(event.model, { crashes: [] })
+      break
+    case 'defragment-asked':
+    case 'time-passed':
+      break
+  }
+}
+
+/** The scheduler's clock and the calendar's. */
+export function forecastTime({ state, nowMs }: Turn): ForecastTime {
+  return { nowMs, calendarMs: nowMs + state.calendarOffsetMs }
+}
+
+function wanted(turn: Turn, spec: ModelSpec): void {
+  turn.updateHistory(spec.name, { held: false })
+  const present = turn.state.instances.find(
+    ({ spec: { name }, state }) => name === spec.name && (state === 'loading' || state === 'ready'),
+  )
+  if (!present) turn.want({ spec, purpose: 'demand', sinceMs: turn.nowMs, notBeforeMs: turn.nowMs })
+}
+
+function ready(turn: Turn, event: Extract<SchedulerEvent, { kind: 'instance-ready' }>): void {
+  const instance = turn.instance(event.instanceId)
+  if (instance?.state !== 'loading') return
+  const { nowMs, state } = turn
+  const loadMs = loadMsOn(state, instance.spec, instance.nodeId)
+  turn.change({ prefetches: recordPrefetch(state.prefetches, { kind: 'loaded', loadMs }, nowMs) })
+  turn.updateInstance(instance.id, (one) => ({
+    ...{ ...one, state: 'ready', shares: event.shares ?? one.shares },
+    ...{ deadlineMs: undefined, readySinceMs: nowMs, lastUsedMs: nowMs, worth: worthNow(turn, one.spec) },
+  }))
+}
+
+function gone(turn: Turn, { instanceId, why }: Extract<SchedulerEvent, { kind: 'instance-gone' }>): void {
+  const instance = turn.instance(instanceId)
+  if (!instance) return
+  countUnused(turn, instance)
+  turn.remove(instance, why)
+}
+
+function countUnused(turn: Turn, { purpose, used: wasUsed, spec, nodeId, readySinceMs }: Instance): void {
+  if (purpose !== 'prefetch' || wasUsed || readySinceMs === undefined) return
+  const outcome = { kind: 'useless', loadMs: loadMsOn(turn.state, spec, nodeId) } as const
+  turn.change({ prefetches: recordPrefetch(turn.state.prefetches, outcome, turn.nowMs) })
+}
+
+function used(turn: Turn, instanceId: string, inFlight: number): void {
+  const instance = turn.instance(instanceId)
+  if (!instance) return
+  const isFirstUse = !instance.used && inFlight > 0
+  if (isFirstUse && instance.purpose === 'prefetch') {
+    turn.change({ prefetches: recordPrefetch(turn.state.prefetches, { kind: 'useful' }, turn.nowMs) })
+  }
+  const begins = instance.inFlight === 0 && inFlight > 0
+  const worth = begins ? worthNow(turn, instance.spec) : instance.worth
+  turn.updateInstance(instanceId, (one) => ({
+    ...{ ...one, inFlight, worth, used: one.used || inFlight > 0 },
+    lastUsedMs: turn.nowMs,
+  }))
+}
+
+function worthNow(turn: Turn, spec: ModelSpec): number {
+  const history = turn.state.models[spec.name]
+  const perHour = history ? requestsPerHour(history.arrivals, forecastTime(turn)) : 0
+  return worthOf(turn.state.evictionLevel, spec, perHour)
+}
+
+function demanded(turn: Turn, calendarMs: number, demands: readonly ModelDemand[]): void {
+  turn.change({ calendarOffsetMs: calendarMs - turn.nowMs })
+  const time = forecastTime(turn)
+  const byModel = new Map(demands.map((demand) => [demand.model, demand]))
+  const models: Record<string, ModelHistory> = {}
+  for (const [name, history] of Object.entries(turn.state.models)) {
+    const demand = byModel.get(name)
+    models[name] = {
+      ...{ ...history, inFlight: demand?.inFlight ?? 0, queued: demand?.queued ?? 0 },
+      arrivals: observeArrivals(history.arrivals, demand?.arrivals ?? 0, time),
+    }
+  }
+  turn.change({ models })
+}
+
+function devicesChanged(turn: Turn, nodeId: string, devices: readonly Device[]): void {
+  const others = turn.state.devices.filter((device) => device.nodeId !== nodeId)
+  turn.change({ devices: [...others, ...devices] })
+  const alive = new Set(devices.filter(({ health }) => health !== 'lost').map(({ id }) => id))
+  for (const instance of turn.state.instances) {
+    if (instance.nodeId !== nodeId || instance.shares.every(({ deviceId }) => alive.has(deviceId))) continue
+    if (instance.state === 'unloading') continue
+    // Its process may hang in the driver.
+    turn.unload(instance)
+    replace(turn, instance)
+  }
+}
+
+/** Whoever used or awaited it gets another one elsewhere; an idle one is loaded again when it is asked for. */
+function replace(turn: Turn, { spec, state, inFlight }: Instance): void {
+  const isMissed = state === 'loading' || (state === 'ready' && inFlight > 0)
+  if (!isMissed || turn.present(spec.name) > 0) return
+  turn.want({ spec, purpose: 'demand', sinceMs: turn.nowMs, notBeforeMs: turn.nowMs })
+}
+
+function nodeLost(turn: Turn, nodeId: string): void {
+  for (const instance of turn.state.instances) {
+    if (instance.nodeId !== nodeId) continue
+    turn.change({ instances: turn.state.instances.filter(({ id }) => id !== instance.id) })
+    replace(turn, instance)
+  }
+  const { [nodeId]: _, ...cachedFiles } = turn.state.cachedFiles
+  turn.change({ devices: turn.state.devices.filter((device) => device.nodeId !== nodeId), cachedFiles })
+}
+
+function adopted(turn: Turn, { id, spec, nodeId, shares }: AdoptedInstance): void {
+  if (turn.instance(id)) return
+  const { nowMs } = turn
+  const instance: Instance = {
+    ...{ id, spec, nodeId, shares, purpose: 'demand', state: 'ready', inFlight: 0, used: true },
+    ...{ readySinceMs: nowMs, lastUsedMs: nowMs, deadlineMs: undefined, worth: worthNow(turn, spec) },
+  }
+  // Its name was given by another pool: none of ours may be given twice.
+  const number = Number(/-(\d+)$/.exec(id)?.[1] ?? 0)
+  turn.change({
+    instances: [...turn.state.instances, instance],
+    nextInstance: Math.max(turn.state.nextInstance, number + 1),
+  })
+  const models = { ...turn.state.models }
+  models[spec.name] ??= { ...UNKNOWN, spec }
+  turn.change({ models })
+  turn.dropWaiting(spec.name)
+}
+
+function modelsKnown(turn: Turn, specs: readonly ModelSpec[]): void {
+  const inUse = new Set(turn.state.instances.map(({ spec }) => spec.name))
+  for (const { spec } of turn.state.waiting) inUse.add(spec.name)
+  const kept = Object.entries(turn.state.models).filter(([name]) => inUse.has(name))
+  const known = specs.map((spec) => [spec.name, { ...(turn.state.models[spec.name] ?? UNKNOWN), spec }])
+  turn.change({ models: { ...Object.fromEntries(kept), ...Object.fromEntries(known) } })
+}
+
+function unloadAsked(turn: Turn, model: string): void {
+  turn.dropWaiting(model)
+  turn.updateHistory(model, { held: true })
+  for (const instance of turn.state.instances) {
+    if (instance.spec.name === model && instance.state === 'ready')
+      turn.drain(instance, 'asked', 'the operator wants it')
+  }
+}

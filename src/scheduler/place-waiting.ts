@@ -1,0 +1,98 @@
+import { chooseVictims, type EvictionPlan } from './eviction.ts'
+import { startMoves } from './moves.ts'
+import type { Placement } from './placement/placement.ts'
+import type { Purpose, Share, WaitingModel } from './state.ts'
+import type { Turn } from './turn.ts'
+import { type ClusterView, isAllowedOn, withTaken } from './view.ts'
+
+/** Waiting this long is worth one step of priority, so that nobody waits for ever behind the important. */
+const AGEING_MS = 10_000
+
+/** Somebody waits for a demand; the least number is owed; the rest is a wish. */
+const URGENCY: Readonly<Record<Purpose, number>> = { demand: 2, move: 2, minimum: 1, replica: 0, prefetch: 0 }
+
+/**
+ * Places waiting models, the most urgent first, and makes room for those that do not fit. What one waits for is kept
+ * for it: whoever comes behind is placed elsewhere or not at all, since a stream of small models would starve a large one.
+ */
+export function placeWaiting(turn: Turn): void {
+  const due = turn.state.waiting.filter(({ notBeforeMs }) => notBeforeMs <= turn.nowMs)
+  if (due.length === 0) return
+  const kept: Share[] = []
+  for (const waiting of due.sort((a, b) => urgency(b, turn.nowMs) - urgency(a, turn.nowMs))) {
+    const view = kept.length > 0 ? withTaken(turn.view, kept) : turn.view
+    const placement = turn.policy.place(view, waiting.spec)
+    if (placement.kind === 'placed') {
+      turn.dropWaiting(waiting.spec.name)
+      turn.load(waiting, placement)
+    } else if (placement.reason !== 'memory-exhausted') {
+      refuse(turn, waiting, placement)
+    } else if (URGENCY[waiting.purpose] > 0) {
+      kept.push(...makeRoom(turn, waiting, view))
+    } else {
+      makeRoomAhead(turn, waiting, view)
+    }
+  }
+}
+
+function urgency({ purpose, spec, sinceMs }: WaitingModel, nowMs: number): number {
+  const aged = spec.priority + (nowMs - sinceMs) / AGEING_MS
+  // Priorities end at 100; the classes stay apart, and age counts within them.
+  return URGENCY[purpose] * 1_000_000 + aged
+}
+
+function refuse(
+  turn: Turn,
+  { spec }: WaitingModel,
+  { reason, neededBytes, largestBytes }: Extract<Placement, { kind: 'unplaceable' }>,
+): void {
+  turn.dropWaiting(spec.name)
+  const never = reason === 'larger-than-any-device'
+  const refusal = never
+    ? { kind: 'larger-than-any-device' as const, neededBytes, largestBytes }
+    : { kind: 'no-device' as const }
+  turn.actions.push({ kind: 'refuse', model: spec.name, refusal })
+  const because = never
+    ? `needs ${neededBytes} bytes where ${largestBytes} could be had at most`
+    : 'no device that it may be on is there'
+  turn.records.push({ kind: 'refused', model: spec.name, because })
+}
+
+/** Begins to make room. Returns what must be kept free for it meanwhile. */
+function makeRoom(turn: Turn, waiting: WaitingModel, view: ClusterView): readonly Share[] {
+  const { spec, sinceMs } = waiting
+  if (turn.state.plan?.model === spec.name) return everywhere(view, waiting)
+  if (startMoves(turn, spec, view)) return everywhere(view, waiting)
+  const plan = chooseVictims(view, spec, turn.policy.evict, turn.nowMs - sinceMs)
+  if (!plan) {
+    if (sinceMs === turn.nowMs) {
+      turn.records.push({ kind: 'waits', model: spec.name, because: 'nothing may be unloaded for it yet' })
+    }
+    return everywhere(view, waiting)
+  }
+  evict(turn, plan, `room for ${spec.name}: ${plan.because}`)
+  return plan.shares
+}
+
+/** For what nobody waits for: idle instances go for it, and if that does not do it, it is not wanted any more. */
+function makeRoomAhead(turn: Turn, { spec, purpose }: WaitingModel, view: ClusterView): void {
+  const plan = chooseVictims(view, spec, turn.policy.evict, 0)
+  if (plan?.victims.every(({ inFlight }) => inFlight === 0)) {
+    evict(turn, plan, `room for another ${spec.name}: ${plan.because}`)
+  } else {
+    turn.dropWaiting(spec.name, purpose)
+  }
+}
+
+function evict(turn: Turn, { victims }: EvictionPlan, because: string): void {
+  for (const victim of victims) turn.drain(victim, 'room', because)
+  const level = Math.max(turn.state.evictionLevel, ...victims.map(({ worth }) => worth))
+  if (level > turn.state.evictionLevel) turn.change({ evictionLevel: level })
+}
+
+/** All that is free where it may go: which of it will be its place is not known yet. */
+function everywhere(view: ClusterView, { spec }: WaitingModel): readonly Share[] {
+  return view.state.devices
+    .filter((device) => isAllowedOn(spec, device))
+    .map(({ id }) => ({ deviceId: id, bytes: Math.max(0, view.freeBytes.get(id) ?? 0) }))
+}

@@ -1,0 +1,168 @@
+import type { SchedulerAction } from './actions.ts'
+import type { GoneReason } from './events.ts'
+import type { Placement } from './placement/placement.ts'
+import type { Policy } from './policy.ts'
+import type { DecisionRecord, EvictionReason } from './records.ts'
+import {
+  type ClusterState,
+  type Instance,
+  type ModelHistory,
+  type ModelSpec,
+  NO_ARRIVALS,
+  type Purpose,
+  type WaitingModel,
+} from './state.ts'
+import { type ClusterView, viewOf } from './view.ts'
+
+/**
+ * One decision while it is made: its steps read the state that the steps before left, and add to what is to be done.
+ * Nothing of it outlives `decide`, and the states themselves are never changed.
+ */
+export class Turn {
+  readonly actions: SchedulerAction[] = []
+  readonly records: DecisionRecord[] = []
+  private lastView: ClusterView | undefined
+
+  constructor(
+    private current: ClusterState,
+    readonly policy: Policy,
+    readonly nowMs: number,
+  ) {}
+
+  get state(): ClusterState {
+    return this.current
+  }
+
+  /** Computed when it is first asked for after a change: most decisions need none. */
+  get view(): ClusterView {
+    this.lastView ??= viewOf(this.current, this.nowMs)
+    return this.lastView
+  }
+
+  change(change: Partial<ClusterState>): void {
+    this.current = { ...this.current, ...change }
+    this.lastView = undefined
+  }
+
+  instance(id: string): Instance | undefined {
+    return this.current.instances.find((one) => one.id === id)
+  }
+
+  updateInstance(id: string, change: (instance: Instance) => Instance): void {
+    const index = this.current.instances.findIndex((one) => one.id === id)
+    const instance = this.current.instances[index]
+    if (instance) this.change({ instances: this.current.instances.with(index, change(instance)) })
+  }
+
+  updateHistory(model: string, change: Partial<ModelHistory>): void {
+    const history = this.current.models[model]
+    if (history) this.change({ models: { ...this.current.models, [model]: { ...history, ...change } } })
+  }
+
+  /** How many instances of the model serve or soon will. */
+  present(model: string): number {
+    let count = 0
+    for (const { spec, state } of this.current.instances) {
+      if (spec.name === model && (state === 'loading' || state === 'ready')) count++
+    }
+    return count
+  }
+
+  /** Somebody, or something, wants one more instance; what waits already only gets more urgent. */
+  want(waiting: WaitingModel): void {
+    const { name } = waiting.spec
+    const { models } = this.current
+    const history = models[name] ?? { ...UNKNOWN, spec: waiting.spec }
+    if (models[name]?.spec !== waiting.spec)
+      this.change({ models: { ...models, [name]: { ...history, spec: waiting.spec } } })
+    const index = this.current.waiting.findIndex(({ spec }) => spec.name === name)
+    const known = this.current.waiting[index]
+    if (!known) {
+      this.change({ waiting: [...this.current.waiting, waiting] })
+    } else if (known.purpose !== 'demand' && waiting.purpose === 'demand') {
+      const urgent = { ...waiting, notBeforeMs: known.notBeforeMs }
+      this.change({ waiting: this.current.waiting.with(index, urgent) })
+    }
+  }
+
+  dropWaiting(model: string, purpose?: Purpose): void {
+    const waiting = this.current.waiting.filter(
+      (one) => one.spec.name !== model || (purpose !== undefined && one.purpose !== purpose),
+    )
+    if (waiting.length < this.current.waiting.length) this.change({ waiting })
+  }
+
+  load(
+    { spec, purpose }: { readonly spec: ModelSpec; readonly purpose: Purpose },
+    { nodeId, shares, because, candidates }: Omit<Extract<Placement, { kind: 'placed' }>, 'kind'>,
+  ): string {
+    const id = `${spec.name}-${this.current.nextInstance}`
+    const deadlineMs = this.nowMs + this.policy.transitionTimeoutMs
+    const instance: Instance = {
+      ...{ id, spec, nodeId, shares, purpose, deadlineMs, state: 'loading' },
+      ...{ inFlight: 0, used: false, readySinceMs: undefined, lastUsedMs: this.nowMs, worth: 0 },
+    }
+    this.change({
+      instances: [...this.current.instances, instance],
+      nextInstance: this.current.nextInstance + 1,
+      lastPlacedOn: shares.at(-1)?.deviceId,
+    })
+    this.actions.push({ kind: 'load', instanceId: id, spec, nodeId, shares, purpose })
+    const devices = shares.map(({ deviceId }) => deviceId)
+    this.records.push({
+      kind: 'placed',
+      ...{ model: spec.name, instanceId: id, purpose, devices, because, candidates },
+    })
+    return id
+  }
+
+  /** It takes no new requests, and goes when it has none left: now, if it has none. */
+  drain(instance: Instance, reason: EvictionReason, because: string): void {
+    this.records.push({
+      kind: 'evicted',
+      ...{ model: instance.spec.name, instanceId: instance.id, reason, because },
+    })
+    if (instance.inFlight === 0) this.unload(instance)
+    else this.updateInstance(instance.id, (one) => ({ ...one, state: 'draining', deadlineMs: undefined }))
+  }
+
+  /** It goes, whatever it does; its memory is held until it is gone. */
+  unload(instance: Instance): void {
+    const deadlineMs = this.nowMs + this.policy.transitionTimeoutMs
+    this.updateInstance(instance.id, (one) => ({ ...one, state: 'unloading', deadlineMs }))
+    this.actions.push({ kind: 'unload', instanceId: instance.id, nodeId: instance.nodeId })
+  }
+
+  /** It is no more. Whoever used or awaited it gets another one, after a pause if it crashed, unless too often. */
+  remove(instance: Instance, why: GoneReason): void {
+    this.change({ instances: this.current.instances.filter(({ id }) => id !== instance.id) })
+    const wasWanted = instance.state === 'loading' || instance.state === 'ready'
+    if (why === 'stopped' || why === 'failed' || !wasWanted) return
+    const { spec } = instance
+    const recent = (this.current.models[spec.name]?.crashes ?? []).filter(
+      (time) => time > this.nowMs - this.policy.crashWindowMs,
+    )
+    const crashes = why === 'crashed' ? [...recent, this.nowMs] : recent
+    this.updateHistory(spec.name, { crashes })
+    if (crashes.length >= this.policy.crashesMax) {
+      this.dropWaiting(spec.name)
+      this.actions.push({ kind: 'quarantine', model: spec.name, crashes: crashes.length })
+      return
+    }
+    if (this.present(spec.name) > 0) return
+    const pauseMs =
+      crashes.length === 0
+        ? 0
+        : Math.min(this.policy.crashPauseMaxMs, this.policy.crashPauseMs * 2 ** (crashes.length - 1))
+    this.want({ spec, purpose: 'demand', sinceMs: this.nowMs, notBeforeMs: this.nowMs + pauseMs })
+  }
+}
+
+export const UNKNOWN: Omit<ModelHistory, 'spec'> = {
+  crashes: [],
+  inFlight: 0,
+  queued: 0,
+  spareSinceMs: undefined,
+  held: false,
+  arrivals: NO_ARRIVALS,
+}

@@ -464,6 +464,7 @@ const NO_TABLES = [
   'auth/service.ts',
   'auth/service.test.ts',
   'storage/application-role.ts',
+  'storage/leader-seat.ts',
   'storage/backup/',
   'storage/connection-limit.ts',
   'storage/database-doctor.ts',

@@ -4,6 +4,7 @@ import { makePlaces, type Places, placesOf } from '../config/places.ts'
 import type { Config } from '../config/schema.ts'
 import type { AuthClient } from '../contracts/auth.ts'
 import type { SpendClient } from '../contracts/limits.ts'
+import type { PoolClient } from '../contracts/pool.ts'
 import { priceList } from '../contracts/prices.ts'
 import { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
@@ -13,22 +14,19 @@ import type { ModelStore } from '../engines/model-store.ts'
 import { type Gateway, startGateway } from '../gateway/start.ts'
 import { listenForMetrics } from '../metrics/listener.ts'
 import { MetricRegistry } from '../metrics/registry.ts'
-import { startNode } from '../node/start.ts'
-import { localNode } from '../pool/node-directory.ts'
-import type { PoolService } from '../pool/service.ts'
-import { startPool } from '../pool/start.ts'
 import { openRedis, type RedisConnection } from '../redis/connection.ts'
 import { systemClock, systemRandom } from '../system.ts'
 import { openAuthClient } from './auth-service.ts'
 import { countedCache, openCache } from './cache-store.ts'
-import { openModelStore } from './model-store.ts'
+import { openPool } from './open-pool.ts'
 import { type OpenStreamsOptions, openStreams } from './stream-store.ts'
 
 export interface Platform {
   readonly auth: AuthClient
-  readonly pool: PoolService
+  readonly pool: PoolClient
   readonly gateway: Gateway
-  readonly store: ModelStore
+  /** Undefined where models are on other machines. */
+  readonly store: ModelStore | undefined
   readonly places: Places
   /** Where Prometheus reads; undefined where nothing is served. */
   readonly metricsUrl: string | undefined
@@ -60,13 +58,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   try {
     const asked = { settings, places, log, lifecycle }
     const { auth, usage, spend, ...kept } = await openAuthClient(asked)
-    const store = await openModelStore(settings, places, log)
-    const parts = { store, socketDirectory: places.runtime, clock: systemClock, log }
-    const node = startNode({ config: config.engines, engine: () => engine(places), ...parts })
     const metrics = await startMetrics(config, lifecycle)
-    const nodes = localNode(node)
-    const running = await startPool({ config, nodes, clock: systemClock, log, metrics: metrics.registry })
-    lifecycle.add('pool', () => running.stop())
+    const { pool, store, tls } = await openPool({ ...asked, engine, metrics: metrics.registry })
     const redis = startRedis(config, lifecycle, log)
     const memories = await openMemories(config, redis, {
       metrics: metrics.registry,
@@ -83,7 +76,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       ...memories,
       ...kept,
       auth,
-      pool: running.pool,
+      pool,
+      tls,
       usage: {
         sink: usage,
         directory: places.spool,
@@ -106,7 +100,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     lifecycle.add('gateway', () => gateway.stop())
     return {
       auth,
-      pool: running.pool,
+      pool,
       gateway,
       store,
       places,

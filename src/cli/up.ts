@@ -25,11 +25,12 @@ export function upCommand(version: string): Command {
         'gateway.port': options.port === undefined ? undefined : Number(options.port),
         'models.default': options.model,
       }
-      return runCommand(options, (context) => up(context, version), flags)
+      return runCommand(options, (context) => serveAll(context, version), flags)
     })
 }
 
-async function up(context: CommandContext, version: string): Promise<number> {
+/** Whatever of the platform is not elsewhere by the settings. */
+export async function serveAll(context: CommandContext, version: string): Promise<number> {
   const { settings, log, accessLog } = context
   const stopping = stopSignal()
   const progress = progressBar()
@@ -63,6 +64,7 @@ interface LongWork {
 async function bringUp(context: CommandContext, platform: Platform, work: LongWork): Promise<FirstModel> {
   const name = context.settings.config.models.default
   const { store, pool } = platform
+  if (store === undefined) return { kind: 'elsewhere' }
   if (name === null) return { kind: 'none', reason: undefined }
   try {
     const present = (await store.list()).some((model) => model.name === name)

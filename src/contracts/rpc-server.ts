@@ -8,6 +8,8 @@ import { type TlsFiles, tlsOptions } from './rpc-transport.ts'
 export interface RpcServerOptions {
   readonly host: string
   readonly port: number
+  /** By which others reach this machine; `host` by default. */
+  readonly publicHost?: string | undefined
   readonly tls: TlsFiles
   readonly routes: (router: ConnectRouter) => void
 }
@@ -22,7 +24,13 @@ export interface RpcServer {
  * Serves gRPC over HTTP/2 with TLS 1.3, to whoever shows a certificate of the platform's own authority.
  * @throws HelixError `address_in_use`, `invalid_configuration`
  */
-export async function serveRpc({ host, port, tls, routes }: RpcServerOptions): Promise<RpcServer> {
+export async function serveRpc({
+  host,
+  port,
+  publicHost,
+  tls,
+  routes,
+}: RpcServerOptions): Promise<RpcServer> {
   const server = createSecureServer(
     { ...tlsOptions(tls), requestCert: true, rejectUnauthorized: true },
     connectNodeAdapter({ routes }),
@@ -32,7 +40,7 @@ export async function serveRpc({ host, port, tls, routes }: RpcServerOptions): P
     sessions.add(session)
     session.once('close', () => sessions.delete(session))
   })
-  const url = await listenAt(server, host, port)
+  const url = await listenAt(server, host, port, publicHost)
   return {
     url,
     stop: () =>

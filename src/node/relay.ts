@@ -5,6 +5,7 @@ import type { EngineAddress } from '../contracts/pool.ts'
 import { listenAt } from '../contracts/rpc-server.ts'
 import { type TlsFiles, tlsOptions } from '../contracts/rpc-transport.ts'
 import type { Logger } from '../core/log.ts'
+import type { EngineDoor } from './rpc.ts'
 
 export interface RelayOptions {
   readonly host: string
@@ -23,8 +24,10 @@ const HANDSHAKE_TIMEOUT_MS = 5_000
  * the engine is named in the handshake (SNI). From then on bytes pass as they come, both ways, each side no faster than
  * the other takes them: whatever the engine speaks, nothing of it is understood here.
  */
-export class Relay {
+export class Relay implements EngineDoor {
+  /** By the name in the handshake. */
   private readonly engines = new Map<string, EngineAddress>()
+  /** By instance. */
   private readonly names = new Map<string, string>()
   private readonly open = new Set<Socket>()
   private readonly server: Server
@@ -52,11 +55,11 @@ export class Relay {
     return relay
   }
 
-  /** The address by which other machines reach this engine; the same one each time. */
-  publish(address: EngineAddress): EngineAddress {
-    const key = address.socketPath ?? address.url
-    const serverName = this.names.get(key) ?? `${randomBytes(TOKEN_BYTES).toString('hex')}.engine.helixflow`
-    this.names.set(key, serverName)
+  /** The address by which other machines reach the engine of that instance; the same one each time. */
+  publish(instanceId: string, address: EngineAddress): EngineAddress {
+    const serverName =
+      this.names.get(instanceId) ?? `${randomBytes(TOKEN_BYTES).toString('hex')}.engine.helixflow`
+    this.names.set(instanceId, serverName)
     this.engines.set(serverName, address)
     return {
       url: `${this.url}${new URL(address.url).pathname.replace(/\/$/, '')}`,
@@ -66,14 +69,10 @@ export class Relay {
     }
   }
 
-  /** Refuses who asks for another engine than these. Connections that are open end with the engine. */
-  keepOnly(addresses: readonly EngineAddress[]): void {
-    const kept = new Set(addresses.map(({ socketPath, url }) => socketPath ?? url))
-    for (const [key, serverName] of this.names) {
-      if (kept.has(key)) continue
-      this.names.delete(key)
-      this.engines.delete(serverName)
-    }
+  /** Leads nobody there any more. Connections that are open end with the engine. */
+  revoke(instanceId: string): void {
+    this.engines.delete(this.names.get(instanceId) ?? '')
+    this.names.delete(instanceId)
   }
 
   async stop(): Promise<void> {

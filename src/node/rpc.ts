@@ -22,15 +22,21 @@ import type { Fence } from './fence.ts'
 export interface NodeRpcParts {
   readonly node: NodeClient
   readonly fence: Fence
-  /** The address by which other machines reach an engine. */
-  readonly publish: (address: EngineAddress) => EngineAddress
+  readonly door: EngineDoor
   readonly log: Logger
+}
+
+/** How other machines reach the engines of this one. */
+export interface EngineDoor {
+  publish(instanceId: string, address: EngineAddress): EngineAddress
+  revoke(instanceId: string): void
 }
 
 /** The node's methods, for the pool that leads. */
 export function nodeRoutes(parts: NodeRpcParts) {
-  const { node, fence, log } = parts
+  const { node, fence, door, log } = parts
   const told = answering(log)
+  node.watchExits(({ instanceId }) => door.revoke(instanceId))
   const answer = <Answer>(context: HandlerContext, work: () => Promise<Answer>) =>
     told(async () => {
       fence.admit(readEpoch(context.requestHeader))
@@ -50,9 +56,9 @@ export function nodeRoutes(parts: NodeRpcParts) {
       cacheFile: ({ model }, context) => answer(context, () => node.cacheFile(model).then(nothing)),
       listEngines: (_, context) =>
         answer(context, async () => {
-          const engines = (await node.engines()).map((one) => ({
-            ...one,
-            engine: published(one.engine, parts),
+          const engines = (await node.engines()).map(({ request, engine }) => ({
+            request,
+            engine: published(request.instanceId, engine, parts),
           }))
           return { engines: engines.map(toRunningMessage) }
         }),
@@ -60,7 +66,12 @@ export function nodeRoutes(parts: NodeRpcParts) {
         answer(context, async () =>
           toOutcomeMessage(await startFor(fromStartMessage(request), parts, context)),
         ),
-      stopEngine: ({ instanceId }, context) => answer(context, () => node.stop(instanceId).then(nothing)),
+      stopEngine: ({ instanceId }, context) =>
+        answer(context, async () => {
+          await node.stop(instanceId)
+          parts.door.revoke(instanceId)
+          return {}
+        }),
       quarantineModel: ({ model, reason }, context) =>
         answer(context, () => node.quarantine(model, reason).then(nothing)),
       releaseModel: ({ model }, context) => answer(context, () => node.release(model).then(nothing)),
@@ -114,14 +125,14 @@ async function startFor(
   try {
     const outcome = await parts.node.start(request)
     if (outcome.kind === 'gone') return outcome
-    return { kind: 'ready', engine: published(outcome.engine, parts) }
+    return { kind: 'ready', engine: published(request.instanceId, outcome.engine, parts) }
   } finally {
     left.removeEventListener('abort', end)
   }
 }
 
-function published(engine: StartedEngine, { publish }: NodeRpcParts): StartedEngine {
-  return { ...engine, address: publish(engine.address) }
+function published(instanceId: string, engine: StartedEngine, { door }: NodeRpcParts): StartedEngine {
+  return { ...engine, address: door.publish(instanceId, engine.address) }
 }
 
 function nothing(): Record<string, never> {

@@ -9,6 +9,8 @@ import { NodeService } from './service.ts'
 
 export interface NodeOptions {
   readonly config: Config['engines']
+  /** By default the name of the machine. */
+  readonly nodeId: string | undefined
   readonly store: ModelStore
   readonly engine: () => Promise<LlamaEngine>
   readonly socketDirectory: string
@@ -16,10 +18,10 @@ export interface NodeOptions {
   readonly log: Logger
 }
 
-export function startNode({ config, ...parts }: NodeOptions): NodeService {
+export function startNode({ config, nodeId = hostname(), ...parts }: NodeOptions): NodeService {
   return new NodeService({
     ...parts,
-    nodeId: hostname(),
+    nodeId,
     memoryBytes: memoryForModels(config.memoryLimit),
     threads: config.threads,
     startTimeoutMs: config.startTimeout,

@@ -68,7 +68,7 @@ export class Nodes implements NodeDirectory {
     if (known && known.report.rpcUrl !== rpcUrl) {
       throw new HelixError(
         'conflict',
-        `Another node is called '${nodeId}' already, at ${known.report.rpcUrl}. Give this one another node.id.`,
+        `Another node is called '${nodeId}' already, at ${known.report.rpcUrl}. Give this one another rpc.nodeId.`,
       )
     }
     if (known) this.lose(known, 'it began anew')

@@ -47,7 +47,7 @@ function open(files: TlsFiles, serverName: string | undefined): TLSSocket {
   const socket = connect({
     ...tlsOptions(files),
     host: '127.0.0.1',
-    port: Number(new URL(relay.publish(address).url).port),
+    port: Number(new URL(relay.publish('i1', address).url).port),
     ...(serverName === undefined ? {} : { servername: serverName }),
     checkServerIdentity: (_, certificate) => checkServerIdentity('localhost', certificate),
   })
@@ -56,7 +56,7 @@ function open(files: TlsFiles, serverName: string | undefined): TLSSocket {
 }
 
 async function echo(): Promise<void> {
-  const socket = open(tls, relay.publish(address).serverName)
+  const socket = open(tls, relay.publish('i1', address).serverName)
   socket.write('x')
   await once(socket, 'data')
   socket.destroy()
@@ -69,7 +69,7 @@ function closed(socket: TLSSocket): Promise<void> {
 describe('the relay of a node', () => {
   test('carries whatever bytes there are, whole and in order, both ways', async () => {
     serve = (socket) => void socket.pipe(socket)
-    const socket = open(tls, relay.publish(address).serverName)
+    const socket = open(tls, relay.publish('i1', address).serverName)
     const sent = Buffer.from(Array.from({ length: 3 * CHUNK_BYTES + 7 }, (_, at) => (at * 7) % 251))
     socket.write(sent)
     const received: Buffer[] = []
@@ -83,7 +83,7 @@ describe('the relay of a node', () => {
 
   test('what an engine said before it hung up arrives whole', async () => {
     serve = (socket) => void socket.end(Buffer.alloc(20 * CHUNK_BYTES, 1))
-    const socket = open(tls, relay.publish(address).serverName)
+    const socket = open(tls, relay.publish('i1', address).serverName)
     let receivedBytes = 0
     for await (const chunk of socket) receivedBytes += (chunk as Buffer).length
     expect(receivedBytes).toBe(20 * CHUNK_BYTES)
@@ -102,7 +102,7 @@ describe('the relay of a node', () => {
       socket.on('drain', fill)
       fill()
     }
-    const socket = open(tls, relay.publish(address).serverName)
+    const socket = open(tls, relay.publish('i1', address).serverName)
     socket.pause()
     await expect.poll(() => writtenBytes).toBeGreaterThan(0)
     serve = (other) => void other.pipe(other)
@@ -122,7 +122,7 @@ describe('the relay of a node', () => {
         socket.resume()
       }
     })
-    const socket = open(tls, relay.publish(address).serverName)
+    const socket = open(tls, relay.publish('i1', address).serverName)
     await once(socket, 'data')
     socket.destroy()
     await gone
@@ -131,7 +131,7 @@ describe('the relay of a node', () => {
   test.each([
     ['who asks for an engine that there is not', () => open(tls, 'ff00.engine.helixflow')],
     ['who names no engine', () => open(tls, undefined)],
-    ['a certificate of another authority', () => open(strangers, relay.publish(address).serverName)],
+    ['a certificate of another authority', () => open(strangers, relay.publish('i1', address).serverName)],
   ])('leads %s nowhere', async (_name, attempt) => {
     let reached = 0
     serve = () => {
@@ -143,11 +143,11 @@ describe('the relay of a node', () => {
   })
 
   test('an engine that is gone is led to no more', async () => {
-    const { serverName } = relay.publish(address)
-    relay.keepOnly([])
+    const { serverName } = relay.publish('i1', address)
+    relay.revoke('i1')
     const socket = open(tls, serverName)
     await closed(socket)
-    expect(relay.publish(address).serverName).not.toBe(serverName)
+    expect(relay.publish('i1', address).serverName).not.toBe(serverName)
   })
 })
 
@@ -161,7 +161,7 @@ describe('a gateway', () => {
       slots: 2,
     },
     ...{ contextLength: 64, supportsTools: false, continues: true, vocabularySize: 10, revision: 'r' },
-    address: { ...relay.publish(address), ...own },
+    address: { ...relay.publish('i1', address), ...own },
   })
 
   test('asks an engine of another machine through the relay', async () => {
@@ -177,7 +177,7 @@ describe('a gateway', () => {
 
   test('does not talk to a machine whose certificate names another one', async () => {
     const clients = new EngineClients(tls)
-    const { port } = new URL(relay.publish(address).url)
+    const { port } = new URL(relay.publish('i1', address).url)
     const { dispatcher, origin } = clients.get(replica({ url: `https://127.0.0.2:${port}` }))
     await expect(dispatcher.request({ origin, path: '/', method: 'GET' })).rejects.toMatchObject({
       code: 'ERR_TLS_CERT_ALTNAME_INVALID',

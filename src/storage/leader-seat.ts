@@ -71,7 +71,7 @@ export class LeaderSeat {
     const [row] = await this.query<{ epoch: string }>(
       `insert into pool_leader (epoch, url, backend_pid, renewed_at)
        values (1, $1, pg_backend_pid(), clock_timestamp())
-       on conflict (only) do update set epoch = pool_leader.epoch + 1, url = excluded.url,
+       on conflict (single) do update set epoch = pool_leader.epoch + 1, url = excluded.url,
          backend_pid = excluded.backend_pid, renewed_at = excluded.renewed_at
        returning epoch`,
       [this.url],

@@ -51,8 +51,9 @@ function connect(
 ): { client: EngineClient; pool: Pool } {
   const url = new URL(address.url)
   const pool = new Pool(url.origin, {
-    // As many as requests can be at work; each idle one would hold a thread of the engine.
-    connections: slots,
+    // As many as requests can be at work; each idle one would hold a thread of the engine. Of an engine that is shared
+    // with other gateways the slots are a share that may grow: there only requests open connections.
+    ...(address.serverName === undefined ? { connections: slots } : {}),
     pipelining: 1,
     connect: connectorTo(address, tls),
   })

@@ -143,18 +143,16 @@ export class Router {
   }
 
   private grant(seat: Seat, slots: number): Lease {
-    const wasIdle = seat.inUse === 0
     seat.inUse += slots
-    if (wasIdle) this.options.pool.reportUse(seat.replica.id, seat.inUse)
+    this.options.pool.reportUse(seat.replica.id, seat.inUse)
     let released = false
     const release = () => {
       if (released) return
       released = true
       seat.inUse -= slots
       this.serveQueue(seat.replica.model)
-      if (seat.inUse > 0) return
-      if (seat.leaving) this.seats.delete(seat.replica.id)
-      this.options.pool.reportUse(seat.replica.id, 0)
+      if (seat.leaving && seat.inUse === 0) this.seats.delete(seat.replica.id)
+      this.options.pool.reportUse(seat.replica.id, seat.inUse)
     }
     return { replica: seat.replica, release }
   }
@@ -176,8 +174,10 @@ export class Router {
       else seat.leaving = true
     }
     for (const replica of replicas) {
-      if (this.seats.has(replica.id)) continue
-      this.seats.set(replica.id, { replica, inUse: 0, leaving: false, suspectUntilMs: 0 })
+      const seat = this.seats.get(replica.id)
+      // This gateway's share of its slots may be another one by now, and it may have come back.
+      if (seat) Object.assign(seat, { replica, leaving: false })
+      else this.seats.set(replica.id, { replica, inUse: 0, leaving: false, suspectUntilMs: 0 })
     }
     for (const model of this.queues.keys()) {
       if (this.hasReplica(model)) this.serveQueue(model)
@@ -201,7 +201,7 @@ export class Router {
 }
 
 interface Seat {
-  readonly replica: Replica
+  replica: Replica
   inUse: number
   /** No longer in the pool's table; only the requests that it has are left. */
   leaving: boolean

@@ -27,10 +27,22 @@ async function ask(model: string, gateway = 0): Promise<Outcome> {
       messages: [{ role: 'user', content: 'Hello' }],
     }),
   })
-  const text = await answer.text().catch((reason) => `broken: ${reason}`)
+  const text = await textOf(answer)
   const isWhole = answer.status === 200 && text.trimEnd().endsWith('data: [DONE]')
   const code = isWhole ? undefined : (/"code":"(\w+)"/.exec(text)?.[1] ?? `no code: ${text.slice(-200)}`)
   return { status: answer.status, code }
+}
+
+/** What came of it, also where the connection was cut at last. */
+async function textOf({ body }: Response): Promise<string> {
+  const decoder = new TextDecoder()
+  let text = ''
+  try {
+    for await (const chunk of body ?? []) text += decoder.decode(chunk, { stream: true })
+    return text
+  } catch (reason) {
+    return `${text}\ncut: ${reason}`
+  }
 }
 
 /** Asks without a pause, four at a time at each gateway, until `end`. */

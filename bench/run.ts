@@ -9,6 +9,7 @@ import { limits } from './limits.ts'
 import { pool } from './pool.ts'
 import { stopAll } from './process.ts'
 import { type Benchmark, goalLine, machineFacts, sourceFacts } from './report.ts'
+import { routing } from './routing.ts'
 import { sockets } from './sockets.ts'
 import { tokens } from './tokens.ts'
 import { usage } from './usage.ts'
@@ -23,6 +24,7 @@ const BENCHMARKS = {
   limits,
   cache,
   hits,
+  routing,
   sockets,
 } as const satisfies Record<string, Benchmark>
 
@@ -35,7 +37,7 @@ ${Object.entries(BENCHMARKS)
   --quick             shorter rounds
   --json              the whole result on standard output
   --publish           write bench/results/NAME.json, which documents quote, instead of NAME.local.json
-  --traces DIRECTORY  recorded traces for cache; see bench/README.md
+  --traces DIRECTORY  recorded traces for cache and routing; see bench/README.md
 `
 
 async function main(): Promise<number> {

@@ -11,13 +11,13 @@ export interface Guardian {
  * outlives a SIGKILL of its parent, and nothing inside the parent can run then. The guardian is a shell that reads
  * from a pipe which only this process holds open; the kernel closes that pipe for a dead process.
  *
- * It keeps this process alive no longer than it would live by itself.
+ * A negative `pid` is that of a process group. It keeps this process alive no longer than it would live by itself.
  * @throws HelixError `internal_error` when no process can be started
  */
 export function guard(pid: number, signal: NodeJS.Signals): Guardian {
   const shell = spawn(
     '/bin/sh',
-    ['-c', 'read -r _; kill -s "$0" "$1"', signal.replace('SIG', ''), String(pid)],
+    ['-c', 'read -r _; kill -s "$0" -- "$1"', signal.replace('SIG', ''), String(pid)],
     // Detached, so that a Ctrl-C in the terminal cannot reach it before it reaches us.
     { cwd: '/', detached: true, env: {}, stdio: ['pipe', 'ignore', 'ignore'] },
   )

@@ -1,8 +1,11 @@
 import { Command } from 'commander'
+import { HelixError } from '../core/errors.ts'
 import { buildLlamaServer } from '../engines/llama-build.ts'
-import { findLlamaServers, type LlamaCandidate } from '../engines/llama-locate.ts'
+import { type EnsureOptions, ensureLlamaServer } from '../engines/llama-locate.ts'
+import { findNvidiaCards } from '../engines/nvidia-cards.ts'
 import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
 import { engineOptions } from './engine.ts'
+import { type EngineFinding, findLlamaFindings, findManagedFindings } from './engine-findings.ts'
 import { durationText, table } from './output.ts'
 import { progressBar } from './progress.ts'
 
@@ -10,9 +13,14 @@ export function enginesCommand(): Command {
   const engines = new Command('engines').description(
     'the programs that run models: which work here, and why not',
   )
-  engines.addCommand(command('list', 'list the engines found, and whether each works').action(list))
   engines.addCommand(
-    command('build', 'build llama-server for this machine, in about two minutes').action(build),
+    command('list', 'list the engines found, and whether each works on each kind of device').action(list),
+  )
+  engines.addCommand(
+    command(
+      'build',
+      'build llama-server for this machine, in about two minutes, and for its NVIDIA cards',
+    ).action(build),
   )
   engines.addCommand(
     command('doctor', 'try every engine with a test generation; exit code 1 when none works').action(doctor),
@@ -30,7 +38,7 @@ function list(options: CommonOptions): Promise<void> {
 function doctor(options: CommonOptions): Promise<void> {
   return runCommand(options, async (context) => {
     const found = await show(context)
-    if (found.some(({ works }) => works)) return 0
+    if (found.some(({ engine, works }) => works && engine === 'llama-server')) return 0
     context.output.note("No engine works here. 'helixflow engines build' builds one.")
     return 1
   })
@@ -43,15 +51,34 @@ function build(options: CommonOptions): Promise<void> {
     const { log, signal, settings, places } = context
     try {
       const parts = { log, signal, onProgress: progress.onProgress }
-      const built = await buildLlamaServer(engineOptions(settings, places, parts))
+      const options = engineOptions(settings, places, parts)
+      const built = await buildLlamaServer(options)
+      const problems = await buildForCards(options)
       progress.end()
       const took = durationText(performance.now() - startedMs)
       context.output.result(built, () => `${built.serverPath} is ready after ${took}`)
+      for (const problem of problems) context.output.note(problem)
+      // The processor has its engine, which is what was asked for.
       return 0
     } finally {
       progress.end()
     }
   })
+}
+
+/** @returns what is wrong with each kind of card on which no engine computes */
+async function buildForCards(options: EnsureOptions): Promise<readonly string[]> {
+  const cards = new Map((await findNvidiaCards(options)).map((card) => [card.name, card]))
+  const problems: string[] = []
+  for (const card of cards.values()) {
+    try {
+      await ensureLlamaServer({ ...options, devices: [card] })
+    } catch (cause) {
+      options.signal?.throwIfAborted()
+      problems.push(HelixError.from(cause).publicMessage)
+    }
+  }
+  return problems
 }
 
 async function show({
@@ -60,17 +87,22 @@ async function show({
   log,
   signal,
   output,
-}: CommandContext): Promise<readonly LlamaCandidate[]> {
+}: CommandContext): Promise<readonly EngineFinding[]> {
   const options = engineOptions(settings, places, { log, signal, onProgress: () => {} })
-  const found = await findLlamaServers(options)
+  const { vllm, sglang } = settings.config.engines
+  const found = [
+    ...(await findLlamaFindings(options)),
+    ...(await findManagedFindings({ vllm, sglang }, { searchPath: options.searchPath, signal })),
+  ]
   output.result(found, () =>
     found.length === 0
       ? "There is no llama-server here yet. 'helixflow engines build' builds one."
-      : table(['ORIGIN', 'VERSION', 'WORKS', 'PATH'], found.map(row)),
+      : table(['ENGINE', 'DEVICE', 'ORIGIN', 'VERSION', 'WORKS', 'PATH'], found.map(row)),
   )
   return found
 }
 
-function row({ origin, version, works, reason, serverPath }: LlamaCandidate): readonly string[] {
-  return [origin, version ?? '-', works ? 'yes' : `no: ${reason ?? 'not tried'}`, serverPath]
+function row({ engine, device, origin, version, works, reason, path }: EngineFinding): readonly string[] {
+  const verdict = works ? (device === undefined ? 'installed' : 'yes') : `no: ${reason ?? 'not tried'}`
+  return [engine, device ?? '-', origin, version ?? '-', verdict, path]
 }

@@ -1,29 +1,16 @@
-import type { Settings } from '../config/load.ts'
-import type { Places } from '../config/places.ts'
 import { LeaderConnection } from '../contracts/leader-connection.ts'
 import { serveRpc } from '../contracts/rpc-server.ts'
 import { overTls, type TlsFiles } from '../contracts/rpc-transport.ts'
-import type { Lifecycle } from '../core/lifecycle.ts'
-import type { Logger } from '../core/log.ts'
-import type { LlamaEngine } from '../engines/llama-engine.ts'
 import { Fence } from '../node/fence.ts'
 import { PoolMember } from '../node/pool-member.ts'
 import { Relay } from '../node/relay.ts'
 import { nodeRoutes } from '../node/rpc.ts'
-import { startNode } from '../node/start.ts'
 import { systemClock } from '../system.ts'
-import { openModelStore } from './model-store.ts'
+import { type OpenNodeRequest, openNode } from './open-node.ts'
 import { publicHost } from './public-host.ts'
 
-export interface NodeServiceRequest {
-  readonly settings: Settings
-  readonly places: Places
-  /** Finds or builds the engine. */
-  readonly engine: () => Promise<LlamaEngine>
+export interface NodeServiceRequest extends OpenNodeRequest {
   readonly tls: TlsFiles
-  readonly log: Logger
-  /** Stops what was started. */
-  readonly lifecycle: Lifecycle
 }
 
 export interface StartedNode {
@@ -35,13 +22,9 @@ export interface StartedNode {
 
 /** The engines of this machine, for a pool and gateways on others. */
 export async function startNodeService(request: NodeServiceRequest): Promise<StartedNode> {
-  const { settings, places, engine, tls, log, lifecycle } = request
-  const { rpc, engines } = settings.config
-  const store = await openModelStore(settings, places, log)
-  const node = startNode({
-    ...{ config: engines, nodeId: rpc.nodeId, store, engine },
-    ...{ socketDirectory: places.runtime, clock: systemClock, log },
-  })
+  const { settings, tls, log, lifecycle } = request
+  const { rpc } = settings.config
+  const { node } = await openNode(request)
   lifecycle.add('engines', async () => {
     await Promise.all((await node.engines()).map(({ request: one }) => node.stop(one.instanceId)))
   })

@@ -3,9 +3,8 @@ import type { Command } from 'commander'
 import { makePlaces } from '../config/places.ts'
 import { HelixError } from '../core/errors.ts'
 import { Lifecycle } from '../core/lifecycle.ts'
-import { ensureLlamaServer } from '../engines/llama-locate.ts'
 import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
-import { engineOptions } from './engine.ts'
+import { engineFinders } from './engine.ts'
 import { progressBar } from './progress.ts'
 import { stopSignal } from './stop-signal.ts'
 
@@ -42,9 +41,16 @@ async function serve(context: CommandContext): Promise<number> {
   const lifecycle = new Lifecycle(log)
   lifecycle.add('sockets', async () => rmSync(places.runtime, { recursive: true, force: true }))
   const work = { log, onProgress: progress.onProgress, signal: stopping.signal }
-  const engine = () => ensureLlamaServer(engineOptions(settings, places, work)).finally(() => progress.end())
+  const finders = engineFinders(settings, places, work)
   try {
-    const { nodeId, url, joined } = await startNodeService({ settings, places, engine, tls, log, lifecycle })
+    const { nodeId, url, joined } = await startNodeService({
+      settings,
+      places,
+      ...finders,
+      tls,
+      log,
+      lifecycle,
+    })
     await Promise.race([joined, stopping.asked])
     if (!stopping.signal.aborted) output.result({ node: nodeId, url }, () => `Node ${nodeId} is in the pool.`)
     await stopping.asked

@@ -1,31 +1,20 @@
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { Settings } from '../config/load.ts'
-import type { Places } from '../config/places.ts'
 import type { PoolClient } from '../contracts/pool.ts'
 import { PoolRpcClient } from '../contracts/pool-rpc-client.ts'
 import { overTls, type TlsFiles } from '../contracts/rpc-transport.ts'
-import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
-import type { LlamaEngine } from '../engines/llama-engine.ts'
 import type { ModelStore } from '../engines/model-store.ts'
-import { startNode } from '../node/start.ts'
 import { localNode } from '../pool/node-directory.ts'
 import { startPool } from '../pool/start.ts'
 import { systemClock } from '../system.ts'
 import { tlsFiles } from './auth-service.ts'
-import { openModelStore } from './model-store.ts'
+import { type OpenNodeRequest, openNode } from './open-node.ts'
 
-export interface OpenPoolRequest {
-  readonly settings: Settings
-  readonly places: Places
-  /** Finds or builds the engine; called when the first model needs it. */
-  readonly engine: (places: Places) => Promise<LlamaEngine>
+export interface OpenPoolRequest extends OpenNodeRequest {
   readonly metrics: Metrics
-  readonly log: Logger
-  /** Stops what was started. */
-  readonly lifecycle: Lifecycle
 }
 
 export interface OpenedPool {
@@ -63,13 +52,9 @@ export function poolClient(settings: Settings, log: Logger): PoolRpcClient {
 }
 
 async function startOwnPool(request: OpenPoolRequest): Promise<OpenedPool> {
-  const { settings, places, engine, metrics, log, lifecycle } = request
+  const { settings, metrics, log, lifecycle } = request
+  const { node, store } = await openNode(request)
   const { config } = settings
-  const store = await openModelStore(settings, places, log)
-  const node = startNode({
-    ...{ config: config.engines, nodeId: config.rpc.nodeId, store, engine: () => engine(places) },
-    ...{ socketDirectory: places.runtime, clock: systemClock, log },
-  })
   const running = await startPool({ config, nodes: localNode(node), clock: systemClock, log, metrics })
   lifecycle.add('pool', () => running.stop())
   return { pool: running.pool, store, tls: undefined }

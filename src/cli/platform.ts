@@ -9,11 +9,11 @@ import { priceList } from '../contracts/prices.ts'
 import { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
-import type { LlamaEngine } from '../engines/llama-engine.ts'
 import type { ModelStore } from '../engines/model-store.ts'
 import { type Gateway, startGateway } from '../gateway/start.ts'
 import { listenForMetrics } from '../metrics/listener.ts'
 import { MetricRegistry } from '../metrics/registry.ts'
+import type { NodeOptions } from '../node/start.ts'
 import { openRedis, type RedisConnection } from '../redis/connection.ts'
 import { systemClock, systemRandom } from '../system.ts'
 import { openAuthClient } from './auth-service.ts'
@@ -34,12 +34,10 @@ export interface Platform {
   stop(): Promise<void>
 }
 
-export interface PlatformOptions {
+export interface PlatformOptions extends Pick<NodeOptions, 'llamaServer' | 'managed'> {
   readonly settings: Settings
   readonly log: Logger
   readonly accessLog: Logger
-  /** Finds or builds the engine; called when the first model needs it. */
-  readonly engine: (places: Places) => Promise<LlamaEngine>
   readonly version: string
 }
 
@@ -48,7 +46,7 @@ export interface PlatformOptions {
  * @throws HelixError when a part cannot start; what had started is stopped again
  */
 export async function startPlatform(options: PlatformOptions): Promise<Platform> {
-  const { settings, log, accessLog, engine, version } = options
+  const { settings, log, accessLog, llamaServer, managed, version } = options
   const { config } = settings
   const places = placesOf(settings.home, config)
   makePlaces(places)
@@ -59,7 +57,9 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     const asked = { settings, places, log, lifecycle }
     const { auth, usage, spend, ...kept } = await openAuthClient(asked)
     const metrics = await startMetrics(config, lifecycle)
-    const { pool, store, tls } = await openPool({ ...asked, engine, metrics: metrics.registry })
+    const { pool, store, tls } = await openPool({
+      ...{ ...asked, llamaServer, managed, metrics: metrics.registry },
+    })
     const redis = startRedis(config, lifecycle, log)
     const memories = await openMemories(config, redis, {
       metrics: metrics.registry,
@@ -71,6 +71,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     })
     const gateway = await startGateway({
       config: config.gateway,
+      scheduler: config.scheduler,
       caching: config.cache,
       realtime: config.realtime,
       ...memories,

@@ -3,9 +3,8 @@ import { callOperation } from '../contracts/administration/call.ts'
 import { DEFAULT_ORGANISATION } from '../contracts/auth.ts'
 import { HelixError } from '../core/errors.ts'
 import type { OnProgress } from '../core/progress.ts'
-import { ensureLlamaServer } from '../engines/llama-locate.ts'
 import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
-import { engineOptions } from './engine.ts'
+import { engineFinders } from './engine.ts'
 import { firstToken } from './first-token.ts'
 import type { Platform } from './platform.ts'
 import { progressBar } from './progress.ts'
@@ -31,7 +30,7 @@ export function upCommand(version: string): Command {
 
 /** Whatever of the platform is not elsewhere by the settings. */
 export async function serveAll(context: CommandContext, version: string): Promise<number> {
-  const { settings, log, accessLog } = context
+  const { settings, places, log, accessLog } = context
   const stopping = stopSignal()
   const progress = progressBar()
   const work: LongWork = { onProgress: progress.onProgress, signal: stopping.signal }
@@ -42,7 +41,7 @@ export async function serveAll(context: CommandContext, version: string): Promis
     log,
     accessLog,
     version,
-    engine: (places) => ensureLlamaServer(engineOptions(settings, places, { log, ...work })),
+    ...engineFinders(settings, places, { log, ...work }),
   })
   try {
     const ready = bringUp(context, platform, work).finally(() => progress.end())

@@ -11,6 +11,8 @@ export interface Places {
   readonly models: string
   /** Engines built here. */
   readonly engines: string
+  /** What models took of memory when they were loaded. */
+  readonly footprints: string
   readonly postgres: string
   /** The secret that key hashes are made with. */
   readonly pepper: string
@@ -30,6 +32,7 @@ export function placesOf(home: string, config: Config): Places {
     home,
     models: config.models.directory ?? join(home, 'models'),
     engines: join(home, 'engines'),
+    footprints: join(home, 'footprints.json'),
     postgres: directory ?? join(home, 'postgres'),
     pepper: join(home, 'key-pepper'),
     spool: join(home, 'spool'),

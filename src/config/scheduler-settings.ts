@@ -50,7 +50,7 @@ export const SchedulerSettings = z.strictObject({
     .enum(['tokens', 'arrival'])
     .default('tokens')
     .describe(
-      'Who of those that wait is next: projects by the tokens that they had, or the first that came.',
+      'Who of those that wait is next: projects by the tokens that they had, or the first that came, whatever its service_tier.',
     ),
   groups: z
     .record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/), z.array(z.string().min(1)).min(1))

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { HelixError } from '../core/errors.ts'
 import { CacheSettings } from './cache-settings.ts'
+import { EngineSettings } from './engine-settings.ts'
 import { duration, money, size } from './quantities.ts'
 import { RealtimeSettings } from './realtime-settings.ts'
 import { RpcSettings } from './rpc-settings.ts'
@@ -130,6 +131,8 @@ const ModelSettings = z.strictObject({
   keepAlive: duration().optional(),
   chatTemplate: z.string().optional(),
   engine: z.enum(['llama-server', 'vllm', 'sglang']).optional(),
+  path: z.string().min(1).optional(),
+  engineArguments: z.array(z.string()).optional(),
   devices: z.array(z.string().min(1)).min(1).optional(),
   group: z.string().optional(),
   pinned: z.boolean().optional(),
@@ -161,40 +164,8 @@ const Models = z.strictObject({
     .record(z.string(), ModelSettings)
     .prefault({ 'smollm2-135m-instruct': { chatTemplate: 'chatml-tools' } })
     .describe(
-      'Settings of single models by name: contextLength, slots, keepAlive, chatTemplate (a path, or chatml-tools), engine (llama-server, vllm, sglang), devices (ids of devices or nodes, or cuda, rocm, metal, cpu: nowhere else), group (of scheduler.groups), pinned (stays loaded), priority (-100 to 100; 0), replicasMin (0), replicasMax (1), splitMax (devices that it may be split over; 8).',
+      'Settings of single models by name: contextLength, slots, keepAlive, chatTemplate (a path, or chatml-tools), engine (llama-server, vllm, sglang), path (of a folder with config.json and safetensors, for vLLM and SGLang), engineArguments (added to their command line), devices (ids of devices or nodes, or cuda, rocm, metal, cpu: nowhere else), group (of scheduler.groups), pinned (stays loaded), priority (-100 to 100; 0), replicasMin (0), replicasMax (1), splitMax (devices that it may be split over; 8).',
     ),
-})
-
-const Engines = z.strictObject({
-  llamaServer: z
-    .string()
-    .optional()
-    .describe('Path of a llama-server to use instead of the one found or built.'),
-  threads: z
-    .int()
-    .min(1)
-    .max(4_096)
-    .optional()
-    .describe('Threads per engine; by default the cores of this machine.'),
-  memoryLimit: size()
-    .optional()
-    .describe('Memory for models; by default four fifths of what this machine has.'),
-  startTimeout: duration().prefault('5m').describe('Longest time for a model to load.'),
-  probeInterval: duration().prefault('2s').describe('How often a running engine is asked whether it lives.'),
-  probeTimeout: duration()
-    .prefault('5s')
-    .describe('An engine that does not answer for this long is replaced.'),
-  stuckTimeout: duration()
-    .prefault('10m')
-    .describe(
-      'An engine that answers but generates nothing for this long is replaced. One batch must fit in it.',
-    ),
-  crashesMax: z
-    .int()
-    .min(1)
-    .max(100)
-    .default(3)
-    .describe('Crashes of one model in ten minutes after which it is quarantined.'),
 })
 
 const Upstream = z.strictObject({
@@ -336,7 +307,7 @@ export const Config = z.strictObject({
   database: Database.prefault({ driver: 'embedded' }).describe('driver: embedded, or postgres with a url.'),
   backup: Backup.prefault({}).describe('Backups of the database, and recovery to any moment since.'),
   models: Models.prefault({}).describe('Model files and how they are loaded.'),
-  engines: Engines.prefault({}).describe('The processes that run models.'),
+  engines: EngineSettings.prefault({}).describe('The processes that run models.'),
   scheduler: SchedulerSettings.prefault({}).describe('Which models are loaded where, and who is next.'),
   upstreams: z
     .array(Upstream)

@@ -1,5 +1,16 @@
 /** Every metric, declared once: dashboards and alerts are made from this table too. Labels hold no key, user or request. */
 export const METRICS = {
+  helixflow_queue_wait_seconds: {
+    type: 'histogram',
+    help: 'How long requests waited for a slot of their model, or for the model itself.',
+    labels: ['model'],
+    buckets: [0.001, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60],
+  },
+  helixflow_queue_depth: {
+    type: 'gauge',
+    help: 'Requests that wait at this gateway, by model.',
+    labels: ['model'],
+  },
   helixflow_ratelimit_decisions_total: {
     type: 'counter',
     help: 'Requests that a limit decided about; refused ones by the rule that refused.',

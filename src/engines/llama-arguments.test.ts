@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { batchTokens, type EngineShape, llamaServerArguments, missingFlags } from './llama-arguments.ts'
+import { batchSizes, type EngineShape, llamaServerArguments, missingFlags } from './llama-arguments.ts'
 
 const shape: EngineShape = { kind: 'generation', alias: 'tiny', slots: 4, contextLength: 2048, threads: 2 }
 
@@ -25,7 +25,7 @@ describe('the command line', () => {
     const args = llamaServerArguments(encoder, '/m.gguf', '/s.sock')
     expect(flagValue('--ubatch-size', args)).toBe('2048')
     expect(args).not.toContain('--pooling')
-    expect(batchTokens(encoder)).toBe(2048)
+    expect(batchSizes(encoder)).toEqual({ batch: 2048, microBatch: 2048 })
   })
 
   test('has template and tensor check only when asked', () => {

@@ -4,7 +4,9 @@ export interface LlamaEngine {
   readonly serverPath: string
   /** Tells the memory that a model will need; ready-made engines often come without. */
   readonly fitParamsPath?: string | undefined
-  /** Where its shared libraries lie, when it might not find them by itself. */
+  /** What lets it compute on cards, where that was added to it: `cuda-13`, `cuda-12`, `compiled`, `named`. */
+  readonly backend?: string | undefined
+  /** Where its shared libraries lie, when it might not find them by itself; several folders as in a search path. */
   readonly libraryDirectory?: string | undefined
   /** In its own words. */
   readonly version?: string | undefined

@@ -1,15 +1,7 @@
 import { z } from 'zod'
 import { HelixError } from '../core/errors.ts'
+import type { EngineFacts } from './engine.ts'
 import { askEngine, type LlamaSocket } from './llama-request.ts'
-
-/** What a started engine says about itself and its model. */
-export interface LlamaFacts {
-  /** Tokens per slot. */
-  readonly contextLength: number
-  /** Whether the chat template in use shows tools to the model. */
-  readonly supportsTools: boolean
-  readonly vocabularySize: number | undefined
-}
 
 const Properties = z.object({
   default_generation_settings: z.object({ n_ctx: z.int().positive() }),
@@ -21,7 +13,7 @@ const Models = z.object({
 })
 
 /** @throws HelixError `engine_failed` when it does not answer, or not in the words that we know */
-export async function readLlamaFacts(socket: LlamaSocket, timeoutMs: number): Promise<LlamaFacts> {
+export async function readLlamaFacts(socket: LlamaSocket, timeoutMs: number): Promise<EngineFacts> {
   const properties = await ask(socket, '/props', { timeoutMs, schema: Properties })
   const models = await ask(socket, '/v1/models', { timeoutMs, schema: Models })
   return {

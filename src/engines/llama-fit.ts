@@ -1,6 +1,6 @@
 import { HelixError } from '../core/errors.ts'
 import { type GgufHeader, readGgufHeader } from './gguf/read-header.ts'
-import { batchTokens } from './llama-arguments.ts'
+import { batchSizes } from './llama-arguments.ts'
 import { describeFailure, runCommand } from './llama-command.ts'
 import { engineEnvironment, type LlamaEngine } from './llama-engine.ts'
 
@@ -78,20 +78,20 @@ export function estimateFromHeader(
   const share = header.headCount === 0 ? 0 : header.embeddingLength / header.headCount
   const headLength = Math.max(share, HEAD_LENGTH_MIN)
   const rowLength = header.headCountKv * headLength
-  const batch = batchTokens({ kind: header.kind, contextLength })
+  const { microBatch } = batchSizes({ kind: header.kind, contextLength })
   const widest = 4 * header.embeddingLength
   return {
     modelBytes: header.fileBytes,
     contextBytes: Math.ceil(2 * header.blockCount * rowLength * 2 * slots * contextLength),
-    computeBytes: 64 * MIB + batch * (header.vocabSize + 2 * widest) * 4,
+    computeBytes: 64 * MIB + microBatch * (header.vocabSize + 2 * widest) * 4,
   }
 }
 
 function fitArguments(header: GgufHeader, { modelPath, slots, contextLength }: EstimateOptions): string[] {
-  const batch = `${batchTokens({ kind: header.kind, contextLength })}`
+  const { batch, microBatch } = batchSizes({ kind: header.kind, contextLength })
   return [
     ...['--model', modelPath, '--parallel', `${slots}`, '--ctx-size', `${slots * contextLength}`],
-    ...['--batch-size', batch, '--ubatch-size', batch],
+    ...['--batch-size', `${batch}`, '--ubatch-size', `${microBatch}`],
     ...['--offline', '--fit-print', 'on'],
   ]
 }

@@ -4,11 +4,20 @@ import { dirname, join } from 'node:path'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
+import { cudaWays, noWay } from './cuda-backends.ts'
+import {
+  type CudaOptions,
+  findCudaEngines,
+  layOutCudaEngine,
+  missingLibraries,
+  readCudaFacts,
+} from './cuda-engine.ts'
+import { kindOf } from './granted-device.ts'
 import { llamaServerArguments, missingFlags } from './llama-arguments.ts'
 import { type BuildOptions, buildLlamaServer, findLlamaBuild, type LlamaBuild } from './llama-build.ts'
 import { describeFailure, findCommand, isExecutable, runCommand } from './llama-command.ts'
 import { engineEnvironment, type LlamaEngine } from './llama-engine.ts'
-import { tryEngine } from './llama-trial.ts'
+import { type TrialDevice, tryEngine } from './llama-trial.ts'
 
 export type { LlamaEngine } from './llama-engine.ts'
 
@@ -19,12 +28,14 @@ export interface FindOptions {
   readonly searchPath: string
   /** Holds what was built, and what is known about the engines that were tried. */
   readonly cacheDirectory: string
+  /** Devices that it must compute on, of one kind; by default the processor. */
+  readonly devices?: readonly TrialDevice[] | undefined
   readonly clock: Clock
   readonly log: Logger
   readonly signal?: AbortSignal | undefined
 }
 
-export interface EnsureOptions extends FindOptions, BuildOptions {
+export interface EnsureOptions extends FindOptions, BuildOptions, CudaOptions {
   readonly signal?: AbortSignal | undefined
 }
 
@@ -38,17 +49,17 @@ export interface LlamaCandidate extends LlamaEngine {
 const HELP_TIMEOUT_MS = 30_000
 
 /**
- * Every `llama-server` that could be used, best first: the configured one, the one on the PATH, the one built
- * here. Each was tried with a test generation, now or earlier.
+ * Every `llama-server` that could be used on the devices, best first: the configured one, the one on the PATH, those
+ * built here. Each was tried with a test generation on each kind of device, now or earlier.
  */
-export async function findLlamaServers(options: FindOptions): Promise<readonly LlamaCandidate[]> {
+export async function findLlamaServers(options: EnsureOptions): Promise<readonly LlamaCandidate[]> {
   const candidates: LlamaCandidate[] = []
   for (const engine of await listEngines(options)) candidates.push(await judge(engine, options))
   return candidates
 }
 
 /**
- * The first engine that works, building one if none does. A configured one is never silently replaced.
+ * The first engine that works on the devices, building one if none does. A configured one is never silently replaced.
  * @throws HelixError `engine_unusable` (the configured or the freshly built engine does not work), and whatever
  *   `buildLlamaServer` throws
  */
@@ -56,27 +67,65 @@ export async function ensureLlamaServer(options: EnsureOptions): Promise<LlamaEn
   for (const engine of await listEngines(options)) {
     const candidate = await judge(engine, options)
     if (candidate.works) return { ...engine, version: candidate.version }
-    if (engine.origin !== 'path') throw unusable(candidate)
-    options.log.warn('llama-server on the PATH is not suitable', {
+    if (engine.origin === 'configured' || (engine.origin === 'built' && !isCuda(options))) {
+      throw unusable(candidate)
+    }
+    options.log.warn('an engine is not suitable', {
       path: engine.serverPath,
       reason: candidate.reason,
     })
   }
-  const engine = builtEngine(await buildLlamaServer(options))
+  const build = await buildLlamaServer(options)
+  if (isCuda(options)) return ensureCuda(build, options)
+  const engine = builtEngine(build)
   const candidate = await judge(engine, options)
   if (candidate.works) return engine
   throw unusable(candidate)
 }
 
-async function listEngines(options: FindOptions): Promise<LlamaEngine[]> {
+/** Our build with each library for CUDA in turn, until one generates on the cards. */
+async function ensureCuda(build: LlamaBuild, options: EnsureOptions): Promise<LlamaEngine> {
+  const facts = await readCudaFacts(options)
+  const reasons: string[] = []
+  for (const way of cudaWays(facts)) {
+    try {
+      const candidate = await judge(await layOutCudaEngine(build, way, options), options)
+      if (candidate.works) return candidate
+      const missing = await missingLibraries(candidate)
+      const lacks = missing.length === 0 ? '' : ` It lacks ${missing.join(', ')}.`
+      reasons.push(`${candidate.backend}: ${candidate.reason}${lacks}`)
+    } catch (cause) {
+      options.signal?.throwIfAborted()
+      if (!(cause instanceof HelixError)) throw cause
+      reasons.push(cause.publicMessage)
+    }
+    options.log.warn('a CUDA engine does not work here', { reason: reasons.at(-1) })
+  }
+  const names = [...new Set(options.devices?.map(({ name }) => name))].join(', ')
+  const told = [`No engine computes on ${names}.`, ...(reasons.length === 0 ? [noWay(facts)] : reasons)].join(
+    ' ',
+  )
+  throw new HelixError('engine_unusable', told)
+}
+
+function isCuda({ devices = [] }: FindOptions): boolean {
+  return kindOf(devices) === 'cuda'
+}
+
+async function listEngines(options: EnsureOptions): Promise<LlamaEngine[]> {
   const { configuredPath, searchPath, cacheDirectory } = options
   const onPath = await findCommand('llama-server', searchPath)
   const build = await findLlamaBuild(cacheDirectory)
   return [
     ...(configuredPath ? [await foreignEngine('configured', configuredPath)] : []),
     ...(onPath ? [await foreignEngine('path', onPath)] : []),
-    ...(build ? [builtEngine(build)] : []),
+    ...(build ? await builtEngines(build, options) : []),
   ]
+}
+
+/** What was built here computes on a processor by itself, and with a library beside it on NVIDIA cards. */
+async function builtEngines(build: LlamaBuild, options: EnsureOptions): Promise<LlamaEngine[]> {
+  return isCuda(options) ? findCudaEngines(build, options) : [builtEngine(build)]
 }
 
 function builtEngine({ serverPath, fitParamsPath, version }: LlamaBuild): LlamaEngine {
@@ -105,7 +154,23 @@ async function findLibraries(directories: readonly string[]): Promise<string | u
 }
 
 async function judge(engine: LlamaEngine, options: FindOptions): Promise<LlamaCandidate> {
-  const verdictPath = await verdictPathOf(engine, options.cacheDirectory)
+  // One of each kind of card; another of the same name runs the same code.
+  const names = new Map((options.devices ?? []).map((device) => [device.name, device]))
+  const devices = names.size === 0 ? [undefined] : [...names.values()]
+  let candidate: LlamaCandidate = { ...engine, works: false, reason: 'It is not an executable file.' }
+  for (const device of devices) {
+    candidate = await judgeOn(device, engine, options)
+    if (!candidate.works) break
+  }
+  return candidate
+}
+
+async function judgeOn(
+  device: TrialDevice | undefined,
+  engine: LlamaEngine,
+  options: FindOptions,
+): Promise<LlamaCandidate> {
+  const verdictPath = await verdictPathOf(engine, device, options.cacheDirectory)
   if (verdictPath === undefined) return { ...engine, works: false, reason: 'It is not an executable file.' }
   const known = await readFile(verdictPath, 'utf8').catch(() => undefined)
   // What is configured may be a script that starts something else every day: it is tried each time.
@@ -113,21 +178,33 @@ async function judge(engine: LlamaEngine, options: FindOptions): Promise<LlamaCa
     return { ...engine, version: known.trim() || undefined, works: true }
   }
   const version = engine.version ?? (await readVersion(engine, options))
-  const reason = (await unsuitability(engine, options)) ?? (await failedTrial(engine, options))
+  const reason = (await unsuitability(engine, options)) ?? (await failedTrial(device, engine, options))
   if (reason !== undefined) return { ...engine, version, works: false, reason }
   // Only success is kept: a failure may have been the moment's, and costs a second to see again.
   if (engine.origin !== 'configured') await keepVerdict(verdictPath, version ?? '')
   return { ...engine, version, works: true }
 }
 
-/** Named after all that the verdict depends on: the file as it is, and how we start it. */
-async function verdictPathOf(engine: LlamaEngine, cacheDirectory: string): Promise<string | undefined> {
+/** Named after all that the verdict depends on: the file as it is, how we start it, the card and its driver. */
+async function verdictPathOf(
+  engine: LlamaEngine,
+  device: TrialDevice | undefined,
+  cacheDirectory: string,
+): Promise<string | undefined> {
   if (!(await isExecutable(engine.serverPath))) return undefined
   const { size, mtimeMs } = await stat(engine.serverPath)
   const shape = { kind: 'generation', alias: '', slots: 1, contextLength: 1, threads: 1 } as const
-  const identity = [engine.serverPath, size, mtimeMs, llamaServerArguments(shape, '', '')]
+  const card = device && device.kind !== 'cpu' ? [device.kind, device.name, await readDriver()] : []
+  const identity = [engine.serverPath, size, mtimeMs, llamaServerArguments(shape, '', ''), card]
   const name = createHash('sha256').update(JSON.stringify(identity)).digest('hex').slice(0, 16)
   return join(cacheDirectory, 'verdicts', name)
+}
+
+/** What the kernel says of the driver that is loaded; a new one may run what the old one did not, and the reverse. */
+async function readDriver(): Promise<string> {
+  const files = ['/proc/driver/nvidia/version', '/sys/module/amdgpu/version']
+  const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')))
+  return texts.join('')
 }
 
 async function keepVerdict(path: string, version: string): Promise<void> {
@@ -158,14 +235,18 @@ function ask(engine: LlamaEngine, flag: string, signal: AbortSignal | undefined)
   return runCommand(engine.serverPath, [flag], { environment, signal, timeoutMs: HELP_TIMEOUT_MS })
 }
 
-async function failedTrial(engine: LlamaEngine, options: FindOptions): Promise<string | undefined> {
+async function failedTrial(
+  device: TrialDevice | undefined,
+  engine: LlamaEngine,
+  { clock, log, signal }: FindOptions,
+): Promise<string | undefined> {
   try {
-    await tryEngine(engine, { clock: options.clock, log: options.log, signal: options.signal })
+    await tryEngine(engine, { device, clock, log, signal })
     return undefined
   } catch (cause) {
-    options.signal?.throwIfAborted()
+    signal?.throwIfAborted()
     if (!(cause instanceof HelixError) || !cause.code.startsWith('engine_')) throw cause
-    options.log.warn('test generation failed', { path: engine.serverPath, cause: cause.message })
+    log.warn('test generation failed', { path: engine.serverPath, device: device?.id, cause: cause.message })
     return `A test generation failed. ${cause.publicMessage}`
   }
 }

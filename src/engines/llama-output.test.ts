@@ -14,6 +14,13 @@ describe('output of an engine', () => {
     expect(outputOf('fir', 'st\nsec', 'ond\r\n\nthird').lines).toEqual(['first', 'second'])
   })
 
+  test('never shows the key of the engine, however long the line', () => {
+    const lines: string[] = []
+    const output = new LlamaOutput((line) => lines.push(line), { secret: 'k3y' })
+    output.reader()(`${'x'.repeat(398)}k3y and k3y\n`)
+    expect([...lines, ...output.lastLines].join()).not.toMatch(/k3/)
+  })
+
   test('is kept to the last lines, each of bounded length', () => {
     const { output } = outputOf(
       `${'x'.repeat(10_000)}\n`,

@@ -2,6 +2,16 @@
 const LINES_MAX = 40
 const LINE_CHARACTERS_MAX = 400
 
+/** A line must not grow for ever; but one with a secret must be whole to be found out. */
+const UNFINISHED_CHARACTERS_MAX = 65_536
+
+export interface OutputOptions {
+  /** Whether a line cannot hold a piece of a request; by default llama.cpp's own remarks cannot. */
+  readonly isHarmless?: ((line: string) => boolean) | undefined
+  /** Never kept, nor told. */
+  readonly secret?: string | undefined
+}
+
 /**
  * What an engine prints, as lines; the last ones are kept. Once the engine serves requests, only lines pass that
  * cannot hold a piece of one: llama.cpp prints grammars, unparsed answers and rejected bodies as it finds them.
@@ -10,7 +20,10 @@ export class LlamaOutput {
   private readonly kept: string[] = []
   private serving = false
 
-  constructor(private readonly onLine: (line: string) => void) {}
+  constructor(
+    private readonly onLine: (line: string) => void,
+    private readonly options: OutputOptions = {},
+  ) {}
 
   /** From now on output may hold what users wrote. */
   beginServing(): void {
@@ -26,14 +39,16 @@ export class LlamaOutput {
     let rest = ''
     return (text) => {
       const lines = (rest + text).split('\n')
-      // A line without an end must not grow for ever.
-      rest = (lines.pop() ?? '').slice(0, LINE_CHARACTERS_MAX)
-      for (const line of lines) this.add(line.trimEnd().slice(0, LINE_CHARACTERS_MAX))
+      rest = (lines.pop() ?? '').slice(0, UNFINISHED_CHARACTERS_MAX)
+      for (const line of lines) this.add(line.trimEnd())
     }
   }
 
-  private add(line: string): void {
-    if (line === '' || (this.serving && !isHarmless(line))) return
+  private add(printed: string): void {
+    const { isHarmless = isHarmlessRemark, secret } = this.options
+    if (printed === '' || (this.serving && !isHarmless(printed))) return
+    const shown = secret ? printed.replaceAll(secret, '(its key)') : printed
+    const line = shown.slice(0, LINE_CHARACTERS_MAX)
     this.kept.push(line)
     if (this.kept.length > LINES_MAX) this.kept.shift()
     this.onLine(line)
@@ -49,7 +64,7 @@ const CRASH =
   /GGML_ASSERT|GGML_ABORT|ggml_abort|CUDA error|terminate called|std::bad_alloc|out of memory|Sanitizer/
 
 /** What is not known to be harmless is not: a new version of llama.cpp may print something new. */
-function isHarmless(line: string): boolean {
+function isHarmlessRemark(line: string): boolean {
   return (OWN_REMARK.test(line) && !QUOTES.test(line)) || CRASH.test(line)
 }
 

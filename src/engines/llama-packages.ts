@@ -16,13 +16,14 @@ export const LLAMA_PACKAGE_VERSION = '3.22.1'
 /** What that version of the packages holds. */
 export const LLAMA_CPP_RELEASE = 'v0.5.0'
 
-interface PinnedPackage {
+export interface PinnedPackage {
   readonly name: string
   /** Checked by us over the tarball, so that a registry or mirror cannot hand out anything else. */
   readonly integrity: string
 }
 
-const SOURCE: PinnedPackage = {
+/** Holds `llama/gitRelease.bundle` and `llama/patches/`. */
+export const SOURCE_PACKAGE: PinnedPackage = {
   name: 'node-llama-cpp',
   integrity:
     'sha512-bltIipuWmc123H7tMIgDGKSsSrhmhlQYeVUC48XTjVW7XGJJiJJyCdlTMzQ/LiWoPkGDpcL4FviDpgw7qfTiDw==',
@@ -44,6 +45,26 @@ const LIBRARIES: Readonly<Record<string, PinnedPackage>> = {
       'sha512-W+7naKCXX9/eEjjFmRS8vvx91QyLXDbeFxexZc3bh/PtQABZgmRL3C0AtYYXn4YGTj/3Qor4lWZn2tpjZFPLdQ==',
   },
 }
+
+/**
+ * Libraries with which the server of linux-x64 computes on NVIDIA cards; `libggml-base` and the processor's libraries
+ * beside them are byte for byte those of the package above. The first is of CUDA 13, for cards from the year 2020 on;
+ * the second of CUDA 12, and has code that the driver translates for every card.
+ */
+export const CUDA_PACKAGES = {
+  'cuda-13': {
+    name: '@node-llama-cpp/linux-x64-cuda',
+    integrity:
+      'sha512-8rQCjyNNLZJUFit+YpjwlC4hwkKgOMIkB2wuycKBf8NU2O3ySKbiWZQ8aw9ku2nUTXjSnUIrE6KB88itduTBuA==',
+    file: 'package/bins/linux-x64-cuda/libggml-cuda.so',
+  },
+  'cuda-12': {
+    name: '@node-llama-cpp/linux-x64-cuda-ext',
+    integrity:
+      'sha512-4e5ajkiM2aR2WAdB/N/ACk4weEhHvOAIrzxZPsIX0xDFW5+6hhShuy1/vs88SK9NGdgAco9IyE28eYS0H1efpA==',
+    file: 'package/bins/linux-x64-cuda/fallback/libggml-cuda.so',
+  },
+} as const satisfies Record<string, PinnedPackage & { readonly file: string }>
 
 export interface UnpackedPackages {
   /** Holds `gitRelease.bundle` and `patches/`. */
@@ -75,17 +96,12 @@ export async function fetchLlamaPackages(
   }
   const unpack = async (pinned: PinnedPackage, folder: string, wanted: readonly string[]) => {
     const target = join(directory, folder)
-    const tarball = await pack(tools, pinned, target, options.signal)
-    await requireIntegrity(tarball, pinned)
-    await extract(tools, tarball, { target, wanted, signal: options.signal })
+    await fetchPackage(tools, pinned, { target, wanted, signal: options.signal })
     options.onFetched()
     return target
   }
   // One after the other: a failure then never leaves a download behind that still writes.
-  const source = await unpack(SOURCE, 'source-package', [
-    'package/llama/gitRelease.bundle',
-    'package/llama/patches',
-  ])
+  const source = await unpack(SOURCE_PACKAGE, 'source-package', SOURCE_FILES)
   const binaries = await unpack(libraries, 'library-package', ['package/bins'])
   return {
     source: join(source, 'package/llama'),
@@ -93,9 +109,30 @@ export async function fetchLlamaPackages(
   }
 }
 
+/** What the source consists of in its package. */
+export const SOURCE_FILES = ['package/llama/gitRelease.bundle', 'package/llama/patches'] as const
+
+/**
+ * Fetches one package, checks it, and unpacks the wanted parts into `target`, which is made.
+ * @throws HelixError `engine_build_failed` (the registry cannot be reached), `checksum_mismatch`, `disk_full`
+ */
+export async function fetchPackage(
+  tools: Pick<BuildTools, 'npm' | 'tar'>,
+  pinned: PinnedPackage,
+  options: {
+    readonly target: string
+    readonly wanted: readonly string[]
+    readonly signal: AbortSignal | undefined
+  },
+): Promise<void> {
+  const tarball = await pack(tools, pinned, options.target, options.signal)
+  await requireIntegrity(tarball, pinned)
+  await extract(tools, tarball, options)
+}
+
 /** Through npm, because it knows the mirror, the proxy and the credentials that this machine needs. */
 async function pack(
-  tools: BuildTools,
+  tools: Pick<BuildTools, 'npm'>,
   pinned: PinnedPackage,
   target: string,
   signal: AbortSignal | undefined,
@@ -140,7 +177,7 @@ async function requireIntegrity(tarball: string, pinned: PinnedPackage): Promise
 }
 
 async function extract(
-  tools: BuildTools,
+  tools: Pick<BuildTools, 'tar'>,
   tarball: string,
   options: {
     readonly target: string

@@ -1,4 +1,5 @@
-import { request } from 'node:http'
+import { type RequestOptions, request } from 'node:http'
+import type { EngineAddress } from '../contracts/pool.ts'
 import { HelixError } from '../core/errors.ts'
 
 export interface LlamaSocket {
@@ -18,7 +19,7 @@ export interface LlamaAnswer {
  * @throws HelixError `engine_failed` when no answer comes in time, or the signal aborts
  */
 export function askEngine(
-  socket: LlamaSocket,
+  engine: LlamaSocket | EngineAddress,
   path: string,
   options: {
     readonly timeoutMs: number
@@ -41,14 +42,14 @@ export function askEngine(
         method: body === undefined ? 'GET' : 'POST',
         headers: {
           'content-type': 'application/json',
-          authorization: `Bearer ${socket.apiKey}`,
+          authorization: `Bearer ${engine.apiKey}`,
         },
         agent: false,
         signal: AbortSignal.any([
           AbortSignal.timeout(options.timeoutMs),
           ...(options.signal ? [options.signal] : []),
         ]),
-        socketPath: socket.socketPath,
+        ...placeOf(engine),
       },
       (incoming) => {
         let text = ''
@@ -63,6 +64,12 @@ export function askEngine(
     outgoing.on('error', fail)
     outgoing.end(body)
   })
+}
+
+function placeOf(engine: LlamaSocket | EngineAddress): RequestOptions {
+  if (engine.socketPath !== undefined || !('url' in engine)) return { socketPath: engine.socketPath }
+  const { hostname, port } = new URL(engine.url)
+  return { hostname, port }
 }
 
 function parsed(text: string): unknown {

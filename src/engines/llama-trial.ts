@@ -6,11 +6,17 @@ import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import { writeTinyModel } from './gguf/tiny-model.ts'
+import type { GrantedDevice } from './granted-device.ts'
 import type { LlamaEngine } from './llama-engine.ts'
 import { askEngine, type LlamaSocket } from './llama-request.ts'
 import { startLlamaServer } from './llama-server.ts'
 
+/** What a trial has to know of a device. */
+export type TrialDevice = Pick<GrantedDevice, 'id' | 'kind' | 'name'>
+
 export interface TrialOptions {
+  /** Undefined: the processor. */
+  readonly device?: TrialDevice | undefined
   readonly clock: Clock
   readonly log: Logger
   readonly signal?: AbortSignal | undefined
@@ -19,6 +25,9 @@ export interface TrialOptions {
 const START_TIMEOUT_MS = 60_000
 const ANSWER_TIMEOUT_MS = 60_000
 const STOP_GRACE_MS = 5_000
+
+/** The tiny model fits wherever a process does. */
+const UNCOUNTED = { bytes: 0, totalBytes: 0, freeBytes: 0 }
 
 const Completion = z.object({ usage: z.object({ completion_tokens: z.int().positive() }) })
 const Embedding = z.object({ data: z.array(z.object({ embedding: z.array(z.number()).min(1) })).min(1) })
@@ -34,9 +43,11 @@ export async function tryEngine(engine: LlamaEngine, options: TrialOptions): Pro
   try {
     const modelPath = join(directory, 'tiny.gguf')
     await writeTinyModel(modelPath, { seed: 1 })
+    const { device, ...parts } = options
     const server = await startLlamaServer({
-      ...options,
+      ...parts,
       engine,
+      devices: device ? [{ ...device, ...UNCOUNTED }] : [],
       modelPath,
       alias: 'trial',
       kind: 'generation',

@@ -88,6 +88,7 @@ export class Generation {
     let end: (reason: HelixError) => void = () => {}
     const work = dispatch.run(admission.exchange, {
       identity,
+      tenant: identity.projectId,
       route,
       requestHeaders: headers,
       behind: (made) => this.behind(request, admission, made, payment),
@@ -125,13 +126,14 @@ export class Generation {
     const ticket = this.ticketBehind({ ...request, requestId }, made)
     if (!ticket) return undefined
     const close = () => ticket.close()
+    const tenant = request.identity.projectId
     if (made === admission.exchange)
-      return payment.lend({ settled: (settlement) => ticket.settle(settlement), close })
+      return payment.lend({ tenant, settled: (settlement) => ticket.settle(settlement), close })
     const settled = (settlement: Settlement) => {
       ticket.settle(settlement)
       this.parts.limits.charge(request.identity, made.model, { requestId, usage: settlement.usage })
     }
-    return { settled, close }
+    return { tenant, settled, close }
   }
 
   private ticketBehind(request: GenerationRequest, made: Exchange): Ticket | undefined {

@@ -43,6 +43,7 @@ import { type MeterOptions, UsageMeter } from './usage/meter.ts'
 
 export interface GatewayParts {
   readonly config: Config['gateway']
+  readonly scheduler: Pick<Config['scheduler'], 'fairness'>
   readonly caching: Config['cache']
   readonly cache: LayeredCache
   readonly realtime: Config['realtime']

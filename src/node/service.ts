@@ -1,9 +1,9 @@
 import { createReadStream } from 'node:fs'
-import { availableParallelism } from 'node:os'
 import { Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type {
   DeviceReport,
+  DeviceShare,
   EngineExit,
   InstanceShape,
   MemoryNeed,
@@ -15,30 +15,26 @@ import type {
 } from '../contracts/node.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
-import type { Logger } from '../core/log.ts'
-import { chatTemplatePath } from '../engines/chat-templates.ts'
-import { PROMPT_CACHE_MIB } from '../engines/llama-arguments.ts'
-import type { LlamaEngine } from '../engines/llama-engine.ts'
-import { estimateMemory } from '../engines/llama-fit.ts'
-import { type LlamaExit, type LlamaServer, startLlamaServer } from '../engines/llama-server.ts'
-import type { ModelStore, StoredModel } from '../engines/model-store.ts'
+import type { Engine, EngineEnd } from '../engines/engine.ts'
+import type { GrantedDevice } from '../engines/granted-device.ts'
+import type { MachineDevices } from './devices/machine-devices.ts'
+import type { PageCache } from './devices/page-cache.ts'
+import type { EngineMemory } from './engine-memory.ts'
+import type { LocalEngines, StartedModel } from './local-engines.ts'
+import type { LocalModels } from './local-models.ts'
 import { superviseEngine } from './supervise.ts'
 
 export interface NodeParts {
   readonly nodeId: string
-  readonly store: ModelStore
-  /** Finds or builds the engine of this machine, which can take minutes. */
-  readonly engine: () => Promise<LlamaEngine>
-  /** Folder for the engines' sockets. */
-  readonly socketDirectory: string
-  readonly memoryBytes: number
-  readonly threads: number | undefined
-  readonly startTimeoutMs: number
+  readonly models: LocalModels
+  readonly engines: LocalEngines
+  readonly devices: MachineDevices
+  readonly pageCache: PageCache
+  readonly memory: EngineMemory
   readonly probeIntervalMs: number
   readonly probeTimeoutMs: number
   readonly stuckTimeoutMs: number
   readonly clock: Clock
-  readonly log: Logger
 }
 
 const READ_BYTES = 2 ** 20
@@ -48,11 +44,6 @@ const STOP_GRACE_MS = 3_000
 export class NodeService implements NodeClient {
   private readonly running = new Map<string, Running>()
   private readonly exitListeners = new Set<(exit: EngineExit) => void>()
-  private readonly estimates = new Map<string, Promise<MemoryNeed>>()
-  /** Files whose tensors an engine has checked for this run; the check reads the whole file, so it is done once. */
-  private readonly checked = new Set<string>()
-  private preparing: Promise<LlamaEngine> | undefined
-  private problem: HelixError | undefined
 
   constructor(private readonly parts: NodeParts) {}
 
@@ -61,29 +52,29 @@ export class NodeService implements NodeClient {
   }
 
   async devices(): Promise<readonly DeviceReport[]> {
-    return [
-      {
-        ...{ id: `${this.nodeId}/cpu`, kind: 'cpu', name: 'CPU', totalBytes: this.parts.memoryBytes },
-        ...{ foreignBytes: 0, usedBytes: undefined, health: 'ok', reason: undefined, clique: undefined },
-        ...{ utilization: undefined, temperatureCelsius: undefined, powerWatts: undefined },
-      },
-    ]
+    return this.usable(await this.parts.devices.list())
   }
 
   watchDevices(listener: (devices: readonly DeviceReport[]) => void): () => void {
-    let watching = true
-    void this.devices().then((devices) => watching && listener(devices))
-    return () => {
-      watching = false
-    }
+    return this.parts.devices.watch((reports) => listener(this.usable(reports)))
+  }
+
+  /** Cards on which no engine computes take no models. */
+  private usable(reports: readonly DeviceReport[]): readonly DeviceReport[] {
+    const { engines, models } = this.parts
+    // Where vLLM or SGLang may need the card, it is open to them, and what else is sent there fails by itself.
+    if (models.hasFolders()) return reports
+    return reports.map((report) => withProblem(report, engines.problem(report)))
   }
 
   async cacheFile(model: string): Promise<void> {
-    const { path } = await this.parts.store.get(model)
-    await pipeline(
-      createReadStream(path, { highWaterMark: READ_BYTES }),
-      new Writable({ write: (_, __, done) => done() }),
-    )
+    for (const path of await this.parts.models.filesOf(model)) {
+      await pipeline(
+        createReadStream(path, { highWaterMark: READ_BYTES }),
+        new Writable({ write: (_, __, done) => done() }),
+      )
+      this.parts.pageCache.forget(path)
+    }
   }
 
   async engines(): Promise<readonly RunningEngineView[]> {
@@ -91,50 +82,41 @@ export class NodeService implements NodeClient {
   }
 
   async listModels(): Promise<readonly ModelFile[]> {
-    return (await this.parts.store.list()).map(toModelFile)
+    return this.parts.models.list()
   }
 
   async estimate(model: string, shape: InstanceShape): Promise<MemoryNeed> {
-    const { path, sizeBytes } = await this.parts.store.get(model)
-    const key = JSON.stringify([path, sizeBytes, shape.slots, shape.contextLength])
-    const known = this.estimates.get(key)
-    if (known) return known
-    const estimate = this.engine().then(async (engine) => {
-      const parts = await estimateMemory({
-        ...{ engine, modelPath: path, slots: shape.slots },
-        contextLength: shape.contextLength,
-      })
-      const perDeviceBytes = parts.computeBytes + PROMPT_CACHE_MIB * 2 ** 20
-      return { memoryBytes: parts.modelBytes + parts.contextBytes + perDeviceBytes, perDeviceBytes }
-    })
-    this.estimates.set(key, estimate)
-    estimate.catch(() => this.estimates.delete(key))
-    return estimate
+    const hasCards = (await this.devices()).some(({ kind }) => kind !== 'cpu')
+    const reckoned = await this.parts.engines.estimate(model, shape, hasCards)
+    return this.parts.memory.need(await this.parts.models.revisionOf(model), shape, reckoned)
   }
 
   async start(request: StartRequest): Promise<StartOutcome> {
     const abort = new AbortController()
-    const starting = this.startServer(request, abort.signal)
+    this.parts.memory.expect(request)
+    const starting = this.startEngine(request, abort.signal)
     this.running.set(request.instanceId, {
       abort,
-      server: starting.then(
-        ({ server }) => server,
+      engine: starting.then(
+        ({ engine }) => engine,
         () => undefined,
       ),
       supervision: undefined,
       view: undefined,
     })
     try {
-      const { server, revision } = await starting
-      this.supervise(request.instanceId, server)
-      const { address, contextLength, supportsTools, vocabularySize } = server
+      const { engine, revision, perDeviceBytes } = await starting
+      this.supervise(request.instanceId, engine)
+      const { kind, address, contextLength, supportsTools, vocabularySize } = engine
       const facts = { address, contextLength, supportsTools, vocabularySize, revision }
-      const engine = { engine: 'llama-server', shares: undefined, ...facts } as const
+      const ready = { kind, pid: engine.pid, revision, perDeviceBytes }
+      const shares = await this.parts.memory.measure(request, ready)
+      const started = { engine: kind, shares, ...facts } as const
       const running = this.running.get(request.instanceId)
-      if (running) running.view = { request, engine }
-      return { kind: 'ready', engine }
+      if (running) running.view = { request, engine: started }
+      return { kind: 'ready', engine: started }
     } catch (reason) {
-      this.running.delete(request.instanceId)
+      this.forget(request.instanceId)
       const error = HelixError.from(reason)
       if (abort.signal.aborted) return { kind: 'gone', why: 'stopped', error }
       return { kind: 'gone', why: endedBySignal(error) ? 'crashed' : 'failed', error }
@@ -146,9 +128,16 @@ export class NodeService implements NodeClient {
     if (!running) return
     running.supervision?.end()
     running.abort.abort(new HelixError('server_draining', 'The engine was told to stop.'))
-    const server = await running.server
-    await server?.stop(STOP_GRACE_MS)
-    this.running.delete(instanceId)
+    const engine = await running.engine
+    const released = engine && running.view && (await this.parts.memory.ending(running.view, engine.pid))
+    await engine?.stop(STOP_GRACE_MS)
+    await released?.()
+    this.forget(instanceId)
+  }
+
+  /** Ends the watch over the devices. Engines are for the pool to stop. */
+  close(): Promise<void> {
+    return this.parts.memory.close()
   }
 
   watchExits(listener: (exit: EngineExit) => void): () => void {
@@ -157,72 +146,34 @@ export class NodeService implements NodeClient {
   }
 
   quarantine(model: string, reason: string): Promise<void> {
-    return this.parts.store.quarantine(model, reason)
+    return this.parts.models.quarantine(model, reason)
   }
 
   release(model: string): Promise<void> {
-    return this.parts.store.release(model)
+    return this.parts.models.release(model)
   }
 
   engineProblem(): HelixError | undefined {
+    const { engines } = this.parts
     // Whoever asks is about to need it. What failed is told, and tried again only when a model is to be loaded.
-    if (!this.preparing && !this.problem) this.engine().catch(() => {})
-    return this.problem
+    if (!engines.isPrepared()) engines.llamaServer([]).catch(() => {})
+    return engines.problem()
   }
 
-  /** The engine, from the first call on: what has no local model needs none. A failure is tried again. */
-  private engine(): Promise<LlamaEngine> {
-    if (this.preparing) return this.preparing
-    this.problem ??= new HelixError('engine_missing', 'The engine is still being prepared.')
-    const preparing = this.parts.engine()
-    this.preparing = preparing
-    preparing.then(
-      () => {
-        this.problem = undefined
-      },
-      (reason) => {
-        this.problem = HelixError.from(reason)
-        this.preparing = undefined
-      },
-    )
-    return preparing
+  private async startEngine(request: StartRequest, signal: AbortSignal): Promise<StartedModel> {
+    return this.parts.engines.start(request, granted(request.shares, await this.devices()), signal)
   }
 
-  private async startServer(
-    request: StartRequest,
-    signal: AbortSignal,
-  ): Promise<{ readonly server: LlamaServer; readonly revision: string }> {
-    const { parts } = this
-    const engine = await this.engine()
-    const model = await parts.store.get(request.model)
-    const identity = `${model.path}:${model.sizeBytes}:${model.addedAtMs}`
-    const { slots, contextLength, chatTemplate } = request.shape
-    const server = await startLlamaServer({
-      engine,
-      modelPath: model.path,
-      alias: model.name,
-      slots,
-      contextLength,
-      threads: parts.threads ?? availableParallelism(),
-      kind: model.header?.kind ?? 'generation',
-      chatTemplatePath: chatTemplate === undefined ? undefined : chatTemplatePath(chatTemplate),
-      checkTensors: !this.checked.has(identity),
-      socketDirectory: parts.socketDirectory,
-      startTimeoutMs: parts.startTimeoutMs,
-      memoryMaxBytes: memoryBound((await this.estimate(request.model, request.shape)).memoryBytes, slots),
-      clock: parts.clock,
-      log: parts.log.with({ instance: request.instanceId }),
-      signal,
-    })
-    this.checked.add(identity)
-    return { server, revision: model.revision }
+  private forget(instanceId: string): void {
+    this.running.delete(instanceId)
+    this.parts.memory.forget(instanceId)
   }
 
-  private supervise(instanceId: string, server: LlamaServer): void {
+  private supervise(instanceId: string, engine: Engine): void {
     const running = this.running.get(instanceId)
     if (!running) return
-    running.supervision = superviseEngine(server, this.parts, (end) => {
-      this.running.delete(instanceId)
+    running.supervision = superviseEngine(engine, this.parts, (end) => {
+      this.forget(instanceId)
       for (const listener of this.exitListeners) listener({ instanceId, ...end })
     })
   }
@@ -230,39 +181,33 @@ export class NodeService implements NodeClient {
 
 interface Running {
   readonly abort: AbortController
-  readonly server: Promise<LlamaServer | undefined>
+  readonly engine: Promise<Engine | undefined>
   supervision: { end(): void } | undefined
   /** Once it is ready. */
   view: RunningEngineView | undefined
 }
 
-const THREAD_STACK_BYTES = 8 * 2 ** 20
-const SPARE_BYTES = 2 * 2 ** 30
+/** @throws HelixError `engine_failed` when a device is not there any more */
+function granted(shares: readonly DeviceShare[], reports: readonly DeviceReport[]): GrantedDevice[] {
+  return shares.map(({ deviceId, bytes }) => {
+    const report = reports.find(({ id }) => id === deviceId)
+    if (!report) throw new HelixError('engine_failed', `The device ${deviceId} is not there any more.`)
+    const { id, kind, name, totalBytes, usedBytes, foreignBytes } = report
+    return { id, kind, name, bytes, totalBytes, freeBytes: totalBytes - (usedBytes ?? foreignBytes) }
+  })
+}
 
-/** Well above what an engine needs, and far below what a runaway request would take. */
-function memoryBound(estimateBytes: number, slots: number): number {
-  return Math.round(1.5 * estimateBytes) + slots * THREAD_STACK_BYTES + SPARE_BYTES
+/**
+ * A card on which no llama-server computes takes no new models for a while, so that they go elsewhere. It is not lost:
+ * an engine of another kind may run there.
+ */
+function withProblem(report: DeviceReport, problem: HelixError | undefined): DeviceReport {
+  if (report.kind === 'cpu' || report.health !== 'ok' || !problem) return report
+  return { ...report, health: 'hot', reason: problem.publicMessage }
 }
 
 /** While loading, an engine that ends with a message has refused the file; one that a signal ended has not. */
 function endedBySignal({ cause }: HelixError): boolean {
-  const exit = cause as Partial<LlamaExit> | undefined
+  const exit = cause as Partial<EngineEnd> | undefined
   return exit?.signal !== undefined
-}
-
-function toModelFile(model: StoredModel): ModelFile {
-  return {
-    name: model.name,
-    sizeBytes: model.sizeBytes,
-    sha256: model.sha256,
-    revision: model.revision,
-    source: model.source,
-    addedAtMs: model.addedAtMs,
-    architecture: model.header?.architecture,
-    quantization: model.header?.quantization,
-    trainedContextLength: model.header?.contextLength,
-    cached: false,
-    quarantinedBecause: model.quarantine?.reason,
-    invalidBecause: model.invalidBecause,
-  }
 }

@@ -1,6 +1,6 @@
 import type { EngineExit } from '../contracts/node.ts'
 import { type Clock, delay } from '../core/clock.ts'
-import type { LlamaServer } from '../engines/llama-server.ts'
+import type { Engine } from '../engines/engine.ts'
 
 export interface SupervisionOptions {
   readonly probeIntervalMs: number
@@ -22,7 +22,7 @@ const SENT_SIGNALS: readonly string[] = ['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP
  * @param onEnd called once, unless `end` was called before
  */
 export function superviseEngine(
-  server: LlamaServer,
+  server: Engine,
   { probeIntervalMs, probeTimeoutMs, stuckTimeoutMs, clock }: SupervisionOptions,
   onEnd: (end: Pick<EngineExit, 'why' | 'description'>) => void,
 ): { end(): void } {

@@ -33,6 +33,8 @@ export class Effects {
   readonly engines = new Map<string, RunningEngine>()
   /** Instances being started, with when that began on the monotonic clock. */
   readonly startedMs = new Map<string, number>()
+  /** Files that nodes are reading into memory. */
+  private readonly reading = new Set<string>()
   private readonly shapes = new Map<string, InstanceShape>()
 
   constructor(
@@ -80,10 +82,14 @@ export class Effects {
   }
 
   cacheFile(model: string, nodeId: string): void {
-    this.parts.nodes
-      .get(nodeId)
-      ?.cacheFile(model)
+    const reading = JSON.stringify([nodeId, model])
+    const node = this.parts.nodes.get(nodeId)
+    if (!node || this.reading.has(reading)) return
+    this.reading.add(reading)
+    node
+      .cacheFile(model)
       .catch((cause) => this.parts.log.warn('file not read ahead', { model, cause: String(cause) }))
+      .finally(() => this.reading.delete(reading))
   }
 
   quarantine(model: string, because: string): void {

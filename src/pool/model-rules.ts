@@ -9,6 +9,7 @@ export type ModelPlacement = Pick<
 >
 
 const SPLIT_MAX = 8
+const CARDS = ['cuda', 'rocm']
 
 /** The settings of models and groups, as the scheduler needs them. */
 export class ModelRules {
@@ -32,9 +33,12 @@ export class ModelRules {
   placementOf(model: string): ModelPlacement {
     const own = this.of(model)
     const pinned = own.pinned ?? false
+    // vLLM and SGLang compute on cards alone.
+    const onlyOn =
+      own.devices ?? (own.engine === undefined || own.engine === 'llama-server' ? undefined : CARDS)
     const replicasMin = own.replicasMin ?? (pinned ? 1 : 0)
     return {
-      ...{ splitMax: own.splitMax ?? SPLIT_MAX, onlyOn: own.devices, group: own.group, pinned, replicasMin },
+      ...{ splitMax: own.splitMax ?? SPLIT_MAX, onlyOn, group: own.group, pinned, replicasMin },
       ...{ keepAliveMs: own.keepAlive ?? this.models.keepAlive, priority: own.priority ?? 0 },
       replicasMax: Math.max(own.replicasMax ?? 1, replicasMin),
     }

@@ -1,6 +1,7 @@
 import type { DeviceReport } from '../contracts/node.ts'
 import type { Metrics } from '../core/metrics.ts'
 import type { Decision } from '../scheduler/decide.ts'
+import { fragmentationRatio } from '../scheduler/fragmentation.ts'
 import type { ClusterState } from '../scheduler/state.ts'
 import { viewOf } from '../scheduler/view.ts'
 
@@ -38,7 +39,9 @@ export class PoolMetrics {
 
   /** What devices say, beside what is reckoned for models. */
   devices(state: ClusterState, reports: readonly DeviceReport[]): void {
-    const { freeBytes } = viewOf(state, 0)
+    const view = viewOf(state, 0)
+    const { freeBytes } = view
+    this.metrics.set('helixflow_fragmentation_ratio', {}, fragmentationRatio(view))
     for (const report of reports) {
       const device = report.id
       const free = freeBytes.get(device) ?? 0

@@ -10,6 +10,7 @@ import type {
 } from '../contracts/pool.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
+import type { ModelSpec } from '../scheduler/state.ts'
 import type { Catalogue, CatalogueEntry } from './catalogue.ts'
 import { type PoolController, quarantined } from './controller.ts'
 import { listDevices } from './device-list.ts'
@@ -31,6 +32,8 @@ export interface PoolParts {
 /** The inference pool behind its contract: model names to replicas, loading on demand. */
 export class PoolService implements PoolClient {
   private readonly upstreamInFlight = new Map<string, number>()
+  /** How many wait to hear what a model needs. */
+  private readonly preparing = new Map<string, number>()
 
   constructor(private readonly parts: PoolParts) {}
 
@@ -93,6 +96,9 @@ export class PoolService implements PoolClient {
     const loading = state.instances.find(
       ({ spec, state: phase }) => spec.name === model && phase === 'loading',
     )
+    if (!loading && (this.preparing.get(model) ?? 0) > 0) {
+      return { code: 'model_loading', reason: `finding out what ${model} needs`, remainingMs: undefined }
+    }
     if (!loading) {
       const notBeforeMs = state.waiting.find(({ spec }) => spec.name === model)?.notBeforeMs ?? nowMs
       return notBeforeMs > nowMs
@@ -188,10 +194,21 @@ export class PoolService implements PoolClient {
     const { controller, catalogue } = this.parts
     const { file } = entry
     controller.effects.setShape(file.name, catalogue.shapeOf(file))
-    const spec = await catalogue.specOf(entry)
+    const spec = await this.prepared(entry)
     const ready = controller.waitFor(file.name, signal)
     controller.post({ kind: 'model-wanted', spec })
     await ready
+  }
+
+  /** What it needs is reckoned by its engine, which may have to be built first. */
+  private async prepared(entry: CatalogueEntry): Promise<ModelSpec> {
+    const { name } = entry.file
+    this.preparing.set(name, (this.preparing.get(name) ?? 0) + 1)
+    try {
+      return await this.parts.catalogue.specOf(entry)
+    } finally {
+      this.preparing.set(name, (this.preparing.get(name) ?? 1) - 1)
+    }
   }
 
   private replicas(): readonly Replica[] {

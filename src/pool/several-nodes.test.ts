@@ -11,7 +11,7 @@ import type { PoolService } from './service.ts'
 import { policyOf, startPool } from './start.ts'
 
 const MIB = 2 ** 20
-const config = parseConfig({ scheduler: { strategy: 'first-fit' } })
+const config = parseConfig({ scheduler: { strategy: 'first-fit', residencyMin: '0s', swapWait: '0s' } })
 const never = new AbortController().signal
 const settle = () => new Promise((resolve) => setImmediate(resolve))
 

@@ -1,4 +1,7 @@
+import { forecastTime } from './apply.ts'
 import type { SchedulerEvent } from './events.ts'
+import { chooseFilesToCache } from './file-cache.ts'
+import { requestsPerHour } from './forecast/forecast.ts'
 import { choosePrefetches } from './prefetch.ts'
 import { replicasWanted } from './scaling.ts'
 import type { Instance, ModelHistory, ModelSpec, Purpose } from './state.ts'
@@ -10,11 +13,19 @@ import type { Turn } from './turn.ts'
  */
 export function lookAhead(turn: Turn, event: SchedulerEvent): void {
   if (event.kind !== 'use-changed') keepMinimum(turn)
+  if (event.kind === 'files-cached' && turn.policy.prefetch.enabled) readAhead(turn, event.nodeId)
   if (event.kind !== 'demand') return
   for (const history of Object.values(turn.state.models)) scale(turn, history)
   for (const spec of choosePrefetches(turn.view, turn.policy.prefetch)) {
     if (turn.present(spec.name) === 0) wish(turn, spec, 'prefetch')
   }
+}
+
+/** One file at a time: the next one when the node says what it has by then. */
+function readAhead(turn: Turn, nodeId: string): void {
+  const time = forecastTime(turn)
+  const [model] = chooseFilesToCache(turn.view, nodeId, ({ arrivals }) => requestsPerHour(arrivals, time))
+  if (model !== undefined) turn.actions.push({ kind: 'cache-file', model, nodeId })
 }
 
 function keepMinimum(turn: Turn): void {

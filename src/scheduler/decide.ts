@@ -2,11 +2,11 @@ import type { SchedulerAction } from './actions.ts'
 import { lookAhead } from './ahead.ts'
 import { applyEvent } from './apply.ts'
 import type { SchedulerEvent } from './events.ts'
-import { relieve } from './eviction.ts'
 import { askForMoves, progressMoves } from './moves.ts'
 import { placeWaiting } from './place-waiting.ts'
 import type { Policy } from './policy.ts'
 import type { DecisionRecord } from './records.ts'
+import { relieve } from './relieve.ts'
 import type { ClusterState, Instance } from './state.ts'
 import { Turn } from './turn.ts'
 
@@ -30,7 +30,8 @@ export function decide(state: ClusterState, event: SchedulerEvent, policy: Polic
   if (event.kind === 'defragment-asked') askForMoves(turn, event.spec)
   progressMoves(turn)
   lookAhead(turn, event)
-  placeWaiting(turn)
+  // That something became busy makes room for nobody.
+  if (event.kind !== 'use-changed' || event.inFlight === 0) placeWaiting(turn)
   return { state: turn.state, actions: turn.actions, records: turn.records }
 }
 

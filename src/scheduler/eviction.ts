@@ -1,5 +1,8 @@
+import { compareLoss, savedSeconds } from './loss.ts'
+import { type SpotTier, spotOn, spotTiers } from './placement/spots.ts'
 import type { EvictionPolicy } from './policy.ts'
-import { type Instance, type ModelSpec, type Share, shareBytes } from './state.ts'
+import { type Device, type Instance, loadMsOn, type ModelSpec, type Share, shareBytes } from './state.ts'
+import { NO_VICTIMS, VictimChoice, type Victims } from './victims.ts'
 import { type ClusterView, isAllowedOn } from './view.ts'
 
 /** What to unload so that a model fits, and where it will. */
@@ -12,9 +15,11 @@ export interface EvictionPlan {
 }
 
 /**
- * The instances to unload so that the model fits somewhere: those of least worth, and only as many as needed.
- * Undefined when nothing that may go would do. One with requests goes only for a model that waited `swapWaitMs`,
- * one that became ready less than `residencyMinMs` ago only likewise; a pinned one never.
+ * The instances to unload so that the model fits somewhere: those that together lose the least, and none that is not
+ * needed. Idle before busy, lesser priority before greater, then by worth. Undefined when nothing that may go would do.
+ * One with requests goes only for a model that waited `swapWaitMs`, one that became ready less than `residencyMinMs`
+ * ago only likewise; a pinned one never, nor one of the least number that its model should have: it would be wanted
+ * back at once. Where some must be busy or young, a split that spares them is taken instead.
  * @param waitedMs how long the model has waited
  */
 export function chooseVictims(
@@ -23,15 +28,23 @@ export function chooseVictims(
   policy: EvictionPolicy,
   waitedMs: number,
 ): EvictionPlan | undefined {
-  const plans = view.state.devices
-    .filter((device) => device.health === 'ok' && isAllowedOn(spec, device))
-    .map((device): EvictionPlan | undefined => {
-      const victims = victimsOn(view, device.id, spec, { policy, waitedMs })
-      const shares = [{ deviceId: device.id, bytes: shareBytes(spec, 1) }]
-      return victims && { nodeId: device.nodeId, shares, victims, because: 'least worth first' }
-    })
-    .filter((plan) => plan !== undefined)
-  return plans.sort((a, b) => busyCount(a) - busyCount(b) || a.victims.length - b.victims.length)[0]
+  const kept = leastNumbers(view)
+  const choice = new VictimChoice(view, policy, (instance, { busy, young }) => {
+    const disturbed = busy + young > 0
+    const sibling = instance.spec.name === spec.name
+    return !sibling && !kept.has(instance) && (!disturbed || waitedMs >= policy.swapWaitMs)
+  })
+  const allowed = view.state.devices.filter((device) => device.health === 'ok' && isAllowedOn(spec, device))
+  let best: Eviction | undefined
+  for (const tier of spotTiers(allowed, spec)) {
+    const eviction = cheapestOf(view, spec, tier, choice)
+    if (eviction && (!best || compareLoss(eviction.victims.loss, best.victims.loss) < 0)) best = eviction
+    if (best && best.victims.loss.busy + best.victims.loss.young === 0) break
+  }
+  const spot = best && spotOn(best.devices, best.bytes)
+  if (!best || !spot) return undefined
+  const victims = best.victims.instances.map(({ instance }) => instance)
+  return { ...spot, victims, because: reason(view, victims, policy) }
 }
 
 /** What keeping an instance is worth as of a use at this time: GDSF's H. */
@@ -39,51 +52,95 @@ export function worthOf(evictionLevel: number, spec: ModelSpec, requestsPerHour:
   return evictionLevel + (requestsPerHour * spec.loadMs) / Math.max(1, spec.memoryBytes)
 }
 
-/** Idle instances to unload where foreign processes took memory that models lie in, those of least worth first. */
-export function relieve(view: ClusterView, _policy: EvictionPolicy): readonly Instance[] {
-  const going: Instance[] = []
-  for (const [deviceId, freeBytes] of view.freeBytes) {
-    let missing = -freeBytes
-    const idle = (view.instancesOn.get(deviceId) ?? []).filter(
-      ({ state, inFlight, spec }) => state === 'ready' && inFlight === 0 && !spec.pinned,
-    )
-    for (const instance of idle.sort((a, b) => a.worth - b.worth)) {
-      if (missing <= 0) break
-      going.push(instance)
-      missing -= instance.shares.find((share) => share.deviceId === deviceId)?.bytes ?? 0
+interface Eviction {
+  readonly devices: readonly Device[]
+  readonly bytes: number
+  readonly victims: Victims
+  /** To load the model there, which comes on top of what the victims lose. */
+  readonly loadSeconds: number
+}
+
+function cheapestOf(
+  view: ClusterView,
+  spec: ModelSpec,
+  { count, pools }: SpotTier,
+  choice: VictimChoice,
+): Eviction | undefined {
+  const bytes = shareBytes(spec, count)
+  let best: Eviction | undefined
+  for (const pool of pools) {
+    for (const part of count === 1 ? pool.map((device) => [device]) : [pool]) {
+      const found = cheapestOn(part, bytes, count, choice)
+      if (!found) continue
+      const loadSeconds = loadMsOn(view.state, spec, found.devices[0]?.nodeId ?? '') / 1_000
+      const eviction = { ...found, bytes, loadSeconds }
+      if (!best || compareEvictions(eviction, best, choice) < 0) best = eviction
     }
   }
-  return going
+  return best
 }
 
-function victimsOn(
-  view: ClusterView,
-  deviceId: string,
-  spec: ModelSpec,
-  { policy, waitedMs }: { readonly policy: EvictionPolicy; readonly waitedMs: number },
-): readonly Instance[] | undefined {
-  const here = view.instancesOn.get(deviceId) ?? []
-  const bytesHere = ({ shares }: Instance) => shares.find((share) => share.deviceId === deviceId)?.bytes ?? 0
-  let missing = spec.memoryBytes - (view.freeBytes.get(deviceId) ?? 0)
-  for (const instance of here) {
-    if (instance.state === 'draining' || instance.state === 'unloading') missing -= bytesHere(instance)
-  }
-  if (missing <= 0) return []
-  const victims: Instance[] = []
-  const mayGo = ({ state, spec: { pinned }, inFlight }: Instance) =>
-    state === 'ready' && !pinned && (inFlight === 0 || waitedMs >= policy.swapWaitMs)
-  const order = (a: Instance, b: Instance) =>
-    Number(a.inFlight > 0) - Number(b.inFlight > 0) ||
-    (policy.by === 'gdsf' ? a.worth - b.worth : 0) ||
-    a.lastUsedMs - b.lastUsedMs
-  for (const candidate of here.filter(mayGo).sort(order)) {
-    victims.push(candidate)
-    missing -= bytesHere(candidate)
-    if (missing <= 0) return victims
-  }
-  return undefined
+function compareEvictions(a: Eviction, b: Eviction, choice: VictimChoice): number {
+  const [lossA, lossB] = [a.victims.loss, b.victims.loss]
+  if (choice.by === 'lru') return compareLoss(lossA, lossB)
+  return compareLoss(
+    { ...lossA, value: lossA.value + a.loadSeconds },
+    { ...lossB, value: lossB.value + b.loadSeconds },
+  )
 }
 
-function busyCount({ victims }: EvictionPlan): number {
-  return victims.filter((instance) => instance.inFlight > 0).length
+/** So many devices of the pool, one after the other the one that costs the least more. */
+function cheapestOn(
+  pool: readonly Device[],
+  bytes: number,
+  count: number,
+  choice: VictimChoice,
+): Pick<Eviction, 'devices' | 'victims'> | undefined {
+  const devices: Device[] = []
+  let victims = NO_VICTIMS
+  while (devices.length < count) {
+    let next: { readonly device: Device; readonly victims: Victims } | undefined
+    for (const device of pool) {
+      if (devices.includes(device)) continue
+      const cover = coverOn(device, bytes, victims, choice)
+      if (cover && (!next || compareLoss(cover.loss, next.victims.loss) < 0))
+        next = { device, victims: cover }
+    }
+    if (!next) return undefined
+    devices.push(next.device)
+    victims = choice.together(victims, next.victims.instances)
+  }
+  const isEnough = (fewer: Victims) => devices.every(({ id }) => choice.missingBytes(id, bytes, fewer) <= 0)
+  return { devices, victims: choice.needed(victims, isEnough) }
+}
+
+function coverOn(device: Device, bytes: number, chosen: Victims, choice: VictimChoice): Victims | undefined {
+  const missing = choice.missingBytes(device.id, bytes, chosen)
+  if (missing <= 0) return NO_VICTIMS
+  return choice.cover(device.id, missing, choice.candidatesOn(device.id, chosen))
+}
+
+/** Of each model with a least number so many instances, those that would be missed most. */
+function leastNumbers({ state }: ClusterView): ReadonlySet<Instance> {
+  const byModel = new Map<string, Instance[]>()
+  for (const instance of state.instances) {
+    const { spec, state: phase } = instance
+    if (spec.replicasMin === 0 || phase === 'draining' || phase === 'unloading') continue
+    const instances = byModel.get(spec.name)
+    if (instances) instances.push(instance)
+    else byModel.set(spec.name, [instance])
+  }
+  const kept = [...byModel.values()].flatMap((instances) =>
+    instances
+      .sort((a, b) => b.inFlight - a.inFlight || b.worth - a.worth || b.lastUsedMs - a.lastUsedMs)
+      .slice(0, instances[0]?.spec.replicasMin ?? 0),
+  )
+  return new Set(kept)
+}
+
+function reason(view: ClusterView, victims: readonly Instance[], { by }: EvictionPolicy): string {
+  if (victims.length === 0) return 'enough is on its way out'
+  if (by === 'lru') return 'not used for longest'
+  const seconds = victims.reduce((sum, victim) => sum + savedSeconds(view, victim), 0)
+  return `least worth, ${seconds.toFixed(1)} s of loading an hour`
 }

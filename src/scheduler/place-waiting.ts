@@ -8,6 +8,9 @@ import { type ClusterView, isAllowedOn, withTaken } from './view.ts'
 /** Waiting this long is worth one step of priority, so that nobody waits for ever behind the important. */
 const AGEING_MS = 10_000
 
+/** The search for moves may take milliseconds, and what changes between two events seldom changes what it finds. */
+const SEEK_MOVES_EVERY_MS = 1_000
+
 /** Somebody waits for a demand; the least number is owed; the rest is a wish. */
 const URGENCY: Readonly<Record<Purpose, number>> = { demand: 2, move: 2, minimum: 1, replica: 0, prefetch: 0 }
 
@@ -62,7 +65,7 @@ function refuse(
 function makeRoom(turn: Turn, waiting: WaitingModel, view: ClusterView): readonly Share[] {
   const { spec, sinceMs } = waiting
   if (turn.state.plan?.model === spec.name) return everywhere(view, waiting)
-  if (startMoves(turn, spec, view)) return everywhere(view, waiting)
+  if (seekMoves(turn, waiting, view)) return everywhere(view, waiting)
   const plan = chooseVictims(view, spec, turn.policy.evict, turn.nowMs - sinceMs)
   if (!plan) {
     if (sinceMs === turn.nowMs) {
@@ -72,6 +75,13 @@ function makeRoom(turn: Turn, waiting: WaitingModel, view: ClusterView): readonl
   }
   evict(turn, plan, `room for ${spec.name}: ${plan.because}`)
   return plan.shares
+}
+
+function seekMoves(turn: Turn, { spec, movesSoughtMs }: WaitingModel, view: ClusterView): boolean {
+  if (movesSoughtMs !== undefined && turn.nowMs - movesSoughtMs < SEEK_MOVES_EVERY_MS) return false
+  const begun = startMoves(turn, spec, view)
+  turn.updateWaiting(spec.name, { movesSoughtMs: turn.nowMs })
+  return begun
 }
 
 /** For what nobody waits for: idle instances go for it, and if that does not do it, it is not wanted any more. */

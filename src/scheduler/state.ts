@@ -114,6 +114,8 @@ export interface WaitingModel {
   readonly sinceMs: number
   /** Not loaded before this time: the pause after a crash. */
   readonly notBeforeMs: number
+  /** When it was last looked for moves that make room for it, which takes long; undefined before the first time. */
+  readonly movesSoughtMs?: number
 }
 
 export interface ModelHistory {

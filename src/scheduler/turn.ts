@@ -85,6 +85,12 @@ export class Turn {
     }
   }
 
+  updateWaiting(model: string, change: Partial<WaitingModel>): void {
+    const index = this.current.waiting.findIndex(({ spec }) => spec.name === model)
+    const waiting = this.current.waiting[index]
+    if (waiting) this.change({ waiting: this.current.waiting.with(index, { ...waiting, ...change }) })
+  }
+
   dropWaiting(model: string, purpose?: Purpose): void {
     const waiting = this.current.waiting.filter(
       (one) => one.spec.name !== model || (purpose !== undefined && one.purpose !== purpose),

@@ -23,7 +23,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   engines: ['core', 'config', 'contracts', 'guardian.ts'],
   auth: ['core', 'config', 'contracts', 'storage'],
   pool: ['core', 'config', 'contracts', 'scheduler', 'storage'],
-  node: ['core', 'config', 'contracts', 'engines'],
+  node: ['core', 'config', 'contracts', 'engines', 'guardian.ts'],
   gateway: ['core', 'config', 'contracts', 'scheduler', 'limits', 'cache', 'streams'],
 }
 

@@ -37,6 +37,8 @@ test('a request waits for its model; many wait for one load', async () => {
   const answers = await Promise.all(Array.from({ length: 5 }, () => ask(server, { model: 'slow' })))
   expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200])
   expect(server.log().match(/"event":"loading model"/g)).toHaveLength(1)
+  // Whose log says who served them, and that they waited for it.
+  await expect.poll(() => server.log().match(/"routing":"only","waitedMs":\d{4}/g)).toHaveLength(5)
 })
 
 test('a request that waited long enough is 503 model_loading, with the time to come back', async () => {
@@ -51,7 +53,7 @@ test('a request that waited long enough is 503 model_loading, with the time to c
 test('a stream is told by comments what it waits for, then gets its tokens', async () => {
   const server = await start(SLOW, { waitNotice: '2s' }, ['slow'])
   const text = await (await ask(server, { model: 'slow', stream: true })).text()
-  expect(text).toMatch(/^: loading slow since \d s\n\n/)
+  expect(text).toMatch(/^: place 1 of 1 for slow, loading slow since \d s\n\n/)
   expect(text.endsWith('data: [DONE]\n\n')).toBe(true)
 })
 

@@ -283,7 +283,7 @@ describe('the command line', () => {
     const engines = JSON.parse((await helixflow(server, 'engines', 'list', '--json')).out) as {
       works: boolean
     }[]
-    expect(engines[0]).toMatchObject({ origin: 'configured', works: true })
+    expect(engines[0]).toMatchObject({ device: 'processor', origin: 'configured', works: true })
     expect((await helixflow(server, 'engines', 'doctor')).code).toBe(0)
     const doctor = await helixflow(server, 'doctor')
     expect(doctor.out).toMatch(/ok +server/)

@@ -16,6 +16,7 @@ import { NO_RIGHTS } from '../../src/contracts/permissions.ts'
 import type { PoolClient, Replica } from '../../src/contracts/pool.ts'
 import type { Clock } from '../../src/core/clock.ts'
 import { HelixError } from '../../src/core/errors.ts'
+import { noMetrics } from '../../src/core/metrics.ts'
 import { CachingDispatch } from '../../src/gateway/caching/caching-dispatch.ts'
 import { ModelRevisions } from '../../src/gateway/caching/model-revisions.ts'
 import { SemanticLookup } from '../../src/gateway/caching/semantic-lookup.ts'
@@ -82,7 +83,15 @@ export class CachingBench {
   ) {
     const pool = this.pool()
     const clock = systemClock
-    this.router = new Router({ pool, clock, queueMax: 1_000, queueTimeoutMs: 5_000, loadWaitMs: 1_000 })
+    this.router = new Router({
+      pool,
+      clock,
+      metrics: noMetrics,
+      fairness: 'tokens',
+      queueMax: 1_000,
+      queueTimeoutMs: 5_000,
+      loadWaitMs: 1_000,
+    })
     const requestDeadlineMs = options.requestDeadlineMs ?? 8_000
     const stallTimeoutMs = options.stallTimeoutMs ?? 4_000
     const limits = { firstByteTimeoutMs: 4_000, stallTimeoutMs, requestDeadlineMs, waitNoticeMs: 1_000 }
@@ -91,7 +100,6 @@ export class CachingBench {
       clients: this.clients,
       clock,
       ...limits,
-      explainWait: async () => 'waiting',
     })
     this.memory = new MemoryLayer(boundedMap(options.memoryBytes ?? 2 ** 24))
     const { invalidations } = this
@@ -191,6 +199,7 @@ export class CachingBench {
       await this.caching.run(exchange, {
         recipient: (headers) => new ClientRecipient(response, () => headers),
         identity: identityOf(request),
+        tenant: identityOf(request).projectId,
         route,
         requestHeaders: request.headers,
         begun: (end) => {
@@ -200,7 +209,11 @@ export class CachingBench {
           this.record(label, settlement)
           settlements.push(settlement)
         },
-        behind: () => ({ settled: (settlement) => void this.behind.push(settlement), close: () => {} }),
+        behind: () => ({
+          tenant: 'proj_a',
+          settled: (settlement) => void this.behind.push(settlement),
+          close: () => {},
+        }),
       })
     } catch (reason) {
       const error = HelixError.from(reason)

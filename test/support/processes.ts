@@ -21,6 +21,16 @@ export function childrenOf(pid: number): number[] {
   return stdout.split('\n').filter(Boolean).map(Number)
 }
 
+/** The processes of a group, by the id of its leader, that still do anything. */
+export function processesOfGroup(leader: number): number[] {
+  const { stdout } = spawnSync('ps', ['-eo', 'pid=,pgid=,stat='], { encoding: 'utf8' })
+  return stdout
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, group, state]) => Number(group) === leader && !state?.startsWith('Z'))
+    .map(([pid]) => Number(pid))
+}
+
 export function commandLineOf(pid: number): string {
   return spawnSync('ps', ['-o', 'args=', '-p', String(pid)], { encoding: 'utf8' }).stdout
 }

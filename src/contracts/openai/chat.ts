@@ -88,7 +88,7 @@ export const ChatRequest = z
     tool_choice: toolChoice.nullish(),
     parallel_tool_calls: z.boolean().nullish(),
     modalities: z.tuple([z.literal('text')]).nullish(),
-    service_tier: only('auto', 'default', null),
+    service_tier: only('auto', 'default', 'flex', 'priority', null),
     store: only(false, null),
   })
   .superRefine((request, context) => {

@@ -133,7 +133,7 @@ describe('what is refused, and by which name', () => {
     [{ text: { verbosity: 'low' } }, 'unsupported_parameter', 'text.verbosity'],
     [{ reasoning: { effort: 'low' } }, 'unsupported_parameter', 'reasoning'],
     [{ truncation: 'auto' }, 'unsupported_parameter', 'truncation'],
-    [{ service_tier: 'flex' }, 'unsupported_parameter', 'service_tier'],
+    [{ service_tier: 'scale' }, 'unsupported_parameter', 'service_tier'],
     [{ conversation: 'conv_1' }, 'unsupported_parameter', 'conversation'],
     [
       { stream: true, stream_options: { include_obfuscation: true } },

@@ -68,7 +68,7 @@ export const ResponseRequest = z
     safety_identifier: text.max(64).nullish(),
     // A hint for a cache of prompts, given back; here every engine finds a common beginning by itself.
     prompt_cache_key: text.max(512).nullish(),
-    service_tier: only('auto', 'default', null),
+    service_tier: only('auto', 'default', 'flex', 'priority', null),
     reasoning: only(null),
     max_tool_calls: only(null),
     context_management: only(null),

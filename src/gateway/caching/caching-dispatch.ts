@@ -14,6 +14,7 @@ import { SingleFlight } from '../../cache/single-flight.ts'
 import type { Identity } from '../../contracts/auth.ts'
 import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
+import { isBefore } from '../../scheduler/tier.ts'
 import type { Caller, Dispatch } from '../dispatch/dispatch.ts'
 import type { Cacheable, Exchange } from '../dispatch/exchange.ts'
 import { CACHE_HEADER, type CacheWishes, readWishes } from './cache-wishes.ts'
@@ -130,6 +131,7 @@ export class CachingDispatch {
 
   private bypass(exchange: Exchange, caller: CachingCaller): Promise<void> {
     return this.parts.dispatch.run(exchange, {
+      tenant: caller.tenant,
       begun: (end) => caller.begun(end),
       recipient: (headers) => caller.recipient({ ...headers, [CACHE_HEADER]: 'bypass' }),
       settled: (settlement) => caller.settled(settlement),
@@ -223,6 +225,8 @@ export class CachingDispatch {
     const open = this.flights.get(query.key)
     // What was invalidated since it began is no answer for who asks now.
     if (!open || !cache.isCurrent(query.tenant, [...open.names], open.epoch)) return this.fly(query)
+    // Nor does who is in a hurry wait with one who is not.
+    if (isBefore(query.exchange.tier, open.run.tier)) return this.fly(query)
     for (const name of query.names) open.names.add(name)
     metrics.request('memory', 'coalesced')
     return this.board(query, open.run, 'coalesced')
@@ -269,6 +273,7 @@ export class CachingDispatch {
     const run = new FlightRun({
       dispatch,
       exchange,
+      tenant: query.caller.tenant,
       kind: cacheable.kind,
       bytesMax: answerBytesMax,
       closed: () => this.flights.end(key, open),

@@ -24,7 +24,11 @@ export async function embed(
   const behind = charge(exchange)
   if (!behind) return undefined
   const keeper = new BodyKeeper()
-  const asker: Asker = { begun: () => {}, settled: (settlement) => behind.settled(settlement) }
+  const asker: Asker = {
+    tenant: behind.tenant,
+    begun: () => {},
+    settled: (settlement) => behind.settled(settlement),
+  }
   try {
     await dispatch.send(exchange, keeper, asker, EMBEDDING_DEADLINE_MS)
     return vectorOf(keeper.body)

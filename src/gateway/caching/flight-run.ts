@@ -1,5 +1,6 @@
 import { Flight, type Follower } from '../../cache/flight.ts'
 import { HelixError } from '../../core/errors.ts'
+import type { Tier } from '../../scheduler/tier.ts'
 import type { Asker, Dispatch } from '../dispatch/dispatch.ts'
 import type { AnswerKind, Exchange } from '../dispatch/exchange.ts'
 import type { Recipient } from '../dispatch/recipient.ts'
@@ -29,6 +30,8 @@ export interface Landed {
 export interface FlightRunParts {
   readonly dispatch: Dispatch
   readonly exchange: Exchange
+  /** Of the first who asked: the flight takes its turn. */
+  readonly tenant: string
   readonly kind: AnswerKind
   readonly bytesMax: number
   /** Nobody can join it any more. */
@@ -61,6 +64,14 @@ export class FlightRun implements Recipient, Source, Asker {
       this.abort(this.lastLeaver?.error ?? new HelixError('client_closed_request', 'All clients left.'))
     }
     this.flight = new Flight({ bytesMax: parts.bytesMax, abandoned })
+  }
+
+  get tenant(): string {
+    return this.parts.tenant
+  }
+
+  get tier(): Tier {
+    return this.parts.exchange.tier
   }
 
   get kind(): AnswerKind {

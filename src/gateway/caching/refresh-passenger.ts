@@ -3,7 +3,7 @@ import type { Settlement } from '../dispatch/settlement.ts'
 import type { Passenger } from './flight-run.ts'
 
 /** Who is charged for an answer that nobody waits for. */
-export interface Behind extends Pick<Asker, 'settled'> {
+export interface Behind extends Pick<Asker, 'tenant' | 'settled'> {
   close(): void
 }
 

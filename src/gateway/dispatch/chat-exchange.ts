@@ -1,6 +1,7 @@
 import type { ChatRequest } from '../../contracts/openai/chat.ts'
 import type { Replica } from '../../contracts/pool.ts'
 import { HelixError } from '../../core/errors.ts'
+import type { Tier } from '../../scheduler/tier.ts'
 import { chatCollector } from './collector.ts'
 import type { Answer, Asked, Exchange } from './exchange.ts'
 import { ForcedToolCalls, forcedToolsSchema } from './forced-tools.ts'
@@ -16,11 +17,18 @@ export function chatExchange(request: ChatRequest): Exchange {
     path: '/v1/chat/completions',
     body: (replica, asked) => chatBody(request, replica, asked),
     size: () => ({
-      promptTokensMax: chatTokensMax(request.messages, [request.tools, request.response_format]),
-      promptTokensLikely: chatTokensLikely(request.messages, request.tools ?? undefined),
+      // Each when it is asked for: the bound costs as much as writing the whole prompt.
+      get promptTokensMax() {
+        return chatTokensMax(request.messages, [request.tools, request.response_format])
+      },
+      get promptTokensLikely() {
+        return chatTokensLikely(request.messages, request.tools ?? undefined)
+      },
       promptCount: 1,
       outputTokensMax: request.max_completion_tokens ?? request.max_tokens ?? undefined,
     }),
+    tier: tierOf(request.service_tier),
+    prompt: () => chatPrompt(request),
     inputParam: 'messages',
     schemaParam: schemaParamOf(request),
     stream,
@@ -34,6 +42,15 @@ export function chatExchange(request: ChatRequest): Exchange {
       : undefined,
     cacheable: { kind: 'chat', deterministic: request.temperature === 0, request },
   }
+}
+
+function tierOf(tier: ChatRequest['service_tier']): Tier {
+  return tier === 'priority' || tier === 'flex' ? tier : 'default'
+}
+
+/** Templates write tools before messages. Without the bracket at its end it goes on as the conversation does. */
+function chatPrompt({ tools, messages }: ChatRequest): string {
+  return `${tools ? JSON.stringify(tools) : ''}${JSON.stringify(messages).slice(0, -1)}`
 }
 
 function schemaParamOf(request: ChatRequest): string | undefined {

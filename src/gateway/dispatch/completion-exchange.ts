@@ -25,6 +25,8 @@ export function completionExchange(request: CompletionRequest): Exchange {
       promptCount: promptCount(request),
       outputTokensMax: request.max_tokens ?? OUTPUT_TOKENS_DEFAULT,
     }),
+    tier: 'default',
+    prompt: () => (typeof request.prompt === 'string' ? request.prompt : JSON.stringify(request.prompt)),
     inputParam: 'prompt',
     schemaParam: undefined,
     stream,

@@ -4,9 +4,11 @@ import { HelixError } from '../../core/errors.ts'
 import { denialError } from './denial.ts'
 import type { EngineClients } from './engine-client.ts'
 import type { Answer, Collector, Exchange } from './exchange.ts'
+import type { Lease, Want } from './lease.ts'
+import { promptBlocks } from './prompt-blocks.ts'
 import type { AnswerRecipient, Recipient } from './recipient.ts'
 import { type RelayRequest, type RelayResult, relayStream, relayWhole, type Sink } from './relay.ts'
-import type { Lease, Router } from './router.ts'
+import type { Router } from './router.ts'
 import { Account, type Settlement } from './settlement.ts'
 import { StreamFilter } from './stream-filter.ts'
 import { findUsage, NO_USAGE, UsageTally, usageField } from './usage.ts'
@@ -20,11 +22,12 @@ export interface DispatchOptions {
   readonly requestDeadlineMs: number
   /** How often a stream that waits for its model is told so. */
   readonly waitNoticeMs: number
-  explainWait(model: string): Promise<string>
 }
 
 /** Who asks, and is told what became of it. */
 export interface Asker {
+  /** Who is to get no more of an engine than others that want it. */
+  readonly tenant: string
   /** Told once, at the start, how to end the request from outside. */
   begun(end: (reason: HelixError) => void): void
   /**
@@ -46,6 +49,9 @@ interface Work {
   readonly recipient: Recipient
   readonly account: Account
   readonly signal: AbortSignal
+  readonly tenant: string
+  /** When it is given up, on the monotonic clock. */
+  readonly deadlineMs: number | undefined
 }
 
 /** A reset connection may mean that the request killed the engine; it gets one more engine, not more. */
@@ -81,7 +87,15 @@ export class Dispatch {
       this.options.clock,
       () => exchange.size().promptTokensLikely,
     )
-    const running = this.carry({ exchange, recipient, account, signal: abort.signal }, abort, deadlineMs)
+    const work: Work = {
+      exchange,
+      recipient,
+      account,
+      signal: abort.signal,
+      tenant: asker.tenant,
+      deadlineMs: deadlineMs === undefined ? undefined : this.options.clock.monotonic() + deadlineMs,
+    }
+    const running = this.carry(work, abort, deadlineMs)
     this.running.set(
       abort,
       running.catch(() => {}),
@@ -149,14 +163,21 @@ export class Dispatch {
   }
 
   /** Waits for a replica; a stream is told every now and then what it waits for. */
-  private async lease({ exchange, recipient, signal }: Work): Promise<Lease> {
-    const waiting = this.options.router.lease({ model: exchange.model, slots: exchange.choices, signal })
+  private async lease(work: Work): Promise<Lease> {
+    const { exchange, recipient, account, signal } = work
+    const { router, waitNoticeMs } = this.options
+    const want = wantOf(work)
+    const waiting = router.lease(want).then((lease) => {
+      const { replica, route, waitedMs } = lease
+      account.served = { replica: replica.id, route, waitedMs }
+      return lease
+    })
     if (!exchange.stream) return waiting
     const notice = setInterval(() => {
-      void this.options.explainWait(exchange.model).then((reason) => {
+      void router.explainWait(want).then((reason) => {
         if (!signal.aborted) recipient.comment(reason)
       })
-    }, this.options.waitNoticeMs)
+    }, waitNoticeMs)
     try {
       return await waiting
     } finally {
@@ -241,6 +262,24 @@ export function afterDeadline(
   return clock.schedule(deadlineMs, () =>
     tell(new HelixError('deadline_exceeded', 'The request took longer than this server allows.')),
   )
+}
+
+function wantOf({ exchange, account, signal, tenant, deadlineMs }: Work): Want {
+  const { model, choices: slots, tier, prompt } = exchange
+  const { promptTokensLikely: promptTokens, outputTokensMax: each } = exchange.size()
+  const outputTokensMax = each === undefined ? undefined : each * slots
+  return {
+    model,
+    slots,
+    signal,
+    tenant,
+    tier,
+    deadlineMs,
+    promptTokens,
+    outputTokensMax,
+    blocks: () => (prompt ? promptBlocks(tenant, prompt()) : []),
+    used: () => account.used(),
+  }
 }
 
 type Failure = Exclude<RelayResult, { kind: 'complete' }>

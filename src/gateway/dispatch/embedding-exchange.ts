@@ -24,6 +24,8 @@ export function embeddingExchange(request: EmbeddingRequest): Exchange {
       promptCount: promptCount({ prompt: request.input }),
       outputTokensMax: 0,
     }),
+    tier: 'default',
+    prompt: undefined,
     inputParam: 'input',
     schemaParam: undefined,
     stream: false,

@@ -15,7 +15,7 @@ export interface EngineClient {
 
 /** One connection pool per engine address; closed when the engine is gone. */
 export class EngineClients {
-  private readonly clients = new Map<string, { client: EngineClient; pool: Pool }>()
+  private readonly clients = new Map<string, { client: EngineClient; pool: Pool; connections: number }>()
 
   /** @param tls for engines of other machines, which are reached through their nodes' relays */
   constructor(private readonly tls?: TlsFiles) {}
@@ -23,16 +23,20 @@ export class EngineClients {
   get(replica: Replica): EngineClient {
     const present = this.clients.get(replica.id)
     if (present) return present.client
-    const created = connect(replica.address, replica.slots, this.tls)
+    const created = { ...connect(replica.address, replica.slots, this.tls), connections: replica.slots }
     this.clients.set(replica.id, created)
     return created.client
   }
 
-  /** Keeps the pools of these replicas and closes the others once their last request has ended. */
+  /**
+   * Keeps the pools of these replicas and closes the others once their last request has ended. A replica that has more slots
+   * than before gets another pool: one cannot grow.
+   */
   keepOnly(replicas: readonly Replica[]): void {
-    const present = new Set(replicas.map(({ id }) => id))
-    for (const [id, { pool }] of this.clients) {
-      if (present.has(id)) continue
+    const slots = new Map(replicas.map((replica) => [replica.id, replica.slots]))
+    for (const [id, { pool, connections }] of this.clients) {
+      const wanted = slots.get(id)
+      if (wanted !== undefined && wanted <= connections) continue
       this.clients.delete(id)
       void pool.close()
     }
@@ -51,9 +55,8 @@ function connect(
 ): { client: EngineClient; pool: Pool } {
   const url = new URL(address.url)
   const pool = new Pool(url.origin, {
-    // As many as requests can be at work; each idle one would hold a thread of the engine. Of an engine that is shared
-    // with other gateways the slots are a share that may grow: there only requests open connections.
-    ...(address.serverName === undefined ? { connections: slots } : {}),
+    // As many as requests can be at work; each idle one would hold a thread of the engine.
+    connections: slots,
     pipelining: 1,
     connect: connectorTo(address, tls),
   })

@@ -1,4 +1,5 @@
 import type { Replica } from '../../contracts/pool.ts'
+import type { Tier } from '../../scheduler/tier.ts'
 
 /** A chunk or a whole answer as the engine sent it, parsed. */
 export type Answer = { readonly [key: string]: unknown }
@@ -30,6 +31,13 @@ export interface Exchange {
   body(replica: Replica, asked: Asked): Answer
   /** What it takes at most, as far as the request itself says. */
   size(): RequestSize
+  /** How urgent it is to whoever asks. */
+  readonly tier: Tier
+  /**
+   * A text that begins as the prompt does: of two requests with a common beginning an engine reads it once. Undefined where
+   * nothing is gained by that.
+   */
+  readonly prompt: (() => string) | undefined
   /** The parameter that holds the input, for errors about its length. */
   readonly inputParam: string
   /** The parameter that constrains the answer to a schema, for errors about it; undefined when none does. */

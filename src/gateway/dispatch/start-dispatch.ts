@@ -2,20 +2,23 @@ import type { Config } from '../../config/schema.ts'
 import type { PoolClient } from '../../contracts/pool.ts'
 import type { TlsFiles } from '../../contracts/rpc-transport.ts'
 import type { Clock } from '../../core/clock.ts'
+import type { Metrics } from '../../core/metrics.ts'
 import { Dispatch } from './dispatch.ts'
 import { EngineClients } from './engine-client.ts'
 import { Router } from './router.ts'
 
 export interface DispatchParts {
   readonly config: Config['gateway']
+  readonly scheduler: Pick<Config['scheduler'], 'fairness'>
   readonly pool: PoolClient
   readonly clock: Clock
+  readonly metrics: Metrics
   /** For engines of other machines. */
   readonly tls?: TlsFiles | undefined
 }
 
 /** Dispatch with its router and its connections to engines, which follow the pool's table of replicas. */
-export function startDispatch({ config, pool, clock, tls }: DispatchParts): {
+export function startDispatch({ config, scheduler, pool, clock, metrics, tls }: DispatchParts): {
   readonly dispatch: Dispatch
   stop(): Promise<void>
 } {
@@ -24,6 +27,8 @@ export function startDispatch({ config, pool, clock, tls }: DispatchParts): {
   const router = new Router({
     pool,
     clock,
+    metrics,
+    fairness: scheduler.fairness,
     queueMax: config.queueMax,
     queueTimeoutMs: config.queueTimeout,
     loadWaitMs: config.loadWait,
@@ -36,7 +41,6 @@ export function startDispatch({ config, pool, clock, tls }: DispatchParts): {
     stallTimeoutMs: config.stallTimeout,
     requestDeadlineMs: config.requestDeadline,
     waitNoticeMs: config.waitNotice,
-    explainWait: async (model) => (await pool.explainWait(model)).reason,
   })
   const stop = async () => {
     unwatch()

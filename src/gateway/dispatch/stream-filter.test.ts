@@ -10,6 +10,8 @@ function exchange(change: Partial<Exchange> = {}): Exchange {
     path: '/v1/chat/completions',
     body: () => ({}),
     size: () => ({ promptTokensMax: 0, promptTokensLikely: 0, promptCount: 1, outputTokensMax: 0 }),
+    tier: 'default',
+    prompt: undefined,
     inputParam: 'messages',
     schemaParam: undefined,
     stream: true,

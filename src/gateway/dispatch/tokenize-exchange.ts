@@ -23,6 +23,8 @@ export function tokenizeExchange(request: TokenizeRequest): Exchange {
     },
     // Cutting a text into tokens generates nothing: it counts as a request alone.
     size: () => ({ promptTokensMax: 0, promptTokensLikely: 0, promptCount: 1, outputTokensMax: 0 }),
+    tier: 'default',
+    prompt: undefined,
     inputParam: 'prompt',
     schemaParam: undefined,
     stream: false,

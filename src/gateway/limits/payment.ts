@@ -18,6 +18,7 @@ export class Payment {
   lend(behind: Behind): Behind {
     this.lent = true
     return {
+      tenant: behind.tenant,
       settled: (settlement) => {
         behind.settled(settlement)
         this.admission.settle(settlement)

@@ -34,7 +34,7 @@ export function toChatRequest(request: ResponseRequest, items: readonly InputIte
     stream_options: { include_usage: true },
     user: request.user,
     modalities: undefined,
-    service_tier: undefined,
+    service_tier: request.service_tier,
     store: undefined,
   }
 }

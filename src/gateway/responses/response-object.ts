@@ -107,7 +107,7 @@ export function newResponse(request: ResponseRequest, { id, createdAtMs }: Respo
     prompt_cache_key: request.prompt_cache_key ?? null,
     reasoning: null,
     safety_identifier: request.safety_identifier ?? null,
-    service_tier: 'default',
+    service_tier: request.service_tier === 'auto' ? 'default' : (request.service_tier ?? 'default'),
     store: request.store ?? true,
     temperature: request.temperature ?? null,
     text: { format: request.text?.format ?? { type: 'text' } },

@@ -1,13 +1,17 @@
+import { auto } from './auto.ts'
+import { bestFit } from './best-fit.ts'
 import { firstFit } from './first-fit.ts'
+import { leastLoaded } from './least-loaded.ts'
 import type { PlacementStrategy } from './placement.ts'
+import { roundRobin } from './round-robin.ts'
 
 /** Every strategy, by the name used in helixflow.yaml. To add one: one file, one line here. */
 export const placementStrategies = {
-  auto: firstFit,
-  'best-fit': firstFit,
+  auto,
+  'best-fit': bestFit,
   'first-fit': firstFit,
-  'least-loaded': firstFit,
-  'round-robin': firstFit,
+  'least-loaded': leastLoaded,
+  'round-robin': roundRobin,
 } as const satisfies Record<string, PlacementStrategy>
 
 export type PlacementStrategyName = keyof typeof placementStrategies

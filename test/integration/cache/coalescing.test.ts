@@ -83,6 +83,20 @@ describe('five hundred requests that are the same', () => {
   })
 })
 
+test('who is in a hurry does not wait with one who is not, who may wait with one in a hurry', async () => {
+  const upstreamCalls: UpstreamCall[] = []
+  bench.upstream.play((call) => void upstreamCalls.push(call))
+  const flex = bench.ask({ service_tier: 'flex' })
+  await until(() => upstreamCalls.length === 1)
+  const urgent = bench.ask({ service_tier: 'priority' })
+  await until(() => upstreamCalls.length === 2)
+  const late = bench.ask({ service_tier: 'flex' })
+  await until(() => bench.seen.length === 3)
+  for (const call of upstreamCalls) sendWhole(call, chatAnswer('once'))
+  expect(states(await Promise.all([flex, urgent, late]))).toEqual(['coalesced', 'miss', 'miss'])
+  expect(upstreamCalls).toHaveLength(2)
+})
+
 describe('who began it', () => {
   test.each([false, true])(
     'may leave (stream: %s): the others get their answer, still of one call',

@@ -39,7 +39,10 @@ describe('a started engine', () => {
     expect(commandLineOf(server.pid)).not.toContain(server.address.apiKey)
     if (process.platform !== 'linux') return
     expect(Object.keys(environmentOf(server.pid)).sort()).toEqual([
+      // Both hide every card from an engine on the processor.
+      'CUDA_VISIBLE_DEVICES',
       'GGML_NO_BACKTRACE',
+      'HIP_VISIBLE_DEVICES',
       'HOME',
       'LLAMA_API_KEY',
       'PATH',

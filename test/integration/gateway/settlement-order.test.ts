@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { ChatRequest } from '../../../src/contracts/openai/chat.ts'
 import type { PoolClient, Replica } from '../../../src/contracts/pool.ts'
 import { HelixError } from '../../../src/core/errors.ts'
+import { noMetrics } from '../../../src/core/metrics.ts'
 import { chatExchange } from '../../../src/gateway/dispatch/chat-exchange.ts'
 import { Dispatch } from '../../../src/gateway/dispatch/dispatch.ts'
 import { EngineClients } from '../../../src/gateway/dispatch/engine-client.ts'
@@ -39,6 +40,8 @@ beforeEach(async () => {
   router = new Router({
     pool: poolOf(replicaAt(upstream.url)),
     clock: systemClock,
+    metrics: noMetrics,
+    fairness: 'tokens',
     queueMax: 1,
     queueTimeoutMs: 1_000,
     loadWaitMs: 1_000,
@@ -54,7 +57,6 @@ beforeEach(async () => {
     clients,
     clock: systemClock,
     ...limits,
-    explainWait: async () => '',
   })
   server = createServer(async (request, response) => {
     const parts: Buffer[] = []
@@ -65,7 +67,12 @@ beforeEach(async () => {
       record(settlement)
     }
     dispatch
-      .run(exchange, { begun: () => {}, recipient: () => new ClientRecipient(response, () => ({})), settled })
+      .run(exchange, {
+        tenant: 'proj_a',
+        begun: () => {},
+        recipient: () => new ClientRecipient(response, () => ({})),
+        settled,
+      })
       .catch((reason: unknown) => {
         const error = HelixError.from(reason)
         response

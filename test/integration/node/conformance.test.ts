@@ -2,11 +2,13 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import type { EngineExit, NodeClient, StartOutcome } from '../../../src/contracts/node.ts'
+import { Config } from '../../../src/config/schema.ts'
+import type { DeviceReport, EngineExit, NodeClient, StartOutcome } from '../../../src/contracts/node.ts'
 import { NodeRpcClient } from '../../../src/contracts/node-rpc-client.ts'
 import type { EngineAddress } from '../../../src/contracts/pool.ts'
 import { type RpcServer, serveRpc } from '../../../src/contracts/rpc-server.ts'
 import { inMemory, overTls, type TlsFiles } from '../../../src/contracts/rpc-transport.ts'
+import { HelixError } from '../../../src/core/errors.ts'
 import { silentLog } from '../../../src/core/log.ts'
 import { writeTinyModel } from '../../../src/engines/gguf/tiny-model.ts'
 import { ModelStore } from '../../../src/engines/model-store.ts'
@@ -14,11 +16,17 @@ import { EngineClients } from '../../../src/gateway/dispatch/engine-client.ts'
 import { Fence } from '../../../src/node/fence.ts'
 import { Relay } from '../../../src/node/relay.ts'
 import { nodeRoutes } from '../../../src/node/rpc.ts'
-import { NodeService } from '../../../src/node/service.ts'
+import type { NodeService } from '../../../src/node/service.ts'
+import { startNode } from '../../../src/node/start.ts'
 import { systemClock } from '../../../src/system.ts'
 import { makeCertificates } from '../../support/certificates.ts'
 import { testEngine } from '../../support/engine.ts'
+import { sourceSettings } from '../../support/model-sources.ts'
 import { processesWith } from '../../support/processes.ts'
+
+const noManaged = async () => {
+  throw new HelixError('engine_missing', 'There is none.')
+}
 
 const shape = { slots: 1, contextLength: 256, chatTemplate: undefined, engine: undefined }
 
@@ -33,22 +41,21 @@ const fence = new Fence()
 beforeAll(async () => {
   root = mkdtempSync(join(tmpdir(), 'hf-'))
   tls = await makeCertificates()
-  const engine = await testEngine()
+  await testEngine()
   const store = await ModelStore.open({
-    directory: join(root, 'models'),
-    sources: {
-      huggingFace: { endpoint: 'http://127.0.0.1:9', token: undefined },
-      pip: { variables: {}, configPaths: [], homeDirectory: root },
-      proxy: { httpProxy: undefined, httpsProxy: undefined, noProxy: undefined },
-    },
-    clock: systemClock,
-    log: silentLog,
+    ...{ directory: join(root, 'models'), clock: systemClock, log: silentLog },
+    sources: sourceSettings({}),
   })
   await writeTinyModel(join(root, 'models', 'tiny.gguf'), { seed: 7 })
-  node = new NodeService({
-    ...{ nodeId: 'node-a', store, engine: async () => engine, socketDirectory: join(root, 's') },
-    ...{ memoryBytes: 2 ** 32, threads: 1, startTimeoutMs: 60_000, probeIntervalMs: 1_000 },
-    ...{ probeTimeoutMs: 10_000, stuckTimeoutMs: 60_000, clock: systemClock, log: silentLog },
+  node = startNode({
+    ...{
+      config: Config.parse({ engines: { memoryLimit: '4GiB', threads: 1 } }).engines,
+      perModel: {},
+      store,
+    },
+    ...{ nodeId: 'node-a', llamaServer: testEngine, managed: noManaged, cacheDirectory: join(root, 'cache') },
+    ...{ clock: systemClock, log: silentLog, socketDirectory: join(root, 's') },
+    footprintsPath: join(root, 'footprints.json'),
   })
   relay = await Relay.start({ host: '127.0.0.1', port: 0, tls, publicHost: 'localhost', log: silentLog })
   const parts = { node, fence, log: silentLog }
@@ -60,6 +67,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await server?.stop()
   await relay?.stop()
+  await node?.close()
   rmSync(root, { recursive: true })
   rmSync(dirname(tls.key), { recursive: true })
 })
@@ -70,6 +78,11 @@ function clientOver(transport: ReturnType<typeof inMemory>, epoch: number): Node
   })
   onTestFinished(() => client.close())
   return client
+}
+
+/** What of a device is the same a moment later. */
+function lasting({ id, kind, name, totalBytes, health, clique }: DeviceReport) {
+  return { id, kind, name, totalBytes, health, clique }
 }
 
 function startTiny(client: NodeClient, instanceId: string): Promise<StartOutcome> {
@@ -107,12 +120,12 @@ describe.each(ways)('a node %s', (_name, open) => {
   test('says what it is and what it has', async () => {
     const client = open()
     expect(client.nodeId).toBe('node-a')
-    expect(await client.devices()).toEqual(await node.devices())
+    expect((await client.devices()).map(lasting)).toEqual((await node.devices()).map(lasting))
     expect(await client.listModels()).toEqual(await node.listModels())
     expect(await client.estimate('tiny', shape)).toEqual(await node.estimate('tiny', shape))
     await client.cacheFile('tiny')
-    const told = new Promise((resolve) => client.watchDevices(resolve))
-    expect(await told).toEqual(await node.devices())
+    const told = new Promise<readonly DeviceReport[]>((resolve) => client.watchDevices(resolve))
+    expect((await told).map(lasting)).toEqual((await node.devices()).map(lasting))
     await expect.poll(() => client.engineProblem()).toBeUndefined()
   })
 

@@ -1,0 +1,181 @@
+import type { PoolClient, Replica } from '../../contracts/pool.ts'
+import type { Clock } from '../../core/clock.ts'
+import { PrefixIndex } from '../../scheduler/prefix-index.ts'
+import { RecentWork } from '../../scheduler/recent-work.ts'
+import { type Candidate, chooseReplica, ROUTING, type RouteReason } from '../../scheduler/routing.ts'
+import type { Want } from './lease.ts'
+import { BLOCK_TOKENS } from './prompt-blocks.ts'
+
+export interface SeatsOptions {
+  readonly pool: Pick<PoolClient, 'reportUse'>
+  readonly clock: Clock
+  /** Whether requests may go there at the moment, for reasons that the table of the pool does not know. */
+  usable(replica: Replica): boolean
+}
+
+/** What a request will probably take where it goes. */
+export interface Load {
+  readonly cost: number
+  /** To work off one token of a prompt. */
+  readonly msPerCost: number
+}
+
+/** Slots that were taken. */
+export interface Taken {
+  readonly replica: Replica
+  readonly route: RouteReason
+  /**
+   * Gives them back, exactly once. `reuse` gives them to those who wait, before the pool could hear that the replica is
+   * idle and take it away.
+   */
+  release(reuse: () => void): void
+}
+
+interface Seat {
+  replica: Replica
+  inUse: number
+  /** No longer in the pool's table; only the requests that it has are left. */
+  leaving: boolean
+  suspectUntilMs: number
+  /** Cost of the requests that it has. */
+  atWork: number
+  readonly recent: RecentWork
+}
+
+/** How long a replica that broke a connection is passed over, unless the pool says sooner what became of it. */
+export const SUSPECT_MS = 1_000
+
+/** Work of the last minutes counts for the share that a replica has had. */
+const RECENT_HALF_LIFE_MS = 60_000
+/** A few conversations may keep to one replica while the others idle. */
+const SLACK_PER_SLOT = 8_192
+/** Where the engine does not say what it remembers. */
+const CONTEXT_TOKENS = 8_192
+const POLICY = { ...ROUTING, slack: SLACK_PER_SLOT }
+
+/** The replicas as the pool's table has them, with what this gateway has given each to do. */
+export class Seats {
+  private readonly seats = new Map<string, Seat>()
+  /** Those in the table. */
+  private byModel: ReadonlyMap<string, readonly Seat[]> = new Map()
+  private readonly prefixes = new PrefixIndex<string>()
+
+  constructor(private readonly options: SeatsOptions) {}
+
+  /** Whether a request for the model can get there, now or when a slot comes free. */
+  has(model: string): boolean {
+    return this.ofModel(model).some((seat) => this.isOpen(seat))
+  }
+
+  /** Slots of the replica that is best for it; undefined while none has enough free. */
+  take(want: Want, load: Load): Taken | undefined {
+    const seats = this.ofModel(want.model)
+    const open = seats.filter((seat) => this.isOpen(seat) && slotsFree(seat) >= slotsFor(want, seat))
+    // With one replica there is nothing to choose, and nothing to remember.
+    const blocks = seats.length > 1 && open.length > 0 ? want.blocks() : []
+    const candidates = open.map((seat) => this.candidate(seat, blocks, load))
+    const route = chooseReplica(candidates, { promptTokens: want.promptTokens, work: load.cost }, POLICY)
+    if (!route) return undefined
+    const { seat, hitTokens } = route.candidate
+    const { id, slots, contextLength } = seat.replica
+    if (blocks.length > 0)
+      this.prefixes.note(id, blocks, Math.floor((slots * (contextLength ?? CONTEXT_TOKENS)) / BLOCK_TOKENS))
+    const cost = Math.max(0, load.cost - Math.min(hitTokens, want.promptTokens))
+    return {
+      replica: seat.replica,
+      route: route.reason,
+      release: this.occupy(seat, slotsFor(want, seat), cost),
+    }
+  }
+
+  /** The pool's table, as it is now. A replica that left it ends the requests that it has. */
+  replace(replicas: readonly Replica[]): void {
+    const byModel = new Map<string, Seat[]>()
+    const present = new Set<Seat>()
+    for (const replica of replicas) {
+      const seat = this.seats.get(replica.id) ?? newSeat(replica)
+      // Its slots may have changed while some are in use.
+      seat.replica = replica
+      seat.leaving = false
+      this.seats.set(replica.id, seat)
+      present.add(seat)
+      byModel.set(replica.model, [...(byModel.get(replica.model) ?? []), seat])
+    }
+    this.byModel = byModel
+    for (const seat of this.seats.values()) {
+      if (present.has(seat)) continue
+      seat.leaving = true
+      if (seat.inUse === 0) this.drop(seat)
+    }
+  }
+
+  /** Passes over a replica for a moment: a connection to it broke. @returns its model */
+  suspect(replicaId: string): string | undefined {
+    const seat = this.seats.get(replicaId)
+    if (seat) seat.suspectUntilMs = this.options.clock.monotonic() + SUSPECT_MS
+    return seat?.replica.model
+  }
+
+  private ofModel(model: string): readonly Seat[] {
+    return this.byModel.get(model) ?? NONE
+  }
+
+  private isOpen({ replica, suspectUntilMs }: Seat): boolean {
+    return suspectUntilMs <= this.options.clock.monotonic() && this.options.usable(replica)
+  }
+
+  private candidate(
+    seat: Seat,
+    blocks: readonly string[],
+    { msPerCost }: Load,
+  ): Candidate & { readonly seat: Seat } {
+    const { replica, atWork, recent } = seat
+    return {
+      id: replica.id,
+      seat,
+      waitMs: (atWork / replica.slots) * msPerCost,
+      prefillMs: msPerCost,
+      hitTokens: BLOCK_TOKENS * this.prefixes.hits(replica.id, blocks),
+      load: recent.at(this.options.clock.monotonic()),
+      capacity: replica.slots,
+    }
+  }
+
+  private occupy(seat: Seat, slots: number, cost: number): Taken['release'] {
+    const { pool, clock } = this.options
+    const { id } = seat.replica
+    seat.inUse += slots
+    seat.atWork += cost
+    seat.recent.add(cost, clock.monotonic())
+    pool.reportUse(id, seat.inUse)
+    return (reuse) => {
+      seat.inUse -= slots
+      seat.atWork -= cost
+      reuse()
+      if (seat.leaving && seat.inUse === 0) this.drop(seat)
+      pool.reportUse(id, seat.inUse)
+    }
+  }
+
+  private drop({ replica }: Seat): void {
+    this.seats.delete(replica.id)
+    this.prefixes.forget(replica.id)
+  }
+}
+
+const NONE: readonly Seat[] = []
+
+function newSeat(replica: Replica): Seat {
+  const recent = new RecentWork(RECENT_HALF_LIFE_MS)
+  return { replica, inUse: 0, leaving: false, suspectUntilMs: 0, atWork: 0, recent }
+}
+
+/** Below one while more are in use than it now has. */
+function slotsFree({ replica, inUse }: Seat): number {
+  return replica.slots - inUse
+}
+
+/** A request with more choices than a replica has slots takes all of them; the engine works them off in turn. */
+function slotsFor({ slots }: Want, { replica }: Seat): number {
+  return Math.max(1, Math.min(slots, replica.slots))
+}

@@ -1,0 +1,70 @@
+import { readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+
+/** The control group that bounds our memory and that of our engines. */
+export interface MemoryGroup {
+  readonly limitBytes: number
+  /** Without what the system would give back when asked: files read once. */
+  readonly usedBytes: number
+  /** Percent of the last ten seconds in which some process of the group waited for memory. */
+  readonly pressure: number | undefined
+}
+
+/**
+ * The tightest of the groups that we are in; undefined where none is bounded. Version 2 is looked at from our own group
+ * up, since a service of systemd is bounded in its own; of version 1 only what a container sees as the root.
+ */
+export function memoryGroup(root = '/'): MemoryGroup | undefined {
+  const own = /^0::(\/.*)$/m.exec(read(join(root, 'proc/self/cgroup')) ?? '')?.[1] ?? '/'
+  const base = join(root, 'sys/fs/cgroup')
+  const groups: MemoryGroup[] = []
+  for (let path = own; ; path = dirname(path)) {
+    const group = groupAt(join(base, path))
+    if (group) groups.push(group)
+    if (path === '/') break
+  }
+  const old = groupAt(join(base, 'memory'))
+  if (old) groups.push(old)
+  return groups.reduce<MemoryGroup | undefined>(
+    (tightest, group) => (tightest && tightest.limitBytes <= group.limitBytes ? tightest : group),
+    undefined,
+  )
+}
+
+/** Cores that we may use: a quota of processor time is less than the cores that can be seen. */
+export function coresOf(availableCores: number, root = '/'): number {
+  const [quota, period] = (read(join(root, 'sys/fs/cgroup/cpu.max')) ?? '').split(' ').map(Number)
+  if (!quota || !period) return availableCores
+  return Math.max(1, Math.min(availableCores, Math.ceil(quota / period)))
+}
+
+/** What a group of version 1 says when it has no limit is nearly 2^63. */
+const UNBOUNDED_BYTES = 2 ** 60
+
+function groupAt(folder: string): MemoryGroup | undefined {
+  const number = (...files: string[]) =>
+    files.map((file) => Number(read(join(folder, file)))).find(Number.isFinite)
+  const limitBytes = number('memory.max', 'memory.limit_in_bytes')
+  const currentBytes = number('memory.current', 'memory.usage_in_bytes')
+  if (!limitBytes || limitBytes > UNBOUNDED_BYTES || currentBytes === undefined) return undefined
+  const inactive = /^(?:total_)?inactive_file (\d+)$/m.exec(read(join(folder, 'memory.stat')) ?? '')?.[1] ?? 0
+  return {
+    limitBytes,
+    usedBytes: Math.max(0, currentBytes - Number(inactive)),
+    pressure: pressureIn(read(join(folder, 'memory.pressure'))),
+  }
+}
+
+/** From a file of pressure stall information: the share `some avg10`, in percent. */
+export function pressureIn(text: string | undefined): number | undefined {
+  const percent = /^some avg10=([\d.]+)/m.exec(text ?? '')?.[1]
+  return percent === undefined ? undefined : Number(percent)
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').trim()
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,134 @@
+import type { ClusterState, Device, ModelHistory, ModelSpec } from './state.ts'
+import { shareBytes } from './state.ts'
+import { type ClusterView, isAllowedOn } from './view.ts'
+
+/** Share of the free memory that lies outside the largest hole: 0 where one model could have all of it. */
+export function fragmentationRatio(view: ClusterView): number {
+  const holes = holesOf(view).map(({ freeBytes }) => freeBytes)
+  const free = holes.reduce((sum, bytes) => sum + bytes, 0)
+  return free === 0 ? 0 : 1 - Math.max(...holes) / free
+}
+
+/**
+ * Share of the free memory that is of no use to the next model that is asked for, in the mean over what is asked for:
+ * the measure of FGD (Weng et al., Beware of Fragmentation, USENIX ATC 2023).
+ */
+export function strandedRatio(view: ClusterView): number {
+  const holes = holesOf(view)
+  const free = holes.reduce((sum, { freeBytes }) => sum + freeBytes, 0)
+  if (free === 0) return 0
+  const demand = demandOf(view.state.models)
+  const useless = holes.map(({ device, freeBytes }) => {
+    const tooLarge = demand.filter(({ spec }) => neededOn(device, spec) > freeBytes)
+    return freeBytes * tooLarge.reduce((sum, { chance }) => sum + chance, 0)
+  })
+  return useless.reduce((sum, bytes) => sum + bytes, 0) / free
+}
+
+/**
+ * What the free bytes of a device that no model to come can use will cost, in seconds of loading: somebody must go
+ * instead, and be loaded again. A model for which a quarter of its size lies useless counts as a quarter of its load,
+ * times the chance that it is the next. FGD places along the steepest descent of this.
+ */
+export function strandedSecondsOf({ models }: ClusterState): StrandedSeconds {
+  const curves = remembered.get(models) ?? new StrandedCurves(models)
+  remembered.set(models, curves)
+  return (device, freeBytes, takenBytes) => {
+    const curve = curves.of(device)
+    const left = freeBytes - takenBytes
+    return left * curve.secondsPerByte(left) - freeBytes * curve.secondsPerByte(freeBytes)
+  }
+}
+
+/** How much more it costs on that device when so many of its free bytes are taken; below zero where less does. */
+export type StrandedSeconds = (device: Device, freeBytes: number, takenBytes: number) => number
+
+/** By the value that they follow from alone, for most decisions come between two changes of what is asked for. */
+const remembered = new WeakMap<ClusterState['models'], StrandedCurves>()
+
+/** The rest is asked for too seldom to be worth the time of looking at it for each device. */
+const MODELS_MAX = 16
+/** What is never asked for yet may be: a tenth of the chance is everybody's alike. */
+const EVERYBODYS = 0.1
+
+interface Demand {
+  readonly spec: ModelSpec
+  /** That it is the next one to be asked for. */
+  readonly chance: number
+}
+
+function demandOf(models: Readonly<Record<string, ModelHistory>>): Demand[] {
+  const all = Object.values(models)
+  const rates = all.map(({ arrivals }) => mean(arrivals.rates))
+  const total = rates.reduce((sum, rate) => sum + rate, 0)
+  return all.map(({ spec }, index) => {
+    const asked = total > 0 ? (rates[index] ?? 0) / total : 1 / all.length
+    return { spec, chance: EVERYBODYS / all.length + (1 - EVERYBODYS) * asked }
+  })
+}
+
+function mean(numbers: readonly number[]): number {
+  return numbers.length === 0 ? 0 : numbers.reduce((sum, one) => sum + one, 0) / numbers.length
+}
+
+class StrandedCurves {
+  private readonly demand: readonly Demand[]
+  private readonly byDevice = new WeakMap<Device, StrandedCurve>()
+  private readonly byKind = new Map<string, StrandedCurve>()
+  private readonly namesDevices: boolean
+
+  constructor(models: ClusterState['models']) {
+    this.demand = demandOf(models)
+      .sort((a, b) => b.chance - a.chance)
+      .slice(0, MODELS_MAX)
+    this.namesDevices = this.demand.some(({ spec }) => spec.onlyOn !== undefined)
+  }
+
+  of(device: Device): StrandedCurve {
+    const known = this.byDevice.get(device)
+    if (known) return known
+    const { id, nodeId, kind, group, totalBytes, health } = device
+    // Devices of one node are alike to all models, unless settings name single ones.
+    const key = [nodeId, kind, group, totalBytes, health, this.namesDevices ? id : ''].join('\n')
+    const curve = this.byKind.get(key) ?? new StrandedCurve(device, this.demand)
+    this.byKind.set(key, curve)
+    this.byDevice.set(device, curve)
+    return curve
+  }
+}
+
+/** The seconds that a useless byte costs on a device, by how many are free: a step at each model's need. */
+class StrandedCurve {
+  private readonly needs: readonly { readonly bytes: number; readonly secondsPerByte: number }[]
+
+  constructor(device: Device, demand: readonly Demand[]) {
+    this.needs = demand
+      .map(({ spec, chance }) => ({
+        bytes: neededOn(device, spec),
+        secondsPerByte: (chance * spec.loadMs) / 1_000 / Math.max(1, spec.memoryBytes),
+      }))
+      .sort((a, b) => b.bytes - a.bytes)
+  }
+
+  secondsPerByte(freeBytes: number): number {
+    let seconds = 0
+    for (const { bytes, secondsPerByte } of this.needs) {
+      if (bytes <= freeBytes) break
+      seconds += secondsPerByte
+    }
+    return seconds
+  }
+}
+
+/** What the model needs of that device: all of itself, the least share where only a split will do; or it may not. */
+function neededOn(device: Device, spec: ModelSpec): number {
+  if (!isAllowedOn(spec, device)) return Number.POSITIVE_INFINITY
+  if (device.kind === 'cpu' || spec.memoryBytes <= device.totalBytes) return spec.memoryBytes
+  return shareBytes(spec, spec.splitMax)
+}
+
+function holesOf({ state, freeBytes }: ClusterView) {
+  return state.devices
+    .filter(({ health }) => health === 'ok')
+    .map((device) => ({ device, freeBytes: Math.max(0, freeBytes.get(device.id) ?? 0) }))
+}

@@ -1,0 +1,137 @@
+import { addLoss, compareLoss, type Loss, lossOf, NO_LOSS } from './loss.ts'
+import type { EvictionPolicy } from './policy.ts'
+import type { Instance } from './state.ts'
+import type { ClusterView } from './view.ts'
+
+/** An instance that may go, and what that costs. */
+export interface Candidate {
+  readonly instance: Instance
+  readonly loss: Loss
+}
+
+/** Those that go together. */
+export interface Victims {
+  readonly instances: readonly Candidate[]
+  readonly loss: Loss
+}
+
+/** Nobody needs to go. */
+export const NO_VICTIMS: Victims = { instances: [], loss: NO_LOSS }
+
+/** Chooses among the instances that may go; looks at each of them once. */
+export class VictimChoice {
+  private readonly known = new Map<Instance, Candidate | undefined>()
+  readonly by: EvictionPolicy['by']
+  private readonly view: ClusterView
+  private readonly policy: EvictionPolicy
+  private readonly mayGo: (instance: Instance, loss: Loss) => boolean
+
+  constructor(view: ClusterView, policy: EvictionPolicy, mayGo: (instance: Instance, loss: Loss) => boolean) {
+    this.view = view
+    this.policy = policy
+    this.by = policy.by
+    this.mayGo = mayGo
+  }
+
+  /**
+   * Bytes of the device that are missing to `bytes`, once all is gone that is on its way out or among `chosen`.
+   */
+  missingBytes(deviceId: string, bytes: number, chosen: Victims): number {
+    let missing = bytes - (this.view.freeBytes.get(deviceId) ?? 0)
+    for (const instance of this.view.instancesOn.get(deviceId) ?? []) {
+      if (instance.state === 'draining' || instance.state === 'unloading') {
+        missing -= bytesOn(instance, deviceId)
+      }
+    }
+    for (const { instance } of chosen.instances) missing -= bytesOn(instance, deviceId)
+    return missing
+  }
+
+  /** Those of the device that may go and are not chosen yet, the least loss for its room first. */
+  candidatesOn(deviceId: string, chosen: Victims): readonly Candidate[] {
+    const candidates: Candidate[] = []
+    for (const instance of this.view.instancesOn.get(deviceId) ?? []) {
+      const candidate = this.candidate(instance)
+      if (candidate && !chosen.instances.includes(candidate)) candidates.push(candidate)
+    }
+    return candidates.sort((a, b) => this.inOrder(a, b))
+  }
+
+  /**
+   * Those with the least loss that together have so many bytes of the device: as in GDSF the least worth first, and for
+   * each beginning of that order also the one instance that would make it enough, since the last one needed is often
+   * not the next in worth. That is within twice the least possible (the greedy of min-knapsack: Csirik et al., 1991).
+   * With `lru` the order alone decides.
+   */
+  cover(deviceId: string, missingBytes: number, candidates: readonly Candidate[]): Victims | undefined {
+    if (missingBytes <= 0) return NO_VICTIMS
+    let best: { readonly begun: number; readonly last: Candidate; readonly loss: Loss } | undefined
+    let begun = NO_LOSS
+    let missing = missingBytes
+    for (const [next, candidate] of candidates.entries()) {
+      const end = this.by === 'lru' ? next + 1 : candidates.length
+      for (let index = next; index < end; index++) {
+        const last = candidates[index]
+        if (!last || bytesOn(last.instance, deviceId) < missing) continue
+        const loss = addLoss(begun, last.loss, this.by)
+        if (!best || compareLoss(loss, best.loss) < 0) best = { begun: next, last, loss }
+      }
+      missing -= bytesOn(candidate.instance, deviceId)
+      begun = addLoss(begun, candidate.loss, this.by)
+      // What is begun only grows.
+      if (missing <= 0 || (best && compareLoss(begun, best.loss) >= 0)) break
+    }
+    return best && { instances: [...candidates.slice(0, best.begun), best.last], loss: best.loss }
+  }
+
+  together(victims: Victims, more: readonly Candidate[]): Victims {
+    const instances = [...victims.instances, ...more]
+    return { instances, loss: this.lossOfAll(instances) }
+  }
+
+  /** Without those that turned out not to be needed, the greatest loss first. */
+  needed(victims: Victims, isEnough: (fewer: Victims) => boolean): Victims {
+    // A lone one was chosen because it is.
+    if (victims.instances.length < 2) return victims
+    let kept = victims
+    const greatestFirst = [...victims.instances].sort((a, b) => compareLoss(b.loss, a.loss))
+    for (const candidate of greatestFirst) {
+      const instances = kept.instances.filter((one) => one !== candidate)
+      const fewer = { instances, loss: this.lossOfAll(instances) }
+      if (isEnough(fewer)) kept = fewer
+    }
+    return kept
+  }
+
+  private lossOfAll(candidates: readonly Candidate[]): Loss {
+    return candidates.reduce((sum, { loss }) => addLoss(sum, loss, this.by), NO_LOSS)
+  }
+
+  private candidate(instance: Instance): Candidate | undefined {
+    if (this.known.has(instance)) return this.known.get(instance)
+    const loss = lossOf(this.view, instance, this.policy)
+    const ready = instance.state === 'ready' && !instance.spec.pinned
+    const candidate = ready && this.mayGo(instance, loss) ? { instance, loss } : undefined
+    this.known.set(instance, candidate)
+    return candidate
+  }
+
+  private inOrder(a: Candidate, b: Candidate): number {
+    return (
+      a.loss.busy - b.loss.busy ||
+      a.loss.young - b.loss.young ||
+      a.loss.priority - b.loss.priority ||
+      (this.by === 'gdsf' ? perByte(a) - perByte(b) : 0) ||
+      a.instance.lastUsedMs - b.instance.lastUsedMs
+    )
+  }
+}
+
+function perByte({ instance, loss }: Candidate): number {
+  return loss.value / Math.max(1, instance.spec.memoryBytes)
+}
+
+function bytesOn({ shares }: Instance, deviceId: string): number {
+  for (const share of shares) if (share.deviceId === deviceId) return share.bytes
+  return 0
+}

@@ -1,0 +1,93 @@
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { Config } from '../../../src/config/schema.ts'
+import { HelixError } from '../../../src/core/errors.ts'
+import { silentLog } from '../../../src/core/log.ts'
+import { writeTinyModel } from '../../../src/engines/gguf/tiny-model.ts'
+import { ModelStore } from '../../../src/engines/model-store.ts'
+import { descendsFrom } from '../../../src/node/devices/process-tree.ts'
+import type { NodeService } from '../../../src/node/service.ts'
+import { startNode } from '../../../src/node/start.ts'
+import { systemClock } from '../../../src/system.ts'
+import { testDirectory, testEngine } from '../../support/engine.ts'
+import { sourceSettings } from '../../support/model-sources.ts'
+import { NvmlLibrary } from '../../support/nvml/nvml-library.ts'
+import { isRunning, processesWith } from '../../support/processes.ts'
+
+const GIB = 2 ** 30
+const SHAPE = { slots: 2, contextLength: 512, chatTemplate: undefined, engine: undefined }
+
+async function nodes() {
+  const directory = await testDirectory()
+  const store = await ModelStore.open({
+    ...{ directory, clock: systemClock, log: silentLog },
+    sources: sourceSettings({}),
+  })
+  await writeTinyModel(join(directory, 'tiny.gguf'), { seed: 7 })
+  return (nvmlLibrary?: string) =>
+    startNode({
+      ...{ config: Config.parse({ engines: { nvmlLibrary } }).engines, perModel: {}, store },
+      ...{ llamaServer: testEngine, managed: noManaged, cacheDirectory: join(directory, 'cache') },
+      ...{ clock: systemClock, log: silentLog, socketDirectory: join(directory, 'run') },
+      footprintsPath: join(directory, 'footprints.json'),
+    })
+}
+
+const noManaged = async () => {
+  throw new HelixError('engine_missing', 'There is none.')
+}
+
+test('what an engine takes is measured, never less than reckoned, and remembered over a restart', async () => {
+  const open = await nodes()
+  const node = open()
+  const [cpu] = (await node.devices()).slice(-1)
+  const deviceId = cpu?.id ?? ''
+  const reckoned = await node.estimate('tiny', SHAPE)
+  // As if the reckoning had been far too low.
+  const share = { deviceId, bytes: 1 }
+  const shares = await start(node, share)
+  expect(shares).toEqual([{ deviceId, bytes: expect.any(Number) }])
+  const takenBytes = shares?.[0]?.bytes ?? 0
+  expect(takenBytes).toBeGreaterThan(2 ** 20)
+  await node.stop('a')
+  const generous = { deviceId, bytes: 2 * takenBytes }
+  expect(await start(node, generous)).toEqual([generous])
+  await node.stop('a')
+  await node.close()
+  const again = open()
+  const learned = await again.estimate('tiny', SHAPE)
+  expect(learned.memoryBytes).toBeGreaterThanOrEqual(Math.max(reckoned.memoryBytes, takenBytes))
+  expect((await again.listModels())[0]?.cached).toBe(true)
+  await again.close()
+})
+
+test('an engine has stopped when the card says that its memory is free', async () => {
+  const card = { id: 'GPU-one', slowdown: 90, temperature: 50 }
+  const library = new NvmlLibrary({ cards: [{ ...card, memory: [80 * GIB, 0, 5 * GIB] }] })
+  const node = (await nodes())(library.path)
+  // The engine of the tests computes on the processor; what the card is said to hold of it, the test says.
+  expect(await start(node, { deviceId: 'GPU-one', bytes: GIB })).toBeUndefined()
+  const [pid] = processesWith('--alias tiny').filter((one) => descendsFrom(one, process.pid))
+  const processes = [{ pid: pid ?? 0, bytes: 2 * GIB }]
+  library.sees({ cards: [{ ...card, memory: [80 * GIB, 0, 7 * GIB], processes }] })
+  const used = async () =>
+    (await node.devices()).map(({ usedBytes, foreignBytes }) => [usedBytes, foreignBytes])[0]
+  await expect.poll(used).toEqual([7 * GIB, 5 * GIB])
+  let hasStopped = false
+  const stopping = node.stop('a').then(() => {
+    hasStopped = true
+  })
+  await expect.poll(() => isRunning(pid ?? 0)).toBe(false)
+  library.sees({ cards: [{ ...card, memory: [80 * GIB, 0, 7 * GIB] }] })
+  await node.devices()
+  expect(hasStopped).toBe(false)
+  library.sees({ cards: [{ ...card, memory: [80 * GIB, 0, 5 * GIB] }] })
+  await stopping
+  await node.close()
+})
+
+async function start(node: NodeService, share: { readonly deviceId: string; readonly bytes: number }) {
+  const outcome = await node.start({ instanceId: 'a', model: 'tiny', shape: SHAPE, shares: [share] })
+  if (outcome.kind !== 'ready') throw outcome.error
+  return outcome.engine.shares
+}

@@ -2,6 +2,8 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { cache } from './cache.ts'
+import { calibration } from './calibration.ts'
+import { engine } from './engine.ts'
 import { gateway } from './gateway.ts'
 import { hits } from './hits.ts'
 import { keys } from './keys.ts'
@@ -10,6 +12,7 @@ import { pool } from './pool.ts'
 import { stopAll } from './process.ts'
 import { type Benchmark, goalLine, machineFacts, sourceFacts } from './report.ts'
 import { routing } from './routing.ts'
+import { scheduling } from './scheduling.ts'
 import { sockets } from './sockets.ts'
 import { tokens } from './tokens.ts'
 import { usage } from './usage.ts'
@@ -26,18 +29,21 @@ const BENCHMARKS = {
   hits,
   routing,
   sockets,
+  engine,
+  calibration,
+  scheduling,
 } as const satisfies Record<string, Benchmark>
 
 const HELP = `Usage: npm run bench -- NAME [--quick] [--json] [--publish]
 
 ${Object.entries(BENCHMARKS)
-  .map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`)
+  .map(([name, { summary }]) => `  ${name.padEnd(11)} ${summary}`)
   .join('\n')}
 
   --quick             shorter rounds
   --json              the whole result on standard output
   --publish           write bench/results/NAME.json, which documents quote, instead of NAME.local.json
-  --traces DIRECTORY  recorded traces for cache and routing; see bench/README.md
+  --traces DIRECTORY  recorded traces for cache, routing and scheduling; see bench/README.md
 `
 
 async function main(): Promise<number> {

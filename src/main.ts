@@ -17,6 +17,7 @@ import { modelsCommand } from './cli/models.ts'
 import { nodeCommand } from './cli/node.ts'
 import { nodesCommand } from './cli/nodes.ts'
 import { poolCommand } from './cli/pool.ts'
+import { simulateCommand } from './cli/simulate.ts'
 import { topCommand } from './cli/top.ts'
 import { upCommand } from './cli/up.ts'
 
@@ -37,6 +38,7 @@ const program = new Command('helixflow')
   .addCommand(backupCommand())
   .addCommand(chatCommand())
   .addCommand(topCommand())
+  .addCommand(simulateCommand())
   .addCommand(enginesCommand())
   .addCommand(devicesCommand())
   .addCommand(explainCommand())

@@ -11,6 +11,8 @@ export interface EngineFinding {
   readonly device: string | undefined
   readonly origin: string
   readonly version: string | undefined
+  /** Of ours that it carries. */
+  readonly patches: readonly string[]
   readonly works: boolean
   readonly reason: string | undefined
   readonly path: string
@@ -24,8 +26,15 @@ export async function findLlamaFindings(options: EnsureOptions): Promise<readonl
     const found = await findLlamaServers({ ...options, devices: device ? [device] : [] })
     if (found.length === 0 && device) findings.push(notMade(device.name))
     findings.push(
-      ...found.map(({ origin, backend, version, works, reason, serverPath }) => ({
-        ...{ engine: 'llama-server' as const, device: device?.name ?? 'processor', version, works, reason },
+      ...found.map(({ origin, backend, version, patches, works, reason, serverPath }) => ({
+        ...{
+          engine: 'llama-server' as const,
+          device: device?.name ?? 'processor',
+          version,
+          patches,
+          works,
+          reason,
+        },
         ...{ origin: backend === undefined ? origin : `${origin}, ${backend}`, path: serverPath },
       })),
     )
@@ -37,7 +46,16 @@ function notMade(device: string): EngineFinding {
   const reason =
     "there is none yet: 'helixflow engines build' makes one, and so does the first model for this card"
   return {
-    ...{ engine: 'llama-server', device, origin: '-', version: undefined, works: false, reason, path: '-' },
+    ...{
+      engine: 'llama-server',
+      device,
+      origin: '-',
+      version: undefined,
+      patches: [],
+      works: false,
+      reason,
+      path: '-',
+    },
   }
 }
 
@@ -57,7 +75,7 @@ async function findManaged(
   options: { readonly searchPath: string; readonly signal?: AbortSignal | undefined },
 ): Promise<readonly EngineFinding[]> {
   const origin = configured === undefined ? 'path' : 'configured'
-  const known = { engine: kind, device: undefined, origin, version: undefined }
+  const known = { engine: kind, device: undefined, origin, version: undefined, patches: [] }
   try {
     const { command } = await findManagedProgram(kind, { configured, ...options })
     return [{ ...known, works: true, reason: undefined, path: command.join(' ') }]

@@ -97,12 +97,18 @@ async function show({
   output.result(found, () =>
     found.length === 0
       ? "There is no llama-server here yet. 'helixflow engines build' builds one."
-      : table(['ENGINE', 'DEVICE', 'ORIGIN', 'VERSION', 'WORKS', 'PATH'], found.map(row)),
+      : table(['ENGINE', 'DEVICE', 'ORIGIN', 'VERSION', 'PATCHES', 'WORKS', 'PATH'], found.map(row)),
   )
   return found
 }
 
-function row({ engine, device, origin, version, works, reason, path }: EngineFinding): readonly string[] {
+function row(finding: EngineFinding): readonly string[] {
+  const { engine, device, origin, version, patches, works, reason, path } = finding
   const verdict = works ? (device === undefined ? 'installed' : 'yes') : `no: ${reason ?? 'not tried'}`
-  return [engine, device ?? '-', origin, version ?? '-', verdict, path]
+  return [engine, device ?? '-', origin, version ?? '-', patchNumbers(patches), verdict, path]
+}
+
+/** Their numbers; `--json` has the whole names. */
+function patchNumbers(names: readonly string[]): string {
+  return names.length === 0 ? 'none' : names.map((name) => name.split('-', 1)[0]).join(' ')
 }

@@ -106,7 +106,7 @@ export async function missingLibraries({
 
 function engineIn(
   directory: string,
-  { version }: LlamaBuild,
+  { version, patches }: LlamaBuild,
   { way, options }: { readonly way: CudaWay; readonly options: CudaOptions },
 ): LlamaEngine {
   return {
@@ -117,6 +117,7 @@ function engineIn(
     // A library made elsewhere knows not where it lies now; and the runtime of a toolkit need not be known to the system.
     libraryDirectory: [directory, join(options.cudaToolkit ?? USUAL_TOOLKIT, 'lib64')].join(delimiter),
     version,
+    patches,
   }
 }
 
@@ -151,7 +152,7 @@ async function obtain(way: CudaWay, aside: string, options: CudaOptions): Promis
   }
   await fetchPackage(tools, SOURCE_PACKAGE, { target, wanted: SOURCE_FILES, signal })
   const sources = join(aside, 'sources')
-  await layOutSources(tools, { package: join(target, 'package/llama'), into: sources, signal })
+  await layOutSources(tools, { package: join(target, 'package/llama'), into: sources, patches: [], signal })
   return compile(way, { sources, objects: join(aside, 'objects') }, options)
 }
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { z } from 'zod'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
@@ -15,7 +15,7 @@ import {
   LLAMA_CPP_RELEASE,
   LLAMA_PACKAGE_VERSION,
 } from './llama-packages.ts'
-import { layOutSources, readOwnPatches } from './llama-patches.ts'
+import { layOutSources, type OwnPatch, readOwnPatches } from './llama-patches.ts'
 import { type BuildTools, findBuildTools, type ToolOptions } from './llama-tools.ts'
 
 export interface BuildOptions extends ToolOptions {
@@ -24,6 +24,8 @@ export interface BuildOptions extends ToolOptions {
   readonly onProgress: OnProgress
   readonly log: Logger
   readonly signal?: AbortSignal | undefined
+  /** Our changes to the source; undefined: all of them. None makes the server as upstream has it, to compare with. */
+  readonly patches?: readonly OwnPatch[] | undefined
 }
 
 export interface LlamaBuild {
@@ -32,23 +34,47 @@ export interface LlamaBuild {
   readonly fitParamsPath: string
   /** Such as `v0.5.0`. */
   readonly version: string
+  /** The names of our patches that are in it. */
+  readonly patches: readonly string[]
 }
 
 const BUILD_FILE = 'build.json'
 
+/** Goes up with what a build's folder holds, so that nobody finds one of an older form. */
+const BUILD_FORMAT = 2
+
 /** What `build.json` says. It is written last: a folder without it is no build. */
-const BuildFile = z.object({ llamaCpp: z.string(), package: z.string(), platform: z.string() })
+const BuildFile = z.object({
+  llamaCpp: z.string(),
+  package: z.string(),
+  platform: z.string(),
+  patches: z.array(z.string()),
+})
 
 /** The build that fits this machine and this version of HelixFlow, if it was made already. */
-export async function findLlamaBuild(cacheDirectory: string): Promise<LlamaBuild | undefined> {
-  const directory = join(cacheDirectory, await buildName())
+export async function findLlamaBuild(
+  cacheDirectory: string,
+  patches?: readonly OwnPatch[],
+): Promise<LlamaBuild | undefined> {
+  const directory = join(cacheDirectory, buildName(patches ?? (await readOwnPatches())))
   const text = await readFile(join(directory, BUILD_FILE), 'utf8').catch(() => undefined)
   if (text === undefined) return undefined
+  const facts = BuildFile.parse(JSON.parse(text))
   return {
     directory,
     serverPath: join(directory, 'llama-server'),
     fitParamsPath: join(directory, 'llama-fit-params'),
-    version: BuildFile.parse(JSON.parse(text)).llamaCpp,
+    version: facts.llamaCpp,
+    patches: facts.patches,
+  }
+}
+
+/** The names of our patches in the engine in this folder; none where it is no build of ours. */
+export async function patchesOfBuild(directory: string): Promise<readonly string[]> {
+  try {
+    return BuildFile.parse(JSON.parse(await readFile(join(directory, BUILD_FILE), 'utf8'))).patches
+  } catch {
+    return []
   }
 }
 
@@ -60,20 +86,23 @@ export async function findLlamaBuild(cacheDirectory: string): Promise<LlamaBuild
  *   `checksum_mismatch`, `engine_build_failed`; the signal's reason when it aborts
  */
 export async function buildLlamaServer(options: BuildOptions): Promise<LlamaBuild> {
-  const present = await findLlamaBuild(options.cacheDirectory)
+  const patches = options.patches ?? (await readOwnPatches())
+  const present = await findLlamaBuild(options.cacheDirectory, patches)
   if (present) return present
   if (!canBuildFor(platform())) throw noLibraries()
   const tools = await findBuildTools(options)
   try {
-    return await buildUnderLock(tools, options)
+    return await buildUnderLock(tools, { ...options, patches })
   } catch (cause) {
     throw asBuildFailure(cause, options.cacheDirectory)
   }
 }
 
-async function buildUnderLock(tools: BuildTools, options: BuildOptions): Promise<LlamaBuild> {
-  const { cacheDirectory, log, onProgress, signal } = options
-  const name = await buildName()
+type Recipe = BuildOptions & { readonly patches: readonly OwnPatch[] }
+
+async function buildUnderLock(tools: BuildTools, options: Recipe): Promise<LlamaBuild> {
+  const { cacheDirectory, log, onProgress, patches, signal } = options
+  const name = buildName(patches)
   await mkdir(cacheDirectory, { recursive: true })
   const lockPath = join(cacheDirectory, `${name}.lock`)
   const onWaiting = (pid: number) => {
@@ -81,7 +110,7 @@ async function buildUnderLock(tools: BuildTools, options: BuildOptions): Promise
     onProgress({ step: 'waiting for another build of the engine', done: 0, unit: 'steps' })
   }
   return withFileLock(lockPath, { signal, onWaiting }, async () => {
-    const made = await findLlamaBuild(cacheDirectory)
+    const made = await findLlamaBuild(cacheDirectory, patches)
     if (made) return made
     await removeAbandoned(cacheDirectory, name)
     await requireSpace(cacheDirectory)
@@ -90,15 +119,15 @@ async function buildUnderLock(tools: BuildTools, options: BuildOptions): Promise
 }
 
 /** Whatever changes the result is in the name, so that another version of HelixFlow never finds a wrong build. */
-async function buildName(): Promise<string> {
-  const patches = (await readOwnPatches()).map(({ path, text }) => [basename(path), text])
-  const recipe = JSON.stringify([COMPILE_FLAGS, LINK_FLAGS, NO_WEB_UI, patches])
+function buildName(patches: readonly OwnPatch[]): string {
+  const applied = patches.map(({ name, text }) => [name, text])
+  const recipe = JSON.stringify([BUILD_FORMAT, COMPILE_FLAGS, LINK_FLAGS, NO_WEB_UI, applied])
   const hash = createHash('sha256').update(recipe).digest('hex').slice(0, 12)
   return `${LLAMA_PACKAGE_VERSION}-${platform()}-${hash}`
 }
 
-async function buildAside(tools: BuildTools, name: string, options: BuildOptions): Promise<LlamaBuild> {
-  const { cacheDirectory, log, onProgress, signal } = options
+async function buildAside(tools: BuildTools, name: string, options: Recipe): Promise<LlamaBuild> {
+  const { cacheDirectory, log, onProgress, patches, signal } = options
   const aside = await mkdtemp(join(cacheDirectory, asidePrefix(name)))
   log.info('building the engine', { llamaCpp: LLAMA_CPP_RELEASE, compiler: tools.compiler.join(' ') })
   try {
@@ -108,7 +137,7 @@ async function buildAside(tools: BuildTools, name: string, options: BuildOptions
     onProgress({ step: 'fetching the engine', done: 0, total: 2, unit: 'files' })
     const packages = await fetchLlamaPackages(tools, aside, { platform: platform(), signal, onFetched })
     const sources = join(aside, 'sources')
-    await layOutSources(tools, { package: packages.source, into: sources, signal })
+    await layOutSources(tools, { package: packages.source, into: sources, patches, signal })
     await compileLlamaServer(tools, {
       sources,
       libraries: packages.libraries,
@@ -119,21 +148,30 @@ async function buildAside(tools: BuildTools, name: string, options: BuildOptions
     })
     // The licence asks to be kept beside every copy.
     await copyFile(join(sources, 'LICENSE'), join(packages.libraries, 'LICENSE.llama.cpp'))
-    return await land(packages.libraries, join(cacheDirectory, name), cacheDirectory)
+    return await land(packages.libraries, join(cacheDirectory, name), options)
   } finally {
     await rm(aside, { recursive: true, force: true })
   }
 }
 
-async function land(libraries: string, directory: string, cacheDirectory: string): Promise<LlamaBuild> {
+async function land(
+  libraries: string,
+  directory: string,
+  { cacheDirectory, patches }: Recipe,
+): Promise<LlamaBuild> {
   // Made for Node, of no use to the server.
   await rm(join(libraries, 'llama-addon.node'), { force: true })
-  const facts = { llamaCpp: LLAMA_CPP_RELEASE, package: LLAMA_PACKAGE_VERSION, platform: platform() }
+  const facts: z.infer<typeof BuildFile> = {
+    llamaCpp: LLAMA_CPP_RELEASE,
+    package: LLAMA_PACKAGE_VERSION,
+    platform: platform(),
+    patches: patches.map(({ name }) => name),
+  }
   await writeFile(join(libraries, BUILD_FILE), `${JSON.stringify(facts, undefined, 2)}\n`)
   // A folder without build.json is what somebody half removed.
   await rm(directory, { recursive: true, force: true })
   await rename(libraries, directory)
-  const build = await findLlamaBuild(cacheDirectory)
+  const build = await findLlamaBuild(cacheDirectory, patches)
   if (build) return build
   throw new HelixError(
     'engine_build_failed',

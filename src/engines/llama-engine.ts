@@ -10,6 +10,8 @@ export interface LlamaEngine {
   readonly libraryDirectory?: string | undefined
   /** In its own words. */
   readonly version?: string | undefined
+  /** The names of our patches that are in it; none where it is no build of ours. */
+  readonly patches: readonly string[]
 }
 
 /** Beside the programs on every system that we run on. */

@@ -14,7 +14,13 @@ import {
 } from './cuda-engine.ts'
 import { kindOf } from './granted-device.ts'
 import { llamaServerArguments, missingFlags } from './llama-arguments.ts'
-import { type BuildOptions, buildLlamaServer, findLlamaBuild, type LlamaBuild } from './llama-build.ts'
+import {
+  type BuildOptions,
+  buildLlamaServer,
+  findLlamaBuild,
+  type LlamaBuild,
+  patchesOfBuild,
+} from './llama-build.ts'
 import { describeFailure, findCommand, isExecutable, runCommand } from './llama-command.ts'
 import { engineEnvironment, type LlamaEngine } from './llama-engine.ts'
 import { type TrialDevice, tryEngine } from './llama-trial.ts'
@@ -128,8 +134,8 @@ async function builtEngines(build: LlamaBuild, options: EnsureOptions): Promise<
   return isCuda(options) ? findCudaEngines(build, options) : [builtEngine(build)]
 }
 
-function builtEngine({ serverPath, fitParamsPath, version }: LlamaBuild): LlamaEngine {
-  return { origin: 'built', serverPath, fitParamsPath, version }
+function builtEngine({ serverPath, fitParamsPath, version, patches }: LlamaBuild): LlamaEngine {
+  return { origin: 'built', serverPath, fitParamsPath, version, patches }
 }
 
 async function foreignEngine(origin: 'configured' | 'path', serverPath: string): Promise<LlamaEngine> {
@@ -141,6 +147,8 @@ async function foreignEngine(origin: 'configured' | 'path', serverPath: string):
     serverPath,
     fitParamsPath: (await isExecutable(fitParamsPath)) ? fitParamsPath : undefined,
     libraryDirectory: await findLibraries([directory, join(directory, '../lib')]),
+    // A build of ours may be named by its path, as images do.
+    patches: await patchesOfBuild(directory),
   }
 }
 

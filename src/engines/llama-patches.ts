@@ -1,5 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { buildFailure } from './llama-build-failure.ts'
 import { describeFailure, runCommand } from './llama-command.ts'
@@ -7,10 +7,30 @@ import type { BuildTools } from './llama-tools.ts'
 
 const OWN_PATCHES = fileURLToPath(new URL('./llama-patches/', import.meta.url))
 
+export interface OwnPatch {
+  /** Such as `0001-notice-a-gone-client-in-20-ms`. */
+  readonly name: string
+  readonly path: string
+  readonly text: string
+}
+
 /** Our changes to llama.cpp, in the order in which they are applied. Each says in its head what it is for. */
-export async function readOwnPatches(): Promise<{ readonly path: string; readonly text: string }[]> {
+export async function readOwnPatches(): Promise<readonly OwnPatch[]> {
   const paths = await patchesIn(OWN_PATCHES, '.patch')
-  return Promise.all(paths.map(async (path) => ({ path, text: await readFile(path, 'utf8') })))
+  const read = async (path: string) => ({
+    name: basename(path, '.patch'),
+    path,
+    text: await readFile(path, 'utf8'),
+  })
+  return Promise.all(paths.map(read))
+}
+
+export interface LayOutOptions {
+  /** Holds the bundle and the patches of its maker. */
+  readonly package: string
+  readonly into: string
+  readonly patches: readonly OwnPatch[]
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -18,15 +38,11 @@ export async function readOwnPatches(): Promise<{ readonly path: string; readonl
  * which headers and libraries would not match, then our own.
  * @throws HelixError `engine_build_failed`
  */
-export async function layOutSources(
-  tools: BuildTools,
-  options: { readonly package: string; readonly into: string; readonly signal?: AbortSignal | undefined },
-): Promise<void> {
+export async function layOutSources(tools: BuildTools, options: LayOutOptions): Promise<void> {
   const bundle = join(options.package, 'gitRelease.bundle')
   await git(tools, ['clone', '--quiet', '--template=', bundle, options.into], { signal: options.signal })
   const upstream = await patchesIn(join(options.package, 'patches'), '.diff')
-  const own = await readOwnPatches()
-  for (const path of [...upstream, ...own.map((patch) => patch.path)]) {
+  for (const path of [...upstream, ...options.patches.map((patch) => patch.path)]) {
     await git(tools, ['apply', path], { directory: options.into, signal: options.signal })
   }
 }

@@ -6,6 +6,7 @@ import { HelixError } from '../core/errors.ts'
 import type { CachingDispatch } from './caching/caching-dispatch.ts'
 import type { Behind } from './caching/refresh-passenger.ts'
 import type { CredentialCache } from './credential-cache.ts'
+import { withCacheSalt } from './dispatch/cache-salt.ts'
 import type { Exchange } from './dispatch/exchange.ts'
 import type { AnswerRecipient, Presence } from './dispatch/recipient.ts'
 import type { Settlement } from './dispatch/settlement.ts'
@@ -74,7 +75,8 @@ export class Generation {
   async begin(request: GenerationRequest): Promise<RunningGeneration> {
     const { limits, meter } = this.parts
     mayGenerate(request)
-    const { requestId, identity, exchange, client } = request
+    const { requestId, identity, client } = request
+    const exchange = withCacheSalt(request.exchange, [identity.organisationId, identity.projectId])
     const admission = await limits.admit({ requestId, identity, exchange, client })
     const ticket = admitted(() => ticketFor(meter, request, admission.exchange), admission)
     return this.run(request, admission, ticket)

@@ -1,4 +1,5 @@
 import type { Clock } from '../../core/clock.ts'
+import { withCacheSalt } from '../dispatch/cache-salt.ts'
 import type { Asker, Dispatch } from '../dispatch/dispatch.ts'
 import { embeddingExchange } from '../dispatch/embedding-exchange.ts'
 import type { Exchange } from '../dispatch/exchange.ts'
@@ -10,17 +11,22 @@ export interface EmbeddingParts {
   readonly clock: Clock
 }
 
+export interface EmbeddingQuestion {
+  readonly model: string
+  readonly text: string
+  readonly tenant: string
+}
+
 /** Longer than this an embedding is not waited for: the answer itself may be there sooner. */
 const EMBEDDING_DEADLINE_MS = 5_000
 
 /** The embedding of a text by a model of this server; undefined when it cannot be made or paid for. */
 export async function embed(
   { dispatch }: EmbeddingParts,
-  model: string,
-  text: string,
+  { model, text, tenant }: EmbeddingQuestion,
   charge: (exchange: Exchange) => Behind | undefined,
 ): Promise<Float32Array | undefined> {
-  const exchange = embeddingExchange({ model, input: text })
+  const exchange = withCacheSalt(embeddingExchange({ model, input: text }), [tenant])
   const behind = charge(exchange)
   if (!behind) return undefined
   const keeper = new BodyKeeper()

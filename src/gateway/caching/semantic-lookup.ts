@@ -91,7 +91,8 @@ export class SemanticLookup {
     const name = JSON.stringify([like.rule.model, like.tenant, like.text])
     const present = this.pending.get(name)
     if (present) return present
-    const making = embed(this.parts, like.rule.model, like.text, charge).finally(() =>
+    const { text, tenant } = like
+    const making = embed(this.parts, { model: like.rule.model, text, tenant }, charge).finally(() =>
       this.pending.delete(name),
     )
     this.pending.set(name, making)

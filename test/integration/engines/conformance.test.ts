@@ -134,7 +134,7 @@ function sleeping(folder: string) {
   mkdirSync(folder, { recursive: true })
   const serverPath = join(folder, 'llama-server')
   if (!existsSync(serverPath)) writeFileSync(serverPath, '#!/bin/sh\nsleep 60\n', { mode: 0o755 })
-  return { origin: 'path', serverPath } as const
+  return { origin: 'path', patches: [], serverPath } as const
 }
 
 function collecting(lines: string[]): Logger {

@@ -7,6 +7,7 @@ import type { Progress } from '../../../src/core/progress.ts'
 import { withFileLock } from '../../../src/engines/file-lock.ts'
 import { type BuildOptions, buildLlamaServer } from '../../../src/engines/llama-build.ts'
 import { compileLlamaServer } from '../../../src/engines/llama-compile.ts'
+import { readOwnPatches } from '../../../src/engines/llama-patches.ts'
 import { findBuildTools } from '../../../src/engines/llama-tools.ts'
 import { ENGINE_CACHE, testDirectory, testEngine } from '../../support/engine.ts'
 import { processesWith } from '../../support/processes.ts'
@@ -28,6 +29,7 @@ describe('a build', () => {
     expect(JSON.parse(await readFile(join(build.directory, 'build.json'), 'utf8'))).toMatchObject({
       llamaCpp: build.version,
     })
+    expect(build.patches).toEqual((await readOwnPatches()).map(({ name }) => name))
   })
 
   test('waits for one that is being made elsewhere and takes that', async () => {

@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { HelixError } from '../../../src/core/errors.ts'
 import { silentLog } from '../../../src/core/log.ts'
 import { ensureLlamaServer, findLlamaServers, type LlamaEngine } from '../../../src/engines/llama-locate.ts'
+import { readOwnPatches } from '../../../src/engines/llama-patches.ts'
 import { systemClock } from '../../../src/system.ts'
 import { ENGINE_CACHE, testDirectory, testEngine } from '../../support/engine.ts'
 import { processesWith } from '../../support/processes.ts'
@@ -27,6 +28,16 @@ describe('the llama-server on the PATH', () => {
     const [found] = await findLlamaServers({ ...places(), searchPath: directory, cacheDirectory: directory })
     expect(found).toMatchObject({ origin: 'path', works: true, version: expect.stringContaining('0.5.0') })
     expect(found?.fitParamsPath).toBe(engine.fitParamsPath)
+  })
+
+  test('has our patches when it is a build of ours, and none when it is not', async () => {
+    const patches = (await readOwnPatches()).map(({ name }) => name)
+    const directory = await testDirectory()
+    await symlink(engine.serverPath, join(directory, 'llama-server'))
+    const [ours] = await findLlamaServers({ ...places(), searchPath: directory, cacheDirectory: directory })
+    expect(ours?.patches).toEqual(patches)
+    expect(engine.patches).toEqual(patches)
+    expect((await onPath('exit 1'))?.patches).toEqual([])
   })
 
   test('is refused when it lacks flags that we need', async () => {

@@ -152,7 +152,10 @@ describe('a start that fails', () => {
 
   test('ends an engine that is not ready in time', async () => {
     const { script, directory } = await sleepingEngine()
-    const start = startTestServer({ engine: { origin: 'path', serverPath: script }, startTimeoutMs: 300 })
+    const start = startTestServer({
+      engine: { origin: 'path', serverPath: script, patches: [] },
+      startTimeoutMs: 300,
+    })
     await expect(start).rejects.toMatchObject({ code: 'engine_failed', cause: undefined })
     expect(processesWith(directory)).toEqual([])
   })
@@ -161,7 +164,7 @@ describe('a start that fails', () => {
     const { script, directory } = await sleepingEngine()
     const controller = new AbortController()
     const start = startTestServer({
-      engine: { origin: 'path', serverPath: script },
+      engine: { origin: 'path', serverPath: script, patches: [] },
       signal: controller.signal,
     }).catch((cause: unknown) => cause)
     await vi.waitFor(() => expect(processesWith(directory).length).toBeGreaterThan(0), { timeout: 10_000 })
@@ -181,7 +184,7 @@ describe('a start that fails', () => {
   test('is reported where the program is none', async () => {
     const directory = await testDirectory()
     await expect(
-      startTestServer({ engine: { origin: 'path', serverPath: join(directory, 'absent') } }),
+      startTestServer({ engine: { origin: 'path', serverPath: join(directory, 'absent'), patches: [] } }),
     ).rejects.toMatchObject({ code: 'engine_failed' })
   })
 })

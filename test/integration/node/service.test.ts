@@ -13,6 +13,7 @@ import { testDirectory, testEngine } from '../../support/engine.ts'
 import { sourceSettings } from '../../support/model-sources.ts'
 import { NvmlLibrary } from '../../support/nvml/nvml-library.ts'
 import { isRunning, processesWith } from '../../support/processes.ts'
+import { wrappedEngine } from '../../support/wrapped-engine.ts'
 
 const GIB = 2 ** 30
 const SHAPE = { slots: 2, contextLength: 512, chatTemplate: undefined, engine: undefined }
@@ -24,14 +25,23 @@ async function nodes() {
     sources: sourceSettings({}),
   })
   await writeTinyModel(join(directory, 'tiny.gguf'), { seed: 7 })
+  // The engine of the tests computes on the processor, whatever device it is told.
+  const serverPath = await wrappedEngine(join(directory, 'engine'), WITHOUT_DEVICE)
+  const anywhere = async () => ({ ...(await testEngine()), serverPath })
   return (nvmlLibrary?: string) =>
     startNode({
       ...{ config: Config.parse({ engines: { nvmlLibrary } }).engines, perModel: {}, store },
-      ...{ llamaServer: testEngine, managed: noManaged, cacheDirectory: join(directory, 'cache') },
+      ...{ llamaServer: anywhere, managed: noManaged, cacheDirectory: join(directory, 'cache') },
       ...{ clock: systemClock, log: silentLog, socketDirectory: join(directory, 'run') },
       footprintsPath: join(directory, 'footprints.json'),
     })
 }
+
+const WITHOUT_DEVICE = `left=$#
+while [ $left -gt 0 ]; do
+  one="$1"; shift; left=$((left - 1))
+  if [ "$one" = --device ]; then shift; left=$((left - 1)); else set -- "$@" "$one"; fi
+done`
 
 const noManaged = async () => {
   throw new HelixError('engine_missing', 'There is none.')
@@ -65,7 +75,7 @@ test('an engine has stopped when the card says that its memory is free', async (
   const card = { id: 'GPU-one', slowdown: 90, temperature: 50 }
   const library = new NvmlLibrary({ cards: [{ ...card, memory: [80 * GIB, 0, 5 * GIB] }] })
   const node = (await nodes())(library.path)
-  // The engine of the tests computes on the processor; what the card is said to hold of it, the test says.
+  // What the card is said to hold of it, the test says.
   expect(await start(node, { deviceId: 'GPU-one', bytes: GIB })).toBeUndefined()
   const [pid] = processesWith('--alias tiny').filter((one) => descendsFrom(one, process.pid))
   const processes = [{ pid: pid ?? 0, bytes: 2 * GIB }]

@@ -8,6 +8,7 @@ const ALONE: readonly string[] = [
   'test/e2e/apart.test.ts',
   'test/e2e/full-disk.test.ts',
   'test/e2e/key-rotation.test.ts',
+  'test/e2e/nodes-apart.test.ts',
   'test/integration/gateway/bad-connections.test.ts',
   'test/integration/gateway/bad-input.test.ts',
   'test/integration/gateway/endless-answers.test.ts',

@@ -12,7 +12,11 @@ import { devicesCommand } from './cli/devices.ts'
 import { doctorCommand } from './cli/doctor.ts'
 import { enginesCommand } from './cli/engines.ts'
 import { explainCommand } from './cli/explain.ts'
+import { gatewayCommand } from './cli/gateway.ts'
 import { modelsCommand } from './cli/models.ts'
+import { nodeCommand } from './cli/node.ts'
+import { nodesCommand } from './cli/nodes.ts'
+import { poolCommand } from './cli/pool.ts'
 import { simulateCommand } from './cli/simulate.ts'
 import { topCommand } from './cli/top.ts'
 import { upCommand } from './cli/up.ts'
@@ -26,6 +30,10 @@ const program = new Command('helixflow')
   .version(version)
   .addCommand(upCommand(version))
   .addCommand(authCommand())
+  .addCommand(gatewayCommand(version))
+  .addCommand(poolCommand())
+  .addCommand(nodeCommand())
+  .addCommand(nodesCommand())
   .addCommand(modelsCommand())
   .addCommand(backupCommand())
   .addCommand(chatCommand())

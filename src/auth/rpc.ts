@@ -10,8 +10,9 @@ import {
 import { AuthService } from '../contracts/gen/helixflow/v1/auth_pb.ts'
 import { fromReserveSpendRequest, fromSpendQueryMessage } from '../contracts/limit-messages.ts'
 import type { SpendClient } from '../contracts/limits.ts'
+import { pushed } from '../contracts/pushed.ts'
 import type { ResponsesStore } from '../contracts/responses-store.ts'
-import { toConnectError } from '../contracts/rpc-errors.ts'
+import { answering } from '../contracts/rpc-answers.ts'
 import type { UsageSink } from '../contracts/usage.ts'
 import type { VectorStore } from '../contracts/vector-store.ts'
 import { HelixError } from '../core/errors.ts'
@@ -94,36 +95,9 @@ function noSubject(): HelixError {
   return new HelixError('invalid_value', 'The request does not say whose money it is about.')
 }
 
-/** Failures in the platform's own words; what is a defect stands in this service's log, and not in the answer. */
-function answering(log: Logger) {
-  return async <Answer>(work: () => Promise<Answer>): Promise<Answer> => {
-    try {
-      return await work()
-    } catch (reason) {
-      const error = HelixError.from(reason)
-      if (error.code === 'internal_error') log.error('call failed', { cause: error.message })
-      throw toConnectError(error)
-    }
-  }
-}
-
-async function* revocations(auth: AuthClient, { signal }: HandlerContext) {
-  const waiting: { subject?: string }[] = [{}]
-  let wake = () => {}
-  const end = auth.watchRevocations((subject) => {
-    waiting.push(subject === undefined ? {} : { subject })
-    wake()
-  })
-  signal.addEventListener('abort', () => wake(), { once: true })
-  try {
-    while (!signal.aborted) {
-      yield* waiting.splice(0)
-      if (waiting.length > 0 || signal.aborted) continue
-      await new Promise<void>((resolve) => {
-        wake = resolve
-      })
-    }
-  } finally {
-    end()
-  }
+function revocations(auth: AuthClient, { signal }: HandlerContext) {
+  return pushed<{ subject?: string }>((push) => {
+    push({})
+    return auth.watchRevocations((subject) => push(subject === undefined ? {} : { subject }))
+  }, signal)
 }

@@ -14,7 +14,7 @@ async function serve({ settings, places, log, output }: CommandContext): Promise
   // Loaded here, so that no other command waits for it.
   const [{ authRoutes }, { serveRpc }, { startAuthService, tlsFiles }] = await Promise.all([
     import('../auth/rpc.ts'),
-    import('../auth/serve.ts'),
+    import('../contracts/rpc-server.ts'),
     import('./auth-service.ts'),
   ])
   const { authHost: host, authPort: port } = settings.config.rpc

@@ -1,38 +1,32 @@
 import { rmSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Settings } from '../config/load.ts'
 import { makePlaces, type Places, placesOf } from '../config/places.ts'
 import type { Config } from '../config/schema.ts'
 import type { AuthClient } from '../contracts/auth.ts'
 import type { SpendClient } from '../contracts/limits.ts'
+import type { PoolClient } from '../contracts/pool.ts'
 import { priceList } from '../contracts/prices.ts'
 import { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
-import type { LlamaEngine } from '../engines/llama-engine.ts'
-import type { TrialDevice } from '../engines/llama-trial.ts'
-import type { ManagedKind, ManagedProgram } from '../engines/managed-program.ts'
 import type { ModelStore } from '../engines/model-store.ts'
 import { type Gateway, startGateway } from '../gateway/start.ts'
 import { listenForMetrics } from '../metrics/listener.ts'
 import { MetricRegistry } from '../metrics/registry.ts'
-import type { NodeService } from '../node/service.ts'
-import { startNode } from '../node/start.ts'
-import { localNode } from '../pool/node-directory.ts'
-import type { PoolService } from '../pool/service.ts'
-import { startPool } from '../pool/start.ts'
+import type { NodeOptions } from '../node/start.ts'
 import { openRedis, type RedisConnection } from '../redis/connection.ts'
 import { systemClock, systemRandom } from '../system.ts'
 import { openAuthClient } from './auth-service.ts'
 import { countedCache, openCache } from './cache-store.ts'
-import { openModelStore } from './model-store.ts'
+import { openPool } from './open-pool.ts'
 import { type OpenStreamsOptions, openStreams } from './stream-store.ts'
 
 export interface Platform {
   readonly auth: AuthClient
-  readonly pool: PoolService
+  readonly pool: PoolClient
   readonly gateway: Gateway
-  readonly store: ModelStore
+  /** Undefined where models are on other machines. */
+  readonly store: ModelStore | undefined
   readonly places: Places
   /** Where Prometheus reads; undefined where nothing is served. */
   readonly metricsUrl: string | undefined
@@ -40,14 +34,10 @@ export interface Platform {
   stop(): Promise<void>
 }
 
-export interface PlatformOptions {
+export interface PlatformOptions extends Pick<NodeOptions, 'llamaServer' | 'managed'> {
   readonly settings: Settings
   readonly log: Logger
   readonly accessLog: Logger
-  /** Finds or builds the engine for these devices; called when the first model needs it. */
-  readonly llamaServer: (places: Places, devices: readonly TrialDevice[]) => Promise<LlamaEngine>
-  /** Finds vLLM or SGLang, when the first model needs it. */
-  readonly managed: (kind: ManagedKind) => Promise<ManagedProgram>
   readonly version: string
 }
 
@@ -56,7 +46,7 @@ export interface PlatformOptions {
  * @throws HelixError when a part cannot start; what had started is stopped again
  */
 export async function startPlatform(options: PlatformOptions): Promise<Platform> {
-  const { settings, log, accessLog, version } = options
+  const { settings, log, accessLog, llamaServer, managed, version } = options
   const { config } = settings
   const places = placesOf(settings.home, config)
   makePlaces(places)
@@ -66,12 +56,10 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   try {
     const asked = { settings, places, log, lifecycle }
     const { auth, usage, spend, ...kept } = await openAuthClient(asked)
-    const store = await openModelStore(settings, places, log)
-    const node = openNode(options, places, store, lifecycle)
     const metrics = await startMetrics(config, lifecycle)
-    const nodes = localNode(node)
-    const running = await startPool({ config, nodes, clock: systemClock, log, metrics: metrics.registry })
-    lifecycle.add('pool', () => running.stop())
+    const { pool, store, tls } = await openPool({
+      ...{ ...asked, llamaServer, managed, metrics: metrics.registry },
+    })
     const redis = startRedis(config, lifecycle, log)
     const memories = await openMemories(config, redis, {
       metrics: metrics.registry,
@@ -89,7 +77,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       ...memories,
       ...kept,
       auth,
-      pool: running.pool,
+      pool,
+      tls,
       usage: {
         sink: usage,
         directory: places.spool,
@@ -112,7 +101,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     lifecycle.add('gateway', () => gateway.stop())
     return {
       auth,
-      pool: running.pool,
+      pool,
       gateway,
       store,
       places,
@@ -123,24 +112,6 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     await lifecycle.stop()
     throw reason
   }
-}
-
-function openNode(
-  { settings, log, llamaServer, managed }: PlatformOptions,
-  places: Places,
-  store: ModelStore,
-  lifecycle: Lifecycle,
-): NodeService {
-  const { engines, models } = settings.config
-  const node = startNode({
-    ...{ config: engines, perModel: models.perModel, store, managed, clock: systemClock, log },
-    llamaServer: (devices) => llamaServer(places, devices),
-    socketDirectory: places.runtime,
-    cacheDirectory: join(places.engines, 'managed'),
-    footprintsPath: places.footprints,
-  })
-  lifecycle.add('node', () => node.close())
-  return node
 }
 
 function statusOf(gateway: Gateway, facts: object): object {

@@ -3,10 +3,8 @@ import { callOperation } from '../contracts/administration/call.ts'
 import { DEFAULT_ORGANISATION } from '../contracts/auth.ts'
 import { HelixError } from '../core/errors.ts'
 import type { OnProgress } from '../core/progress.ts'
-import { ensureLlamaServer } from '../engines/llama-locate.ts'
-import { findManagedProgram } from '../engines/managed-program.ts'
 import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
-import { engineOptions } from './engine.ts'
+import { engineFinders } from './engine.ts'
 import { firstToken } from './first-token.ts'
 import type { Platform } from './platform.ts'
 import { progressBar } from './progress.ts'
@@ -26,12 +24,13 @@ export function upCommand(version: string): Command {
         'gateway.port': options.port === undefined ? undefined : Number(options.port),
         'models.default': options.model,
       }
-      return runCommand(options, (context) => up(context, version), flags)
+      return runCommand(options, (context) => serveAll(context, version), flags)
     })
 }
 
-async function up(context: CommandContext, version: string): Promise<number> {
-  const { settings, log, accessLog } = context
+/** Whatever of the platform is not elsewhere by the settings. */
+export async function serveAll(context: CommandContext, version: string): Promise<number> {
+  const { settings, places, log, accessLog } = context
   const stopping = stopSignal()
   const progress = progressBar()
   const work: LongWork = { onProgress: progress.onProgress, signal: stopping.signal }
@@ -42,14 +41,7 @@ async function up(context: CommandContext, version: string): Promise<number> {
     log,
     accessLog,
     version,
-    llamaServer: (places, devices) =>
-      ensureLlamaServer({ ...engineOptions(settings, places, { log, ...work }), devices }),
-    managed: (kind) =>
-      findManagedProgram(kind, {
-        configured: settings.config.engines[kind],
-        searchPath: settings.environment.searchPath,
-        signal: stopping.signal,
-      }),
+    ...engineFinders(settings, places, { log, ...work }),
   })
   try {
     const ready = bringUp(context, platform, work).finally(() => progress.end())
@@ -71,6 +63,7 @@ interface LongWork {
 async function bringUp(context: CommandContext, platform: Platform, work: LongWork): Promise<FirstModel> {
   const name = context.settings.config.models.default
   const { store, pool } = platform
+  if (store === undefined) return { kind: 'elsewhere' }
   if (name === null) return { kind: 'none', reason: undefined }
   try {
     const present = (await store.list()).some((model) => model.name === name)

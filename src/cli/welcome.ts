@@ -3,6 +3,8 @@ import type { HelixError } from '../core/errors.ts'
 /** What of the first model is there, or why it is not: without it the server runs on, and says so in /readyz. */
 export type FirstModel =
   | { readonly kind: 'ready'; readonly model: string; readonly firstTokenMs: number }
+  /** Models are on other machines, and loaded there when they are asked for. */
+  | { readonly kind: 'elsewhere' }
   | { readonly kind: 'none'; readonly reason: HelixError | undefined }
 
 export interface WelcomeFacts {
@@ -21,6 +23,8 @@ export function welcome({ url, apiKey, first, home }: WelcomeFacts): string {
     lines.push(
       `First token of ${first.model} after ${(first.firstTokenMs / 1000).toFixed(1)} s. Data is in ${home}.`,
     )
+  } else if (first.kind === 'elsewhere') {
+    lines.push(`Models are in the pool. Data is in ${home}.`)
   } else {
     lines.push(
       first.reason ? `There is no model to serve: ${first.reason.publicMessage}` : 'No default model is set.',

@@ -4,6 +4,7 @@ import { CacheSettings } from './cache-settings.ts'
 import { EngineSettings } from './engine-settings.ts'
 import { duration, money, size } from './quantities.ts'
 import { RealtimeSettings } from './realtime-settings.ts'
+import { RpcSettings } from './rpc-settings.ts'
 import { SchedulerSettings } from './scheduler-settings.ts'
 
 const port = z.int().min(0).max(65_535)
@@ -226,19 +227,6 @@ const Auth = z.strictObject({
   ),
 })
 
-const Rpc = z.strictObject({
-  tls: z
-    .strictObject({ authority: z.string(), certificate: z.string(), key: z.string() })
-    .optional()
-    .describe('PEM files for services on several machines: authority, certificate, key.'),
-  authUrl: z
-    .url({ protocol: /^https$/ })
-    .optional()
-    .describe('Where `helixflow auth` runs; by default the auth service runs in this very process.'),
-  authHost: z.string().default('127.0.0.1').describe('Address that `helixflow auth` listens on.'),
-  authPort: port.default(9443).describe('Port that `helixflow auth` listens on.'),
-})
-
 const Usage = z.strictObject({
   retention: duration()
     .prefault('400d')
@@ -332,7 +320,7 @@ export const Config = z.strictObject({
       'Other OpenAI-compatible servers: name, url, apiKey, models (their names), slots, continues (whether it knows continue_final_message, as vLLM, SGLang and llama-server do: then a stream survives the gateway that began it).',
     ),
   auth: Auth.prefault({}).describe('Tokens and logins.'),
-  rpc: Rpc.prefault({}).describe('How the services of several machines reach each other.'),
+  rpc: RpcSettings.prefault({}).describe('How the services of several machines reach each other.'),
   redis: Redis.prefault({}).describe('Shared by several gateways: limits, cache, streams.'),
   limits: Limits.prefault({}).describe('How limits and budgets are kept; the rules are set at run time.'),
   metrics: Metrics.prefault({}).describe('For Prometheus.'),

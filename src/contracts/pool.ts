@@ -34,7 +34,7 @@ export interface PoolClient {
 
   /** Calls back at once with the present table and again after each change. Returns what ends the watch. */
   watchReplicas(listener: (replicas: readonly Replica[]) => void): () => void
-  /** Tells the pool that a replica went from idle to busy or back, for keep-alive and draining. */
+  /** Tells the pool of each change of the slots in use, for keep-alive, draining, and shares of several gateways. */
   reportUse(replicaId: string, inFlight: number): void
   /**
    * What this gateway was asked for since it last said so, about once a second: by it is decided what is loaded ahead
@@ -163,6 +163,11 @@ export interface EngineAddress {
   readonly url: string
   readonly socketPath: string | undefined
   readonly apiKey: string | undefined
+  /**
+   * The name under which a relay, at `url`, leads to the engine: it goes into the TLS handshake, and both sides show
+   * their certificates. Undefined: the engine itself is at `url` or `socketPath`.
+   */
+  readonly serverName?: string | undefined
 }
 
 export type ModelState = 'available' | 'loading' | 'ready' | 'unloading' | 'failed' | 'quarantined'

@@ -61,6 +61,8 @@ const CODES = {
   queue_timeout: { status: 503, type: 'server_error', retryable: true },
   server_draining: { status: 503, type: 'server_error', retryable: true },
   storage_unavailable: { status: 503, type: 'server_error', retryable: true },
+  pool_unavailable: { status: 503, type: 'server_error', retryable: true },
+  node_unavailable: { status: 503, type: 'server_error', retryable: true },
   engine_failed: { status: 502, type: 'server_error', retryable: true },
   upstream_unavailable: { status: 502, type: 'server_error', retryable: true },
   upstream_auth_failed: { status: 502, type: 'server_error', retryable: false },
@@ -71,6 +73,9 @@ const CODES = {
   deadline_exceeded: { status: 504, type: 'server_error', retryable: false },
   not_implemented: { status: 501, type: 'server_error', retryable: false },
   internal_error: { status: 500, type: 'server_error', retryable: true },
+
+  // Between services: whoever is asked does not lead, or whoever asks does not any more.
+  not_leader: { status: 409, type: 'server_error', retryable: true },
 
   // The operator has something to do; mostly seen at the command line.
   invalid_configuration: { status: 500, type: 'server_error', retryable: false },

@@ -8,6 +8,7 @@ import type { AuthClient, TokenIssuer } from '../contracts/auth.ts'
 import type { DatabaseAdministration } from '../contracts/database.ts'
 import type { PoolClient } from '../contracts/pool.ts'
 import type { ResponsesStore } from '../contracts/responses-store.ts'
+import type { TlsFiles } from '../contracts/rpc-transport.ts'
 import type { VectorStore } from '../contracts/vector-store.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
@@ -55,6 +56,8 @@ export interface GatewayParts {
   readonly secrets: OneTimeSecrets
   readonly auth: AuthClient & TokenIssuer
   readonly pool: PoolClient
+  /** For engines of other machines. */
+  readonly tls?: TlsFiles | undefined
   readonly database: DatabaseAdministration | undefined
   /** Where the records of requests go, and the folder and the space in which they wait for it. */
   readonly usage: Pick<MeterOptions, 'sink' | 'directory' | 'bytesMax' | 'price'>

@@ -78,7 +78,9 @@ export class NodeService implements NodeClient {
   }
 
   async engines(): Promise<readonly RunningEngineView[]> {
-    return [...this.running.values()].flatMap(({ view }) => (view ? [view] : []))
+    return [...this.running.values()].flatMap(({ view, abort }) =>
+      view && !abort.signal.aborted ? [view] : [],
+    )
   }
 
   async listModels(): Promise<readonly ModelFile[]> {
@@ -106,12 +108,15 @@ export class NodeService implements NodeClient {
     })
     try {
       const { engine, revision, perDeviceBytes } = await starting
+      // Told to stop just now: whoever did so waits for its end, and nobody may take it for ready.
+      abort.signal.throwIfAborted()
       this.supervise(request.instanceId, engine)
       const { kind, address, contextLength, supportsTools, vocabularySize } = engine
       const facts = { address, contextLength, supportsTools, vocabularySize, revision }
       const ready = { kind, pid: engine.pid, revision, perDeviceBytes }
       const shares = await this.parts.memory.measure(request, ready)
       const started = { engine: kind, shares, ...facts } as const
+      abort.signal.throwIfAborted()
       const running = this.running.get(request.instanceId)
       if (running) running.view = { request, engine: started }
       return { kind: 'ready', engine: started }

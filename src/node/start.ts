@@ -17,6 +17,8 @@ import { NodeService } from './service.ts'
 
 export interface NodeOptions {
   readonly config: Config['engines']
+  /** By default the name of the machine. */
+  readonly nodeId?: string | undefined
   readonly perModel: Config['models']['perModel']
   readonly store: ModelStore
   readonly llamaServer: (devices: readonly TrialDevice[]) => Promise<LlamaEngine>
@@ -29,8 +31,8 @@ export interface NodeOptions {
   readonly log: Logger
 }
 
-export function startNode({ config, perModel, store, footprintsPath, ...parts }: NodeOptions): NodeService {
-  const nodeId = hostname()
+export function startNode(options: NodeOptions): NodeService {
+  const { config, nodeId = hostname(), perModel, store, footprintsPath, ...parts } = options
   const { clock, log } = parts
   const { threads, startTimeout: startTimeoutMs, memoryLimit, nvmlLibrary } = config
   const pageCache = new PageCache(clock)

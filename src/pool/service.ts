@@ -133,7 +133,15 @@ export class PoolService implements PoolClient {
   reportUse(instanceId: string, inFlight: number): void {
     const isUpstream = this.parts.upstreams.some(({ replica }) => replica.id === instanceId)
     if (isUpstream) this.upstreamInFlight.set(instanceId, inFlight)
-    else this.parts.controller.post({ kind: 'use-changed', instanceId, inFlight })
+    else this.reportBusy(instanceId, inFlight)
+  }
+
+  /** Gateways tell of every request; what is decided by it is only whether there are any. */
+  private reportBusy(instanceId: string, inFlight: number): void {
+    const { controller } = this.parts
+    const instance = controller.state.instances.find(({ id }) => id === instanceId)
+    if (!instance || instance.inFlight > 0 === inFlight > 0) return
+    controller.post({ kind: 'use-changed', instanceId, inFlight })
   }
 
   reportDemand(models: readonly ModelDemand[]): void {

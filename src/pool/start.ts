@@ -22,6 +22,8 @@ export interface PoolOptions {
   readonly clock: Clock
   readonly log: Logger
   readonly metrics: Metrics
+  /** Number of the first instance, where others have numbered some before; 1 by default. */
+  readonly firstInstance?: number
 }
 
 export interface RunningPool {
@@ -30,13 +32,17 @@ export interface RunningPool {
 }
 
 /** The pool, once the nodes that are there have said what they have. */
-export async function startPool({ config, nodes, clock, log, metrics }: PoolOptions): Promise<RunningPool> {
+export async function startPool(options: PoolOptions): Promise<RunningPool> {
+  const { config, nodes, clock, log, metrics } = options
   const rules = new ModelRules(config.models, config.scheduler.groups)
   const loadTimes = new LoadTimesSeen()
   const catalogue = new Catalogue({ nodes, rules, loadTimes })
   const poolMetrics = new PoolMetrics(metrics, config.scheduler.strategy)
   const parts = { nodes, clock, log, loadTimes, metrics: poolMetrics, policy: policyOf(config) }
-  const controller = new PoolController(parts, emptyCluster([]))
+  const controller = new PoolController(parts, {
+    ...emptyCluster([]),
+    nextInstance: options.firstInstance ?? 1,
+  })
   const membership = new Membership({
     ...{ nodes, catalogue, rules, log, effects: controller.effects },
     post: (event) => controller.post(event),

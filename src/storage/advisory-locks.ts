@@ -8,6 +8,8 @@ export const ADVISORY_LOCKS = {
   signingKeys: 7_411_010,
   /** Held while partitions of usage records are made and dropped. */
   usagePartitions: 7_411_003,
+  /** Held by the pool that leads. */
+  poolLeader: 7_411_030,
   /** Held while a backup is made. */
   backup: 7_411_020,
   /** Held while a login from an identity provider finds or makes its user. */

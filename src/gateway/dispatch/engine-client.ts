@@ -1,5 +1,8 @@
-import { type Dispatcher, Pool } from 'undici'
+import { checkServerIdentity } from 'node:tls'
+import { buildConnector, type Dispatcher, Pool } from 'undici'
 import type { EngineAddress, Replica } from '../../contracts/pool.ts'
+import { type TlsFiles, tlsOptions } from '../../contracts/rpc-transport.ts'
+import { HelixError } from '../../core/errors.ts'
 
 /** Where requests to an engine go, and what every one of them carries. */
 export interface EngineClient {
@@ -14,10 +17,13 @@ export interface EngineClient {
 export class EngineClients {
   private readonly clients = new Map<string, { client: EngineClient; pool: Pool; connections: number }>()
 
+  /** @param tls for engines of other machines, which are reached through their nodes' relays */
+  constructor(private readonly tls?: TlsFiles) {}
+
   get(replica: Replica): EngineClient {
     const present = this.clients.get(replica.id)
     if (present) return present.client
-    const created = { ...connect(replica.address, replica.slots), connections: replica.slots }
+    const created = { ...connect(replica.address, replica.slots, this.tls), connections: replica.slots }
     this.clients.set(replica.id, created)
     return created.client
   }
@@ -42,16 +48,17 @@ export class EngineClients {
   }
 }
 
-function connect(address: EngineAddress, slots: number): { client: EngineClient; pool: Pool } {
+function connect(
+  address: EngineAddress,
+  slots: number,
+  tls: TlsFiles | undefined,
+): { client: EngineClient; pool: Pool } {
   const url = new URL(address.url)
   const pool = new Pool(url.origin, {
     // As many as requests can be at work; each idle one would hold a thread of the engine.
     connections: slots,
     pipelining: 1,
-    connect: {
-      timeout: 5_000,
-      ...(address.socketPath === undefined ? {} : { socketPath: address.socketPath }),
-    },
+    connect: connectorTo(address, tls),
   })
   const headers = {
     'content-type': 'application/json',
@@ -61,4 +68,25 @@ function connect(address: EngineAddress, slots: number): { client: EngineClient;
     pool,
     client: { dispatcher: pool, origin: url.origin, basePath: url.pathname.replace(/\/$/, ''), headers },
   }
+}
+
+const CONNECT_TIMEOUT_MS = 5_000
+
+function connectorTo({ url, socketPath, serverName }: EngineAddress, tls: TlsFiles | undefined) {
+  const timeout = CONNECT_TIMEOUT_MS
+  if (serverName === undefined) return { timeout, ...(socketPath === undefined ? {} : { socketPath }) }
+  if (!tls) {
+    throw new HelixError('invalid_configuration', 'Engines of other machines need rpc.tls.')
+  }
+  const { hostname } = new URL(url)
+  const connect = buildConnector({
+    ...tlsOptions(tls),
+    timeout,
+    // The name in the handshake says which engine is meant; whose machine it is, the certificate must say.
+    checkServerIdentity: (_, certificate) =>
+      checkServerIdentity(hostname.replace(/^\[|\]$/g, ''), certificate),
+  })
+  const named: buildConnector.connector = (options, callback) =>
+    connect({ ...options, servername: serverName }, callback)
+  return named
 }

@@ -154,12 +154,14 @@ describe('a replica', () => {
     expect(order).toEqual(['second', 'third'])
   })
 
-  test('is told busy and idle once each, not for every request', async () => {
+  test('tells the pool of each change of the slots in use', async () => {
     pool.publish(replica('a', 'm', 2))
     const [one, two] = await Promise.all([want(), want()])
     one?.release()
     two?.release()
     expect(pool.uses).toEqual([
+      ['a', 1],
+      ['a', 2],
       ['a', 1],
       ['a', 0],
     ])

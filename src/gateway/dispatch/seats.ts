@@ -144,18 +144,16 @@ export class Seats {
   private occupy(seat: Seat, slots: number, cost: number): Taken['release'] {
     const { pool, clock } = this.options
     const { id } = seat.replica
-    const wasIdle = seat.inUse === 0
     seat.inUse += slots
     seat.atWork += cost
     seat.recent.add(cost, clock.monotonic())
-    if (wasIdle) pool.reportUse(id, seat.inUse)
+    pool.reportUse(id, seat.inUse)
     return (reuse) => {
       seat.inUse -= slots
       seat.atWork -= cost
       reuse()
-      if (seat.inUse > 0) return
-      if (seat.leaving) this.drop(seat)
-      pool.reportUse(id, 0)
+      if (seat.leaving && seat.inUse === 0) this.drop(seat)
+      pool.reportUse(id, seat.inUse)
     }
   }
 

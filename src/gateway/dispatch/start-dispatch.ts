@@ -1,5 +1,6 @@
 import type { Config } from '../../config/schema.ts'
 import type { PoolClient } from '../../contracts/pool.ts'
+import type { TlsFiles } from '../../contracts/rpc-transport.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { Metrics } from '../../core/metrics.ts'
 import { Dispatch } from './dispatch.ts'
@@ -12,14 +13,16 @@ export interface DispatchParts {
   readonly pool: PoolClient
   readonly clock: Clock
   readonly metrics: Metrics
+  /** For engines of other machines. */
+  readonly tls?: TlsFiles | undefined
 }
 
 /** Dispatch with its router and its connections to engines, which follow the pool's table of replicas. */
-export function startDispatch({ config, scheduler, pool, clock, metrics }: DispatchParts): {
+export function startDispatch({ config, scheduler, pool, clock, metrics, tls }: DispatchParts): {
   readonly dispatch: Dispatch
   stop(): Promise<void>
 } {
-  const clients = new EngineClients()
+  const clients = new EngineClients(tls)
   const unwatch = pool.watchReplicas((replicas) => clients.keepOnly(replicas))
   const router = new Router({
     pool,

@@ -358,7 +358,12 @@ const SEEDS: Readonly<Record<string, string>> = {
 }
 
 /** Tables that stay so small that reading them as a whole is the best plan. */
-const SMALL: ReadonlySet<string> = new Set(['api_key_pepper', 'schema_migrations', 'signing_keys'])
+const SMALL: ReadonlySet<string> = new Set([
+  'api_key_pepper',
+  'pool_leader',
+  'schema_migrations',
+  'signing_keys',
+])
 
 /** The modules whose functions ask the database; all that they export are calls. */
 const MODULES = {
@@ -464,6 +469,7 @@ const NO_TABLES = [
   'auth/service.ts',
   'auth/service.test.ts',
   'storage/application-role.ts',
+  'storage/leader-seat.ts',
   'storage/backup/',
   'storage/connection-limit.ts',
   'storage/database-doctor.ts',

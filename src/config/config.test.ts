@@ -106,7 +106,7 @@ describe('settings', () => {
       { HELIXFLOW_UPSTREAMS: '[{name: a, url: "http://x", models: [m]}]' },
     )
     expect(config.upstreams).toEqual([
-      { name: 'a', url: 'http://x', models: ['m'], slots: 64, continues: false },
+      { name: 'a', url: 'http://x', models: ['m'], slots: 64, continues: false, weight: 1, fallback: false },
     ])
   })
 

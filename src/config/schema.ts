@@ -172,12 +172,16 @@ const Models = z.strictObject({
     ),
 })
 
+const modelName = z.string().min(1).max(256)
+
 const Upstream = z.strictObject({
   name: z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/),
   url: z.url({ protocol: /^https?$/ }),
   apiKey: z.string().optional(),
-  models: z.array(z.string().min(1).max(256)).min(1),
+  models: z.array(z.union([modelName, z.strictObject({ name: modelName, as: modelName })])).min(1),
   slots: z.int().min(1).max(100_000).default(64),
+  weight: z.number().min(0.001).max(1_000).default(1),
+  fallback: z.boolean().default(false),
   continues: z.boolean().default(false),
 })
 
@@ -317,7 +321,7 @@ export const Config = z.strictObject({
     .array(Upstream)
     .default([])
     .describe(
-      'Other OpenAI-compatible servers: name, url, apiKey, models (their names), slots, continues (whether it knows continue_final_message, as vLLM, SGLang and llama-server do: then a stream survives the gateway that began it).',
+      'Other OpenAI-compatible servers: name, url, apiKey, models (their names, or {name: ours, as: theirs}), slots (requests at a time), weight (1; its share beside others that have the model), fallback (asked only while no other may be), continues (whether it knows continue_final_message, as vLLM, SGLang and llama-server do: then a stream survives the gateway that began it).',
     ),
   auth: Auth.prefault({}).describe('Tokens and logins.'),
   rpc: RpcSettings.prefault({}).describe('How the services of several machines reach each other.'),

@@ -88,6 +88,8 @@ export function fromReplicaMessage(message: ReplicaMessage): Replica {
     continues: message.continues,
     vocabularySize: fromWholeIf(message.vocabularySize),
     revision: message.revision,
+    ...(message.weight !== undefined && { weight: message.weight }),
+    ...(message.fallback !== undefined && { fallback: message.fallback }),
   }
 }
 

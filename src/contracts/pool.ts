@@ -147,6 +147,10 @@ export interface Replica {
   readonly supportsTools: boolean | undefined
   /** Whether it goes on with an answer that was begun elsewhere, when the last message is that beginning. */
   readonly continues: boolean
+  /** Of the requests that several servers of others could take, this one's share; 1 where nothing is said. */
+  readonly weight?: number
+  /** Asked only while no other replica of the model may be. */
+  readonly fallback?: boolean
   /** Tokens that the model knows; undefined where the engine does not say. */
   readonly vocabularySize: number | undefined
   /** What it makes its answers of; see `PoolClient.revision`. */

@@ -141,6 +141,16 @@ export const METRICS = {
     help: 'Models that were to be placed, by strategy and outcome.',
     labels: ['strategy', 'outcome'],
   },
+  helixflow_upstream_requests_total: {
+    type: 'counter',
+    help: "Requests to other people's servers by what came of them.",
+    labels: ['replica', 'outcome'],
+  },
+  helixflow_upstream_circuit_open: {
+    type: 'gauge',
+    help: "1 while another's server is left alone because it failed.",
+    labels: ['replica'],
+  },
 } as const satisfies Record<string, MetricDeclaration>
 
 export interface MetricDeclaration {

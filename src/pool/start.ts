@@ -109,12 +109,15 @@ export function policyOf({ scheduler, engines }: Pick<Config, 'scheduler' | 'eng
 }
 
 function upstreamModels(upstream: UpstreamConfig): UpstreamModel[] {
-  return upstream.models.map((model) => ({
+  const named = upstream.models.map((model) =>
+    typeof model === 'string' ? { name: model, as: model } : model,
+  )
+  return named.map(({ name: model, as: engineModel }) => ({
     upstream: upstream.name,
     replica: {
       id: `upstream:${upstream.name}:${model}`,
       model,
-      engineModel: model,
+      engineModel,
       engine: 'upstream',
       // Their addresses are given with the version in the path, as SDKs have them; ours carry it in the route.
       address: { url: upstream.url.replace(/\/v1\/?$/, ''), socketPath: undefined, apiKey: upstream.apiKey },
@@ -123,7 +126,9 @@ function upstreamModels(upstream: UpstreamConfig): UpstreamModel[] {
       supportsTools: undefined,
       continues: upstream.continues,
       vocabularySize: undefined,
-      revision: JSON.stringify([upstream.url, model]),
+      revision: JSON.stringify([upstream.url, engineModel]),
+      weight: upstream.weight,
+      fallback: upstream.fallback,
     },
   }))
 }

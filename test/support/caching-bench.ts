@@ -30,6 +30,7 @@ import type { Exchange } from '../../src/gateway/dispatch/exchange.ts'
 import { ClientRecipient } from '../../src/gateway/dispatch/recipient.ts'
 import { Router } from '../../src/gateway/dispatch/router.ts'
 import type { Settlement } from '../../src/gateway/dispatch/settlement.ts'
+import { UpstreamHealth } from '../../src/gateway/dispatch/upstream-health.ts'
 import { systemClock } from '../../src/system.ts'
 import { post, type RawAnswer, type RawPost } from './raw-client.ts'
 import { chatAnswer, ScriptedUpstream, sendStream, sendWhole, wholeStream } from './scripted-upstream.ts'
@@ -97,6 +98,7 @@ export class CachingBench {
     const limits = { firstByteTimeoutMs: 4_000, stallTimeoutMs, requestDeadlineMs, waitNoticeMs: 1_000 }
     const dispatch = new Dispatch({
       router: this.router,
+      upstreams: new UpstreamHealth(clock, noMetrics),
       clients: this.clients,
       clock,
       ...limits,

@@ -4,17 +4,19 @@ import { HelixError } from '../../core/errors.ts'
 import { denialError } from './denial.ts'
 import type { EngineClients } from './engine-client.ts'
 import type { Answer, Collector, Exchange } from './exchange.ts'
-import type { Lease, Want } from './lease.ts'
-import { promptBlocks } from './prompt-blocks.ts'
+import type { Lease } from './lease.ts'
 import type { AnswerRecipient, Recipient } from './recipient.ts'
 import { type RelayRequest, type RelayResult, relayStream, relayWhole, type Sink } from './relay.ts'
 import type { Router } from './router.ts'
 import { Account, type Settlement } from './settlement.ts'
 import { StreamFilter } from './stream-filter.ts'
+import type { UpstreamHealth } from './upstream-health.ts'
 import { findUsage, NO_USAGE, UsageTally, usageField } from './usage.ts'
+import { wantOf } from './want.ts'
 
 export interface DispatchOptions {
   readonly router: Router
+  readonly upstreams: UpstreamHealth
   readonly clients: EngineClients
   readonly clock: Clock
   readonly firstByteTimeoutMs: number
@@ -140,19 +142,25 @@ export class Dispatch {
 
   private async attempt(work: Work): Promise<void> {
     const { exchange, account, signal } = work
+    const { upstreams } = this.options
     const lostEngines = new Set<string>()
+    const failed = new Set<string>()
+    upstreams.requested()
     for (let attempt = 1; ; attempt++) {
-      const lease = await this.lease(work)
+      const lease = await this.lease(work, failed)
       try {
-        const result = exchange.stream ? await this.stream(work, lease) : await this.whole(work, lease)
+        upstreams.began(lease.replica)
+        const result = await this.ask(work, lease)
         if (result.kind === 'complete') return
         if (hasWorked(result)) account.worked = true
-        if (result.kind !== 'unanswered') throw failureOf(result, exchange, lease, signal)
         const { id, engine } = lease.replica
+        if (engine === 'upstream' && this.triesAnother(exchange.model, failed.add(id), attempt, result))
+          continue
+        if (result.kind !== 'unanswered') throw failureOf(result, exchange, lease, signal)
         if (engine === 'upstream' && attempt > 1) throw unansweredError(lease, result.cause)
         // The first reset may only be an idle connection that the engine had closed; after a second it is passed over.
         const isDown = result.refused || lostEngines.has(id)
-        if (isDown && engine === 'llama-server') this.options.router.suspect(id)
+        if (isDown && engine !== 'upstream') this.options.router.suspect(id)
         if (!result.refused) lostEngines.add(id)
         const givesUp = lostEngines.size > LOST_ENGINES_MAX || attempt >= ATTEMPTS_MAX
         if (givesUp) throw unansweredError(lease, result.cause)
@@ -162,11 +170,35 @@ export class Dispatch {
     }
   }
 
+  private async ask(work: Work, lease: Lease): Promise<RelayResult> {
+    const { upstreams, router } = this.options
+    let result: RelayResult = { kind: 'aborted' }
+    try {
+      result = work.exchange.stream ? await this.stream(work, lease) : await this.whole(work, lease)
+      return result
+    } finally {
+      const was = upstreams.usable(lease.replica)
+      upstreams.ended(lease.replica, result)
+      if (was !== upstreams.usable(lease.replica)) router.changed()
+    }
+  }
+
+  private triesAnother(
+    model: string,
+    failed: ReadonlySet<string>,
+    attempt: number,
+    result: RelayResult,
+  ): boolean {
+    return attempt < ATTEMPTS_MAX && this.options.upstreams.mayTryAnother(model, failed, result)
+  }
+
   /** Waits for a replica; a stream is told every now and then what it waits for. */
-  private async lease(work: Work): Promise<Lease> {
+  private async lease(work: Work, failed: ReadonlySet<string>): Promise<Lease> {
     const { exchange, recipient, account, signal } = work
-    const { router, waitNoticeMs } = this.options
-    const want = wantOf(work)
+    const { router, upstreams, waitNoticeMs } = this.options
+    const shut = upstreams.shut(exchange.model)
+    if (shut) throw shut
+    const want = wantOf(work, failed)
     const waiting = router.lease(want).then((lease) => {
       const { replica, route, waitedMs } = lease
       account.served = { replica: replica.id, route, waitedMs }
@@ -262,24 +294,6 @@ export function afterDeadline(
   return clock.schedule(deadlineMs, () =>
     tell(new HelixError('deadline_exceeded', 'The request took longer than this server allows.')),
   )
-}
-
-function wantOf({ exchange, account, signal, tenant, deadlineMs }: Work): Want {
-  const { model, choices: slots, tier, prompt } = exchange
-  const { promptTokensLikely: promptTokens, outputTokensMax: each } = exchange.size()
-  const outputTokensMax = each === undefined ? undefined : each * slots
-  return {
-    model,
-    slots,
-    signal,
-    tenant,
-    tier,
-    deadlineMs,
-    promptTokens,
-    outputTokensMax,
-    blocks: () => (prompt ? promptBlocks(tenant, prompt()) : []),
-    used: () => account.used(),
-  }
 }
 
 type Failure = Exclude<RelayResult, { kind: 'complete' }>

@@ -25,6 +25,8 @@ export interface Want {
   readonly promptTokens: number
   /** Of all choices together; undefined where the request does not say. */
   readonly outputTokensMax: number | undefined
+  /** Replicas that it goes back to only where there is no other. */
+  readonly avoid: ReadonlySet<string>
   /** The beginnings of its prompt, by name, the shortest first. Asked only where there is a choice. */
   blocks(): readonly string[]
   /** What an engine has done for it. Asked when the lease is given back. */

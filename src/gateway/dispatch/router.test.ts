@@ -110,6 +110,7 @@ function wanted(change: Partial<Want> = {}): Want {
     deadlineMs: undefined,
     promptTokens: 100,
     outputTokensMax: 100,
+    avoid: new Set(),
     blocks: () => [],
     used: () => NO_USAGE,
     ...change,

@@ -70,7 +70,11 @@ export class Seats {
   /** Slots of the replica that is best for it; undefined while none has enough free. */
   take(want: Want, load: Load): Taken | undefined {
     const seats = this.ofModel(want.model)
-    const open = seats.filter((seat) => this.isOpen(seat) && slotsFree(seat) >= slotsFor(want, seat))
+    const eligible = preferred(
+      seats.filter((seat) => this.isOpen(seat)),
+      want.avoid,
+    )
+    const open = eligible.filter((seat) => slotsFree(seat) >= slotsFor(want, seat))
     // With one replica there is nothing to choose, and nothing to remember.
     const blocks = seats.length > 1 && open.length > 0 ? want.blocks() : []
     const candidates = open.map((seat) => this.candidate(seat, blocks, load))
@@ -130,14 +134,15 @@ export class Seats {
     { msPerCost }: Load,
   ): Candidate & { readonly seat: Seat } {
     const { replica, atWork, recent } = seat
+    const { weight = 1 } = replica
     return {
       id: replica.id,
       seat,
-      waitMs: (atWork / replica.slots) * msPerCost,
+      waitMs: (atWork / (replica.slots * weight)) * msPerCost,
       prefillMs: msPerCost,
       hitTokens: BLOCK_TOKENS * this.prefixes.hits(replica.id, blocks),
       load: recent.at(this.options.clock.monotonic()),
-      capacity: replica.slots,
+      capacity: replica.slots * weight,
     }
   }
 
@@ -164,6 +169,14 @@ export class Seats {
 }
 
 const NONE: readonly Seat[] = []
+
+/** Not where it has failed, and not at what is there for when all else fails, as long as there is another. */
+function preferred(open: readonly Seat[], avoid: ReadonlySet<string>): readonly Seat[] {
+  const fresh = avoid.size === 0 ? open : open.filter(({ replica }) => !avoid.has(replica.id))
+  const candidates = fresh.length > 0 ? fresh : open
+  const usual = candidates.filter(({ replica }) => !replica.fallback)
+  return usual.length > 0 ? usual : candidates
+}
 
 function newSeat(replica: Replica): Seat {
   const recent = new RecentWork(RECENT_HALF_LIFE_MS)

@@ -6,6 +6,7 @@ import type { Metrics } from '../../core/metrics.ts'
 import { Dispatch } from './dispatch.ts'
 import { EngineClients } from './engine-client.ts'
 import { Router } from './router.ts'
+import { UpstreamHealth } from './upstream-health.ts'
 
 export interface DispatchParts {
   readonly config: Config['gateway']
@@ -23,8 +24,13 @@ export function startDispatch({ config, scheduler, pool, clock, metrics, tls }: 
   stop(): Promise<void>
 } {
   const clients = new EngineClients(tls)
-  const unwatch = pool.watchReplicas((replicas) => clients.keepOnly(replicas))
+  const upstreams = new UpstreamHealth(clock, metrics)
+  const unwatch = pool.watchReplicas((replicas) => {
+    clients.keepOnly(replicas)
+    upstreams.replace(replicas)
+  })
   const router = new Router({
+    usable: (replica) => upstreams.usable(replica),
     pool,
     clock,
     metrics,
@@ -35,6 +41,7 @@ export function startDispatch({ config, scheduler, pool, clock, metrics, tls }: 
   })
   const dispatch = new Dispatch({
     router,
+    upstreams,
     clients,
     clock,
     firstByteTimeoutMs: config.firstByteTimeout,

@@ -8,6 +8,7 @@ import { EngineClients } from '../../../src/gateway/dispatch/engine-client.ts'
 import type { Recipient } from '../../../src/gateway/dispatch/recipient.ts'
 import { Router } from '../../../src/gateway/dispatch/router.ts'
 import type { Settlement } from '../../../src/gateway/dispatch/settlement.ts'
+import { UpstreamHealth } from '../../../src/gateway/dispatch/upstream-health.ts'
 import { systemClock } from '../../../src/system.ts'
 import {
   chatAnswer,
@@ -56,8 +57,16 @@ function start(slots: number, fairness: 'tokens' | 'arrival' = 'tokens'): void {
     queueTimeoutMs: 30_000,
     loadWaitMs: 1_000,
   })
+  const upstreams = new UpstreamHealth(systemClock, noMetrics)
   const limits = { firstByteTimeoutMs: 30_000, stallTimeoutMs: 30_000, waitNoticeMs: 10_000 }
-  dispatch = new Dispatch({ router, clients, clock: systemClock, ...limits, requestDeadlineMs: 30_000 })
+  dispatch = new Dispatch({
+    router,
+    upstreams,
+    clients,
+    clock: systemClock,
+    ...limits,
+    requestDeadlineMs: 30_000,
+  })
 }
 
 function replicaAt(id: string, url: string, slots: number): Replica {

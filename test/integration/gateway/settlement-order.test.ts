@@ -11,6 +11,7 @@ import { EngineClients } from '../../../src/gateway/dispatch/engine-client.ts'
 import { ClientRecipient } from '../../../src/gateway/dispatch/recipient.ts'
 import { Router } from '../../../src/gateway/dispatch/router.ts'
 import type { Settlement } from '../../../src/gateway/dispatch/settlement.ts'
+import { UpstreamHealth } from '../../../src/gateway/dispatch/upstream-health.ts'
 import { systemClock } from '../../../src/system.ts'
 import { post, type RawAnswer } from '../../support/raw-client.ts'
 import {
@@ -54,6 +55,7 @@ beforeEach(async () => {
   }
   const dispatch = new Dispatch({
     router,
+    upstreams: new UpstreamHealth(systemClock, noMetrics),
     clients,
     clock: systemClock,
     ...limits,

@@ -87,17 +87,10 @@ function toolsBody(request: ChatRequest, replica: Replica): Answer {
   const tools = request.tools ?? []
   if (tools.length === 0) return {}
   const { tool_choice: choice, parallel_tool_calls: parallel } = request
-  if (replica.engine === 'upstream')
+  if (replica.engine !== 'upstream' && replica.supportsTools === false) throw noTools(request.model, replica)
+  if (replica.engine !== 'llama-server' || !isForced(request)) {
     return given({ tools, tool_choice: choice, parallel_tool_calls: parallel })
-  if (replica.supportsTools === false) {
-    throw new HelixError(
-      'unsupported_parameter',
-      `Unsupported parameter: 'tools': the chat template of '${request.model}' does not know tools. ` +
-        "The operator can give the model another one: models.perModel.<name>.chatTemplate, for example 'chatml-tools'.",
-      { param: 'tools' },
-    )
   }
-  if (!isForced(request)) return given({ tools, tool_choice: choice, parallel_tool_calls: parallel })
   // llama-server lets the model talk instead of calling; a schema over the whole answer does force the call.
   const named = typeof choice === 'object' ? choice?.function.name : undefined
   const allowed = named === undefined ? tools : tools.filter((tool) => tool.function.name === named)
@@ -107,6 +100,18 @@ function toolsBody(request: ChatRequest, replica: Replica): Answer {
     tool_choice: 'none',
     response_format: { type: 'json_schema', json_schema: { name: 'tool_call', schema } },
   }
+}
+
+function noTools(model: string, { engine }: Replica): HelixError {
+  const text =
+    engine === 'llama-server'
+      ? `the chat template of '${model}' does not know tools. The operator can give the model another one: ` +
+        "models.perModel.<name>.chatTemplate, for example 'chatml-tools'."
+      : `'${model}' runs without a parser for them. The operator can name one: ` +
+        'models.perModel.<name>.engineArguments, for example [--enable-auto-tool-choice, --tool-call-parser=hermes].'
+  return new HelixError('unsupported_parameter', `Unsupported parameter: 'tools': ${text}`, {
+    param: 'tools',
+  })
 }
 
 function isForced({ tools, tool_choice: choice }: ChatRequest): boolean {

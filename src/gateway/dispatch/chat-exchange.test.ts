@@ -54,3 +54,32 @@ describe('tools that must be called', () => {
     )
   })
 })
+
+describe('the length of an answer whose request says none', () => {
+  const ask = (engine: Replica['engine'], outputTokensMax: number | undefined, content = 'Hello') =>
+    chatExchange({ model: 'm', messages: [{ role: 'user', content }] }).body(
+      { ...replica, engine },
+      { stream: false, outputTokensMax },
+    )['max_tokens']
+
+  test.each(['llama-server', 'upstream'] as const)('is what was reserved for it, in %s', (engine) => {
+    expect(ask(engine, 1_024)).toBe(1_024)
+    expect(ask(engine, 100)).toBe(100)
+  })
+
+  test.each(['vllm', 'sglang'] as const)(
+    'leaves room for the prompt in %s, which would refuse it',
+    (engine) => {
+      expect(ask(engine, 100)).toBe(100)
+      const beside = Number(ask(engine, 1_000, 'x'.repeat(1_200)))
+      expect(beside).toBeGreaterThan(500)
+      expect(beside).toBeLessThan(1_024 - 300)
+      expect(ask(engine, 1_000, 'x'.repeat(4_000))).toBe(256)
+    },
+  )
+
+  test.each(['vllm', 'sglang'] as const)('is left to %s where the whole context was reserved', (engine) => {
+    expect(ask(engine, 1_024)).toBeUndefined()
+    expect(ask(engine, undefined)).toBeUndefined()
+  })
+})

@@ -75,6 +75,8 @@ export interface MemoryNeed {
 
 export interface ModelFile {
   readonly name: string
+  /** What runs it. */
+  readonly engine: LocalEngineKind
   readonly sizeBytes: number
   readonly sha256: string | undefined
   /** Another text for every other content that the file had. */

@@ -21,16 +21,8 @@ export interface Engine extends EngineFacts {
   isAlive(timeoutMs: number): Promise<boolean>
   /** Whether its generating loop comes round within that time; it may be stuck while the rest still answers. */
   isWorking(timeoutMs: number): Promise<boolean>
-  /** How it gives its devices' memory back without ending; undefined where it cannot. */
-  readonly sleeping: Sleeping | undefined
   /** Asks it to end, insists after `graceMs`; returns when the process, its children and its socket are gone. */
   stop(graceMs: number): Promise<void>
-}
-
-/** That it said yes is no proof: whether memory came free is for the device to say. @throws HelixError `engine_failed` */
-export interface Sleeping {
-  sleep(timeoutMs: number): Promise<void>
-  wake(timeoutMs: number): Promise<void>
 }
 
 export interface EngineEnd {

@@ -28,6 +28,15 @@ describe('the command line', () => {
     expect(batchSizes(encoder)).toEqual({ batch: 2048, microBatch: 2048 })
   })
 
+  test.each([1, 3, 5, 7, 12, 600])('computes in pieces that %i slots divide', (slots) => {
+    for (const kind of ['generation', 'embedding'] as const) {
+      const { batch, microBatch } = batchSizes({ kind, slots, contextLength: 512 })
+      expect([batch % slots, microBatch % slots]).toEqual([0, 0])
+      expect(microBatch).toBeGreaterThanOrEqual(512)
+      expect(microBatch).toBeLessThan(512 + slots)
+    }
+  })
+
   test('has template and tensor check only when asked', () => {
     const plain = llamaServerArguments(shape, '/m.gguf', '/s.sock')
     expect(plain).not.toContain('--check-tensors')

@@ -54,19 +54,22 @@ export function llamaServerArguments(shape: EngineShape, modelPath: string, sock
 /**
  * Tokens computed at once, `microBatch` of them in one piece. The piece is also the longest text that can be embedded,
  * which the engine takes whole or not at all, and the batch the most that is computed in vain for a client that leaves
- * while its prompt is read.
+ * while its prompt is read. llama.cpp lays out its graph for pieces of as many tokens for each slot, and aborts at the
+ * start (`ggml_can_mul_mat`) where a mean is to be made of a piece that its slots do not divide.
  */
 export function batchSizes({
   kind,
+  slots,
   contextLength,
   devices = [],
-}: Pick<EngineShape, 'kind' | 'contextLength' | 'devices'>): {
+}: Pick<EngineShape, 'kind' | 'slots' | 'contextLength' | 'devices'>): {
   readonly batch: number
   readonly microBatch: number
 } {
-  if (kind === 'embedding') return { batch: contextLength, microBatch: contextLength }
+  const whole = (tokens: number) => Math.ceil(tokens / slots) * slots
+  if (kind === 'embedding') return { batch: whole(contextLength), microBatch: whole(contextLength) }
   const batch = kindOf(devices) === 'cpu' ? GENERATION_BATCH_TOKENS : CARD_BATCH_TOKENS
-  return { batch, microBatch: GENERATION_BATCH_TOKENS }
+  return { batch: whole(batch), microBatch: whole(GENERATION_BATCH_TOKENS) }
 }
 
 /** Flags that this `llama-server` does not know, going by what it prints for `--help`. */

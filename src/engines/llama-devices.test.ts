@@ -66,6 +66,6 @@ describe('tokens computed at once', () => {
     ['on a card', 'generation', cuda, { batch: 2048, microBatch: 512 }],
     ['of an embedding: the whole text', 'embedding', cuda, { batch: 4096, microBatch: 4096 }],
   ] as const)('%s', (_name, kind, devices, expected) => {
-    expect(batchSizes({ kind, contextLength: 4096, devices })).toEqual(expected)
+    expect(batchSizes({ kind, slots: 4, contextLength: 4096, devices })).toEqual(expected)
   })
 })

@@ -78,7 +78,7 @@ export function estimateFromHeader(
   const share = header.headCount === 0 ? 0 : header.embeddingLength / header.headCount
   const headLength = Math.max(share, HEAD_LENGTH_MIN)
   const rowLength = header.headCountKv * headLength
-  const { microBatch } = batchSizes({ kind: header.kind, contextLength })
+  const { microBatch } = batchSizes({ kind: header.kind, slots, contextLength })
   const widest = 4 * header.embeddingLength
   return {
     modelBytes: header.fileBytes,
@@ -88,7 +88,7 @@ export function estimateFromHeader(
 }
 
 function fitArguments(header: GgufHeader, { modelPath, slots, contextLength }: EstimateOptions): string[] {
-  const { batch, microBatch } = batchSizes({ kind: header.kind, contextLength })
+  const { batch, microBatch } = batchSizes({ kind: header.kind, slots, contextLength })
   return [
     ...['--model', modelPath, '--parallel', `${slots}`, '--ctx-size', `${slots * contextLength}`],
     ...['--batch-size', `${batch}`, '--ubatch-size', `${microBatch}`],

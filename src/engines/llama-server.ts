@@ -77,7 +77,6 @@ export async function startLlamaServer(options: StartOptions): Promise<LlamaServ
       exited: running.exited,
       isAlive: (timeoutMs) => answers(socket, '/health', timeoutMs),
       isWorking: (timeoutMs) => answers(socket, '/slots', timeoutMs),
-      sleeping: undefined,
       stop: (graceMs) => running.end(graceMs),
     }
   } catch (cause) {

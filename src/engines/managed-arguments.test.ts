@@ -18,13 +18,13 @@ describe('the command line', () => {
   test.each([
     [
       'of vLLM behind a socket',
-      vllmArguments(shape, { socketPath: '/s.sock' }, true),
+      vllmArguments(shape, { socketPath: '/s.sock' }),
       'serve /m --served-model-name m --uds /s.sock --max-model-len 4096 --max-num-seqs 16 ' +
-        '--gpu-memory-utilization 0.250 --tensor-parallel-size 1 --enable-sleep-mode',
+        '--gpu-memory-utilization 0.250 --tensor-parallel-size 1',
     ],
     [
       'of vLLM on two cards, behind a port',
-      vllmArguments({ ...shape, devices: [card(20 * GIB), card(10 * GIB)] }, { port: 7 }, false),
+      vllmArguments({ ...shape, devices: [card(20 * GIB), card(10 * GIB)] }, { port: 7 }),
       'serve /m --served-model-name m --host 127.0.0.1 --port 7 --max-model-len 4096 --max-num-seqs 16 ' +
         '--gpu-memory-utilization 0.125 --tensor-parallel-size 2',
     ],
@@ -40,7 +40,7 @@ describe('the command line', () => {
   })
 
   test('has what the operator adds before ours, which count last', () => {
-    const args = vllmArguments({ ...shape, extra: ['--max-num-seqs', '999'] }, { port: 7 }, false)
+    const args = vllmArguments({ ...shape, extra: ['--max-num-seqs', '999'] }, { port: 7 })
     expect(args.lastIndexOf('--max-num-seqs')).toBeGreaterThan(args.indexOf('999'))
   })
 })

@@ -23,7 +23,7 @@ export interface ManagedShape {
 export type Door = { readonly socketPath: string } | { readonly port: number }
 
 /** The arguments after `vllm`. The key comes by the environment, which not everybody can read. */
-export function vllmArguments(shape: ManagedShape, door: Door, sleeps: boolean): string[] {
+export function vllmArguments(shape: ManagedShape, door: Door): string[] {
   return [
     ...['serve', shape.modelPath, ...shape.extra, '--served-model-name', shape.alias],
     ...('socketPath' in door
@@ -33,7 +33,6 @@ export function vllmArguments(shape: ManagedShape, door: Door, sleeps: boolean):
     ...['--gpu-memory-utilization', fractionOfCard(shape.devices)],
     ...['--tensor-parallel-size', `${shape.devices.length}`],
     ...(shape.chatTemplatePath ? ['--chat-template', shape.chatTemplatePath] : []),
-    ...(sleeps ? ['--enable-sleep-mode'] : []),
   ]
 }
 

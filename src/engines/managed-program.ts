@@ -12,8 +12,6 @@ export interface ManagedProgram {
   readonly searchPath: string
   /** Whether it can listen on a Unix socket, which a file system guards, and not on a port alone. */
   readonly listensOnSockets: boolean
-  /** Whether it can give the card back without ending. */
-  readonly sleeps: boolean
 }
 
 export interface ManagedOptions {
@@ -43,13 +41,8 @@ export async function findManagedProgram(
   const command = await commandOf(kind, configured, searchPath)
   if (!command) throw missing(kind, configured)
   const help = await helpOf(kind, command, { searchPath, signal })
-  const knows = (flag: string) => new RegExp(`(?<![\\w-])${flag}(?![\\w-])`).test(help)
-  const listensOnSockets = kind === 'vllm' && knows('--uds')
-  return {
-    ...{ kind, command, searchPath, listensOnSockets },
-    // Its calls for that ask for no key, and others that come with them run code: behind a socket of ours only.
-    sleeps: listensOnSockets && knows('--enable-sleep-mode'),
-  }
+  const listensOnSockets = kind === 'vllm' && /(?<![\w-])--uds(?![\w-])/.test(help)
+  return { kind, command, searchPath, listensOnSockets }
 }
 
 async function commandOf(

@@ -78,7 +78,6 @@ export async function startManagedServer(options: ManagedStart): Promise<Engine>
       isAlive: (timeoutMs) => answers('/health', timeoutMs),
       // Neither shows its loop otherwise; one token among many costs nothing that could be measured.
       isWorking: generates,
-      sleeping: program.sleeps ? sleepingOf(address) : undefined,
       stop: (graceMs) => running.end(graceMs),
     }
   } catch (cause) {
@@ -113,12 +112,11 @@ async function prepare(
   const command = { files: [path], secret: apiKey, isHarmless: (line: string) => LAST_WORDS.test(line) }
   if (program.kind === 'vllm') {
     const door = program.listensOnSockets ? { socketPath: path } : { port: await freeLoopbackPort() }
-    const own = { VLLM_API_KEY: apiKey, ...(program.sleeps ? { VLLM_SERVER_DEV_MODE: '1' } : {}) }
     return {
       command: {
         ...command,
-        line: [...program.command, ...vllmArguments(options, door, program.sleeps)],
-        environment: { ...environment, ...own },
+        line: [...program.command, ...vllmArguments(options, door)],
+        environment: { ...environment, VLLM_API_KEY: apiKey },
       },
       address: addressOf(door, apiKey),
     }
@@ -165,20 +163,4 @@ async function noGeneration(running: EngineProcess, options: ManagedStart): Prom
   if (ended) return endedEarly(ended, options)
   const { program, alias } = options
   return new HelixError('engine_failed', `${program.kind} loaded ${alias}, but a test generation failed.`)
-}
-
-/** Level 1: weights go to the machine's memory, keys and values are dropped. */
-function sleepingOf(address: EngineAddress): NonNullable<Engine['sleeping']> {
-  const post = async (path: string, timeoutMs: number) => {
-    const { status } = await askEngine(address, path, { timeoutMs, body: {} })
-    if (status !== 200) {
-      throw new HelixError('engine_failed', 'The engine does not sleep or wake as it should.', {
-        internal: `${path}: status ${status}`,
-      })
-    }
-  }
-  return {
-    sleep: (timeoutMs) => post('/sleep?level=1', timeoutMs),
-    wake: (timeoutMs) => post('/wake_up', timeoutMs),
-  }
 }

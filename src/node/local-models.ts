@@ -9,7 +9,11 @@ import type { PageCache } from './devices/page-cache.ts'
 export type FolderSettings = Readonly<
   Record<
     string,
-    { readonly path?: string | undefined; readonly engineArguments?: readonly string[] | undefined }
+    {
+      readonly path?: string | undefined
+      readonly engine?: LocalEngineKind | undefined
+      readonly engineArguments?: readonly string[] | undefined
+    }
   >
 >
 
@@ -85,7 +89,8 @@ export class LocalModels {
   }
 
   private async describeFolder(name: string): Promise<ModelFile> {
-    const unknown = { sha256: undefined, source: undefined, cached: false }
+    const engine = this.settings[name]?.engine === 'sglang' ? 'sglang' : 'vllm'
+    const unknown = { engine, sha256: undefined, source: undefined, cached: false } as const
     const quarantinedBecause = this.quarantined.get(name)
     const path = this.pathOf(name) ?? ''
     try {
@@ -129,6 +134,7 @@ export function engineFor(
 function toModelFile(model: StoredModel, cached: boolean): ModelFile {
   return {
     name: model.name,
+    engine: 'llama-server',
     sizeBytes: model.sizeBytes,
     sha256: model.sha256,
     revision: model.revision,

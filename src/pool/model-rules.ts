@@ -33,9 +33,8 @@ export class ModelRules {
   placementOf(model: string): ModelPlacement {
     const own = this.of(model)
     const pinned = own.pinned ?? false
-    // vLLM and SGLang compute on cards alone.
-    const onlyOn =
-      own.devices ?? (own.engine === undefined || own.engine === 'llama-server' ? undefined : CARDS)
+    // vLLM and SGLang compute on cards alone; of a folder it is one of them, said or not.
+    const onlyOn = own.devices ?? (own.path === undefined ? undefined : CARDS)
     const replicasMin = own.replicasMin ?? (pinned ? 1 : 0)
     return {
       ...{ splitMax: own.splitMax ?? SPLIT_MAX, onlyOn, group: own.group, pinned, replicasMin },

@@ -25,7 +25,7 @@ export function fileView(
   return {
     name: file.name,
     state: stateOf(file, instance, isWaiting),
-    engine: engine?.engine ?? 'llama-server',
+    engine: engine?.engine ?? file.engine,
     reason: file.quarantinedBecause ?? file.invalidBecause,
     sizeBytes: file.sizeBytes,
     memoryBytes: instance?.shares.reduce((sum, { bytes }) => sum + bytes, 0),

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { HandNode } from '../../test/support/hand-node.ts'
+import { file, HandNode } from '../../test/support/hand-node.ts'
 import { parseConfig } from '../config/schema.ts'
 import type { Replica } from '../contracts/pool.ts'
 import { ManualClock } from '../core/clock.ts'
@@ -143,6 +143,15 @@ describe('a model that is asked for', () => {
     expect(asked.outcome).toBe('client_closed_request')
     expect(node.starts).toHaveLength(1)
   })
+})
+
+test('a model that is not loaded is listed with the engine that would run it', async () => {
+  node.files = [file('a'), { ...file('b'), engine: 'vllm' }]
+  const models = await pool.listModels()
+  expect(models.map(({ name, engine }) => [name, engine])).toEqual([
+    ['a', 'llama-server'],
+    ['b', 'vllm'],
+  ])
 })
 
 test('an engine that dies leaves the table at once and comes back', async () => {

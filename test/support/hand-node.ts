@@ -88,6 +88,7 @@ export class HandNode implements NodeClient {
 export function file(name: string): ModelFile {
   return {
     name,
+    engine: 'llama-server',
     sizeBytes: 1,
     sha256: undefined,
     revision: 'r1',

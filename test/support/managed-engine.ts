@@ -1,5 +1,4 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { silentLog } from '../../src/core/log.ts'
@@ -16,8 +15,6 @@ export interface Behaviour {
   readonly neverReady?: boolean
   readonly diesComputing?: boolean
   readonly failsComputing?: boolean
-  readonly keepsMemory?: boolean
-  readonly cannotWake?: boolean
 }
 
 const GIB = 2 ** 30
@@ -42,11 +39,6 @@ export function writeModelFolder(folder: string, behaviour: Behaviour = {}): str
   writeFileSync(join(folder, 'model.safetensors'), Buffer.alloc(4096))
   writeFileSync(join(folder, 'behaviour.json'), JSON.stringify(behaviour))
   return folder
-}
-
-/** What the script says to hold of the card. */
-export async function heldBytes(modelPath: string): Promise<number> {
-  return Number(await readFile(join(modelPath, 'held-bytes'), 'utf8'))
 }
 
 /** Starts the script as that engine; it is stopped when the test has ended. */

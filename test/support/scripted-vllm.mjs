@@ -1,14 +1,14 @@
 // Speaks the command line and the HTTP of vLLM and of SGLang, as far as HelixFlow uses them, without a card. What goes
-// wrong is in `behaviour.json` of the model's folder; what it holds of the card stands in `held-bytes` there.
+// wrong is in `behaviour.json` of the model's folder.
 import { spawn } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 
 const [first, ...others] = process.argv.slice(2)
 const isVllm = first === 'serve'
 const args = isVllm ? others : [first, ...others]
-const VLLM_HELP = ['--uds', '--enable-sleep-mode', '--host', '--port', '--max-model-len']
+const VLLM_HELP = ['--uds', '--host', '--port', '--max-model-len']
 const OLD_HELP = ['--host', '--port', '--max-model-len']
 
 if (args.some((one) => one.startsWith('--help'))) {
@@ -36,23 +36,10 @@ if (behaviour.failsToStart) {
 }
 // The part that computes is a process of its own, as in both.
 spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)', `core-of-${folder}`], { stdio: 'ignore' })
-hold(1000)
-
-function hold(bytes) {
-  writeFileSync(join(folder, 'held-bytes'), String(bytes))
-}
 
 function answer(request, body) {
   const path = request.url.split('?')[0]
   if (path === '/health') return [200, {}]
-  if (isVllm && process.env.VLLM_SERVER_DEV_MODE === '1' && path === '/sleep') {
-    if (!behaviour.keepsMemory) hold(10)
-    return [200, {}]
-  }
-  if (isVllm && process.env.VLLM_SERVER_DEV_MODE === '1' && path === '/wake_up') {
-    hold(1000)
-    return [behaviour.cannotWake ? 500 : 200, {}]
-  }
   if (request.headers.authorization !== `Bearer ${apiKey}`) return [401, { error: 'Unauthorized' }]
   const alias = argumentOf('--served-model-name')
   if (path === '/v1/models') return [200, { data: [{ id: alias, max_model_len: contextLength }] }]

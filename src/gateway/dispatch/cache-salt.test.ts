@@ -29,6 +29,12 @@ test('a project has the same salt each time', () => {
   expect(saltOf(owner)).toBe(saltOf([...owner]))
 })
 
+test.each(['vllm', 'sglang'] as const)('%s is told them as llama-server is', (engine) => {
+  const owner = ['org_1', 'proj_1']
+  const body = withCacheSalt(exchange, owner).body({ ...ours, engine }, { stream: false })
+  expect(body['cache_salt']).toBe(saltOf(owner))
+})
+
 test('upstreams are told nothing of it', () => {
   const salted = withCacheSalt(exchange, ['org_1', 'proj_1'])
   const upstream = { ...ours, engine: 'upstream' } as const

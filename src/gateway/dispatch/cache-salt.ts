@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto'
 import type { Exchange } from './exchange.ts'
 
 /**
- * The exchange with a mark of whose request it is (an organisation, a project), so that our build of llama-server
- * reuses nothing that it computed for others: how long a first token takes would tell who else has sent that text.
- * Other builds ignore it.
+ * The exchange with a mark of whose request it is (an organisation, a project), so that an engine of ours reuses nothing
+ * that it computed for others: how long a first token takes would tell who else has sent that text. vLLM and SGLang know
+ * the field by this name, and llama-server in our build; other builds ignore it.
  */
 export function withCacheSalt(exchange: Exchange, owner: readonly string[]): Exchange {
   const salt = cacheSalt(owner)
@@ -12,7 +12,7 @@ export function withCacheSalt(exchange: Exchange, owner: readonly string[]): Exc
     ...exchange,
     body: (replica, asked) => {
       const body = exchange.body(replica, asked)
-      return replica.engine === 'llama-server' ? { ...body, cache_salt: salt } : body
+      return replica.engine === 'upstream' ? body : { ...body, cache_salt: salt }
     },
   }
 }

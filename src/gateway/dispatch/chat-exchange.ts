@@ -66,7 +66,8 @@ function chatBody(request: ChatRequest, replica: Replica, { stream, outputTokens
     ...samplingBody(request, replica),
     ...given({
       n: request.n,
-      max_tokens: request.max_completion_tokens ?? request.max_tokens ?? outputTokensMax,
+      max_tokens:
+        request.max_completion_tokens ?? request.max_tokens ?? fitting(outputTokensMax, request, replica),
       logprobs: request.logprobs,
       top_logprobs: request.top_logprobs,
       response_format: request.response_format?.type === 'text' ? undefined : request.response_format,
@@ -74,6 +75,30 @@ function chatBody(request: ChatRequest, replica: Replica, { stream, outputTokens
     ...toolsBody(request, replica),
     ...(stream ? { stream: true, stream_options: { include_usage: true } } : {}),
   }
+}
+
+/** Room for what the template adds, and for texts that have more tokens than most. */
+const SPARE_TOKENS = 64
+const SPARE_SHARE = 0.25
+/** Asked for in any case: where even this does not fit, the engine says so. */
+const FITTING_TOKENS_MIN = 256
+
+/**
+ * The length that we give to an answer whose request says none. llama-server ends an answer where the context does; vLLM
+ * and SGLang refuse a request whose prompt and length exceed it, although nobody has asked for that length.
+ */
+function fitting(
+  outputTokensMax: number | undefined,
+  { messages, tools }: ChatRequest,
+  { engine, contextLength }: Replica,
+): number | undefined {
+  const refuses = engine === 'vllm' || engine === 'sglang'
+  if (!refuses || outputTokensMax === undefined || contextLength === undefined) return outputTokensMax
+  // Told nothing they give what the context leaves, which is no more than this.
+  if (outputTokensMax >= contextLength) return undefined
+  const promptTokens = chatTokensLikely(messages, tools ?? undefined)
+  const left = contextLength - Math.ceil((1 + SPARE_SHARE) * promptTokens) - SPARE_TOKENS
+  return Math.min(outputTokensMax, Math.max(FITTING_TOKENS_MIN, left))
 }
 
 /** What a client sends back of an earlier answer, without the fields that say nothing. */
@@ -87,17 +112,10 @@ function toolsBody(request: ChatRequest, replica: Replica): Answer {
   const tools = request.tools ?? []
   if (tools.length === 0) return {}
   const { tool_choice: choice, parallel_tool_calls: parallel } = request
-  if (replica.engine === 'upstream')
+  if (replica.engine !== 'upstream' && replica.supportsTools === false) throw noTools(request.model, replica)
+  if (replica.engine !== 'llama-server' || !isForced(request)) {
     return given({ tools, tool_choice: choice, parallel_tool_calls: parallel })
-  if (replica.supportsTools === false) {
-    throw new HelixError(
-      'unsupported_parameter',
-      `Unsupported parameter: 'tools': the chat template of '${request.model}' does not know tools. ` +
-        "The operator can give the model another one: models.perModel.<name>.chatTemplate, for example 'chatml-tools'.",
-      { param: 'tools' },
-    )
   }
-  if (!isForced(request)) return given({ tools, tool_choice: choice, parallel_tool_calls: parallel })
   // llama-server lets the model talk instead of calling; a schema over the whole answer does force the call.
   const named = typeof choice === 'object' ? choice?.function.name : undefined
   const allowed = named === undefined ? tools : tools.filter((tool) => tool.function.name === named)
@@ -107,6 +125,18 @@ function toolsBody(request: ChatRequest, replica: Replica): Answer {
     tool_choice: 'none',
     response_format: { type: 'json_schema', json_schema: { name: 'tool_call', schema } },
   }
+}
+
+function noTools(model: string, { engine }: Replica): HelixError {
+  const text =
+    engine === 'llama-server'
+      ? `the chat template of '${model}' does not know tools. The operator can give the model another one: ` +
+        "models.perModel.<name>.chatTemplate, for example 'chatml-tools'."
+      : `'${model}' runs without a parser for them. The operator can name one: ` +
+        'models.perModel.<name>.engineArguments, for example [--enable-auto-tool-choice, --tool-call-parser=hermes].'
+  return new HelixError('unsupported_parameter', `Unsupported parameter: 'tools': ${text}`, {
+    param: 'tools',
+  })
 }
 
 function isForced({ tools, tool_choice: choice }: ChatRequest): boolean {

@@ -10,6 +10,7 @@ export interface Denial {
 
 const MESSAGE_LENGTH_MAX = 500
 const RETRY_AFTER_MAX_MS = 60_000
+const REFUSED = 'The engine refused the request.'
 
 /** llama-server's words when a schema makes no grammar, or one that nothing satisfies; some come with status 500. */
 const SCHEMA_TROUBLE = /grammar|generate parser|peg-native|bad_alloc/
@@ -30,7 +31,7 @@ export function denialError(
     return new HelixError('invalid_value', text, { param: exchange.schemaParam, internal })
   }
   if (status === 400 || status === 422) {
-    return new HelixError('invalid_value', message || 'The engine refused the request.', { internal })
+    return new HelixError('invalid_value', message || REFUSED, { internal })
   }
   if (engine === 'upstream') return upstreamError(denial, internal)
   // 503 is llama-server's own "Loading model"; it never happens once we have seen it ready.
@@ -40,8 +41,20 @@ export function denialError(
   })
 }
 
-/** The error of an input that is too long, when this is what an engine says; it does so also inside a stream. */
-export function tooLongError(body: Buffer, exchange: Pick<Exchange, 'inputParam'>): HelixError | undefined {
+/** What an engine says inside a stream has gone wrong. SGLang refuses a request there too, with the status in its error. */
+export function streamedError(body: Buffer, exchange: Pick<Exchange, 'inputParam'>): HelixError {
+  const tooLong = tooLongError(body, exchange)
+  if (tooLong) return tooLong
+  const { message, code } = readBody(body)
+  if (code === 400) return new HelixError('invalid_value', message || REFUSED, { internal: message })
+  return new HelixError('engine_failed', 'The engine failed while it generated.', {
+    retryable: false,
+    internal: message,
+  })
+}
+
+/** The error of an input that is too long, when this is what an engine says. */
+function tooLongError(body: Buffer, exchange: Pick<Exchange, 'inputParam'>): HelixError | undefined {
   const { message, kind } = readBody(body)
   if (!isTooLong(message, kind)) return undefined
   return new HelixError('context_length_exceeded', tooLongText(message), {
@@ -69,14 +82,25 @@ function upstreamError({ status, retryAfter }: Denial, internal: string): HelixE
   return new HelixError('upstream_invalid_response', 'The upstream server refused the request.', { internal })
 }
 
-function readBody(body: Buffer): { message: string; kind: string } {
+interface EngineError {
+  readonly message: string
+  /** Its words for the kind of error. */
+  readonly kind: string
+  /** The status, where it is told as a number. */
+  readonly code: number | undefined
+}
+
+/** OpenAI's `{ error: { message, type, code } }`, a text in its place, or SGLang's, where the error is the whole body. */
+function readBody(body: Buffer): EngineError {
   try {
-    const { error } = JSON.parse(body.toString('utf8'))
+    const whole = JSON.parse(body.toString('utf8'))
+    const error = whole?.object === 'error' ? whole : whole?.error
     const message = typeof error === 'string' ? error : error?.message
     const kind = [error?.type, error?.code].filter((one) => typeof one === 'string').join(' ')
-    return { message: printable(message), kind }
+    const code = typeof error?.code === 'number' ? error.code : undefined
+    return { message: printable(message), kind, code }
   } catch {
-    return { message: '', kind: '' }
+    return { message: '', kind: '', code: undefined }
   }
 }
 
@@ -89,14 +113,52 @@ function isTooLong(message: string, kind: string): boolean {
   return (
     kind.includes('exceed_context_size') ||
     kind.includes('context_length_exceeded') ||
-    message.includes('is too large to process')
+    TOO_LONG.some((words) => message.includes(words))
   )
 }
 
-/** llama-server says "request (3031 tokens) exceeds ... (2048 tokens)" or "input (701 tokens) ... size: 512". */
+/** Of llama-server, of vLLM and SGLang, of vLLM, of SGLang. */
+const TOO_LONG = [
+  'is too large to process',
+  "model's maximum context length",
+  'is longer than the maximum model length',
+  "is longer than the model's context length",
+]
+
+/** "request (3031 tokens) exceeds ... (2048 tokens), try" and "batch size: 512" are of llama-server. */
+const LIMIT = [
+  /\((\d+) tokens\),? ?try/,
+  /batch size: (\d+)/,
+  /maximum context length (?:is|of) (\d+)/,
+  /maximum model length of (\d+)/,
+  /model's context length \((\d+)/,
+]
+
+const GIVEN = [
+  /\((\d+) tokens\)/,
+  /(\d+) input tokens/,
+  /(\d+) (?:tokens )?(?:from the input|in the) messages/,
+  /prompt \(length (\d+)\)/,
+]
+
 function tooLongText(message: string): string {
-  const [, given] = /\((\d+) tokens\)/.exec(message) ?? []
-  const [, limit] = /\((\d+) tokens\),? ?try/.exec(message) ?? /batch size: (\d+)/.exec(message) ?? []
+  const limit = numberIn(message, LIMIT)
+  const given = numberIn(message, GIVEN)
   if (!given || !limit) return 'The input is longer than the context of this model.'
+  // llama-server cuts the answer where the context ends; vLLM and SGLang refuse what might not fit.
+  if (given < limit) {
+    return (
+      `This model takes at most ${limit} tokens of input and answer together here, and the input has ${given}. ` +
+      'Ask for a shorter answer, or shorten the input.'
+    )
+  }
   return `This model takes at most ${limit} tokens here, and the input has ${given}. Shorten it.`
+}
+
+function numberIn(message: string, patterns: readonly RegExp[]): number | undefined {
+  for (const pattern of patterns) {
+    const [, digits] = pattern.exec(message) ?? []
+    if (digits !== undefined) return Number(digits)
+  }
+  return undefined
 }

@@ -1,6 +1,6 @@
 import { DONE_FRAME, EventSplitter, eventData, frame } from '../../contracts/sse.ts'
 import { HelixError } from '../../core/errors.ts'
-import { tooLongError } from './denial.ts'
+import { streamedError } from './denial.ts'
 import type { Answer, Exchange, Rewrite } from './exchange.ts'
 import { type Usage, UsageTally, usageField } from './usage.ts'
 
@@ -103,9 +103,7 @@ export class StreamFilter {
 
   private failed(data: string): string[] {
     // One prompt of several that is too long: the others have begun already.
-    this.failure =
-      tooLongError(Buffer.from(data), this.exchange) ??
-      new HelixError('engine_failed', 'The engine failed while it generated.', { retryable: false })
+    this.failure = streamedError(Buffer.from(data), this.exchange)
     return []
   }
 

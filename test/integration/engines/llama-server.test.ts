@@ -25,6 +25,15 @@ describe('a started engine', () => {
     expect(embedding).toMatchObject({ status: 200, body: { data: [{ embedding: expect.any(Array) }] } })
   })
 
+  // llama.cpp aborts at its start where they do not.
+  test.each([3, 7])('computes in pieces that its %i slots divide', async (slots) => {
+    const server = await startTestServer({ slots, contextLength: 256 })
+    const chat = await ask(server, '/v1/chat/completions', { ...hello, n: slots, max_tokens: 2 })
+    expect(chat).toMatchObject({ status: 200, body: { choices: Array(slots).fill(expect.anything()) } })
+    const embedding = await ask(server, '/v1/embeddings', { input: 'Hello' })
+    expect(embedding).toMatchObject({ status: 200, body: { data: [{ embedding: expect.any(Array) }] } })
+  })
+
   test('answers nobody without its key', async () => {
     const server = await startTestServer()
     const stranger = { ...server.address, apiKey: 'guessed' }

@@ -1,20 +1,10 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import type { Engine } from '../../../src/engines/engine.ts'
 import { findManagedProgram } from '../../../src/engines/managed-program.ts'
-import { putToSleep, wakeUp } from '../../../src/node/engine-sleep.ts'
-import { systemClock } from '../../../src/system.ts'
 import { testDirectory } from '../../support/engine.ts'
-import {
-  type Behaviour,
-  heldBytes,
-  SCRIPTED,
-  startScripted,
-  TEST_CARD,
-  writeModelFolder,
-} from '../../support/managed-engine.ts'
-import { environmentOf, isRunning } from '../../support/processes.ts'
+import { SCRIPTED, startScripted, TEST_CARD } from '../../support/managed-engine.ts'
+import { environmentOf } from '../../support/processes.ts'
 
 describe('a managed engine', () => {
   test('sees its own cards and none of our variables', async () => {
@@ -22,7 +12,7 @@ describe('a managed engine', () => {
     if (process.platform !== 'linux') return
     expect(Object.keys(environmentOf(engine.pid)).sort()).toEqual([
       ...['CUDA_VISIBLE_DEVICES', 'DO_NOT_TRACK', 'HF_HUB_OFFLINE', 'HOME', 'PATH'],
-      ...['TRANSFORMERS_OFFLINE', 'VLLM_API_KEY', 'VLLM_NO_USAGE_STATS', 'VLLM_SERVER_DEV_MODE'],
+      ...['TRANSFORMERS_OFFLINE', 'VLLM_API_KEY', 'VLLM_NO_USAGE_STATS'],
     ])
     expect(environmentOf(engine.pid)['CUDA_VISIBLE_DEVICES']).toBe(TEST_CARD.id)
   })
@@ -47,14 +37,13 @@ describe('a managed engine', () => {
 })
 
 describe('vLLM of an older release', () => {
-  test('listens on a port of this machine, and is not asked to sleep', async () => {
+  test('listens on a port of this machine', async () => {
     const wrapper = join(await testDirectory(), 'vllm')
     writeFileSync(wrapper, `#!/bin/sh\nOLD=1 exec ${SCRIPTED} "$@"\n`, { mode: 0o755 })
     const program = await findManagedProgram('vllm', { configured: wrapper, searchPath: '/usr/bin:/bin' })
-    expect(program).toMatchObject({ listensOnSockets: false, sleeps: false })
+    expect(program).toMatchObject({ listensOnSockets: false })
     const engine = await startScripted('vllm', { program })
     expect(engine.address).toMatchObject({ url: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/) })
-    expect(engine.sleeping).toBeUndefined()
   })
 })
 
@@ -71,34 +60,3 @@ describe('a program that is not here', () => {
     })
   })
 })
-
-describe('sleep', () => {
-  test('gives the card back, and the engine works again afterwards', async () => {
-    const { engine, sleep } = await sleeper({})
-    expect(await sleep()).toBe(true)
-    expect(isRunning(engine.pid)).toBe(true)
-    expect(await wakeUp(engine, 2_000)).toBe(true)
-  })
-
-  test('of an engine that says yes and holds on ends it', async () => {
-    const { engine, sleep } = await sleeper({ keepsMemory: true })
-    expect(await sleep()).toBe(false)
-    expect(isRunning(engine.pid)).toBe(false)
-  })
-
-  test('from which it does not wake ends it', async () => {
-    const { engine, sleep } = await sleeper({ cannotWake: true })
-    expect(await sleep()).toBe(true)
-    expect(await wakeUp(engine, 2_000)).toBe(false)
-    expect(isRunning(engine.pid)).toBe(false)
-  })
-})
-
-async function sleeper(behaviour: Behaviour): Promise<{ engine: Engine; sleep: () => Promise<boolean> }> {
-  const modelPath = writeModelFolder(join(await testDirectory(), 'model'), behaviour)
-  const engine = await startScripted('vllm', { modelPath })
-  const usedBytes = () => heldBytes(modelPath)
-  const sleep = () =>
-    putToSleep(engine, { usedBytes, freedBytesMin: 500, timeoutMs: 300, clock: systemClock })
-  return { engine, sleep }
-}

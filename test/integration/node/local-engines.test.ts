@@ -23,8 +23,8 @@ describe('a model that is a folder', () => {
   test('is listed with what its files say, and runs in vLLM on a card', async () => {
     const { engines, models } = await machine()
     expect(await models.list()).toMatchObject([
-      { name: 'first', architecture: 'llama' },
-      { name: 'folder', architecture: 'LlamaForCausalLM', sizeBytes: 4096, invalidBecause: undefined },
+      { name: 'first', architecture: 'llama', engine: 'llama-server' },
+      { name: 'folder', architecture: 'LlamaForCausalLM', sizeBytes: 4096, engine: 'vllm' },
       { name: 'second', architecture: 'llama' },
     ])
     const { engine, revision } = await start(engines, 'folder', { devices: [TEST_CARD] })

@@ -94,6 +94,7 @@ export function fromModelFileMessage(message: ModelFileMessage): ModelFile {
     cached: message.cached,
     quarantinedBecause: message.quarantinedBecause,
     invalidBecause: message.invalidBecause,
+    engine: toMember(LOCAL_ENGINES, message.engine),
   }
 }
 

@@ -85,12 +85,12 @@ describe('a circuit breaker', () => {
 })
 
 test('a retry budget grants at most its share of the requests, and what was saved up', () => {
-  const budget = new RetryBudget({ perRequest: 0.1, max: 10 })
+  const budget = new RetryBudget({ perRequest: 0.1, perSecond: 5, max: 10 })
   let granted = 0
   for (let i = 0; i < 1_000; i++) {
     budget.requested()
-    if (budget.take()) granted++
+    if (budget.take(i * 10)) granted++
   }
-  expect(granted).toBeLessThanOrEqual(10 + 100)
-  expect(granted).toBeGreaterThanOrEqual(100)
+  expect(granted).toBeLessThanOrEqual(10 + 100 + 50)
+  expect(granted).toBeGreaterThanOrEqual(100 + 50)
 })

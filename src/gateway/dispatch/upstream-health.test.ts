@@ -111,7 +111,7 @@ describe('trying another server', () => {
       health.requested()
       if (health.mayTryAnother('m', tried, silence)) granted++
     }
-    expect(granted).toBeLessThanOrEqual(10 + 50)
-    expect(granted).toBeGreaterThanOrEqual(50)
+    expect(granted).toBeLessThanOrEqual(20 + 100)
+    expect(granted).toBeGreaterThanOrEqual(100)
   })
 })

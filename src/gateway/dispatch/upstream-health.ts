@@ -91,7 +91,7 @@ export class UpstreamHealth {
   mayTryAnother(model: string, tried: ReadonlySet<string>, result: RelayResult): boolean {
     if (outcomeOf(result) !== 'failed' || result.kind === 'broken') return false
     const others = (this.byModel.get(model) ?? []).filter(({ id }) => !tried.has(id))
-    return others.some((replica) => this.admits(replica)) && this.budget.take()
+    return others.some((replica) => this.admits(replica)) && this.budget.take(this.clock.monotonic())
   }
 
   private admits({ id, engine }: Replica): boolean {

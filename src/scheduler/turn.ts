@@ -1,5 +1,6 @@
 import type { SchedulerAction } from './actions.ts'
 import type { GoneReason } from './events.ts'
+import { withHistories } from './histories.ts'
 import type { Placement } from './placement/placement.ts'
 import type { Policy } from './policy.ts'
 import type { DecisionRecord, EvictionReason } from './records.ts'
@@ -57,8 +58,10 @@ export class Turn {
   }
 
   updateHistory(model: string, change: Partial<ModelHistory>): void {
-    const history = this.current.models[model]
-    if (history) this.change({ models: { ...this.current.models, [model]: { ...history, ...change } } })
+    const { models } = this.current
+    const history = models[model]
+    if (!history || hasAll(history, change)) return
+    this.change({ models: withHistories(models, new Map([[model, { ...history, ...change }]])) })
   }
 
   /** How many instances of the model serve or soon will. */
@@ -72,8 +75,10 @@ export class Turn {
     const { name } = waiting.spec
     const { models } = this.current
     const history = models[name] ?? { ...UNKNOWN, spec: waiting.spec }
-    if (models[name]?.spec !== waiting.spec)
-      this.change({ models: { ...models, [name]: { ...history, spec: waiting.spec } } })
+    if (models[name]?.spec !== waiting.spec) {
+      const known = new Map([[name, { ...history, spec: waiting.spec }]])
+      this.change({ models: withHistories(models, known) })
+    }
     const index = this.current.waiting.findIndex(({ spec }) => spec.name === name)
     const known = this.current.waiting[index]
     if (!known) {
@@ -154,9 +159,9 @@ export class Turn {
     const wasWanted = instance.state === 'loading' || instance.state === 'ready'
     if (why === 'stopped' || why === 'failed' || !wasWanted) return
     const { spec } = instance
-    const recent = (this.current.models[spec.name]?.crashes ?? []).filter(
-      (time) => time > this.nowMs - this.policy.crashWindowMs,
-    )
+    const remembered = this.current.models[spec.name]?.crashes ?? []
+    const windowed = remembered.filter((time) => time > this.nowMs - this.policy.crashWindowMs)
+    const recent = windowed.length === remembered.length ? remembered : windowed
     const crashes = why === 'crashed' ? [...recent, this.nowMs] : recent
     this.updateHistory(spec.name, { crashes })
     if (crashes.length >= this.policy.crashesMax) {
@@ -171,6 +176,12 @@ export class Turn {
         : Math.min(this.policy.crashPauseMaxMs, this.policy.crashPauseMs * 2 ** (crashes.length - 1))
     this.want({ spec, purpose: 'demand', sinceMs: this.nowMs, notBeforeMs: this.nowMs + pauseMs })
   }
+}
+
+/** Whether the history says all that already: a change of nothing would copy the histories of all models. */
+function hasAll(history: ModelHistory, change: Partial<ModelHistory>): boolean {
+  const known: Readonly<Record<string, unknown>> = { ...history }
+  return Object.entries(change).every(([key, value]) => known[key] === value)
 }
 
 function countsOf(instances: readonly Instance[]): ReadonlyMap<string, number> {

@@ -3,7 +3,7 @@ import { type SpotTier, spotOn, spotTiers } from './placement/spots.ts'
 import type { EvictionPolicy } from './policy.ts'
 import { type Device, type Instance, loadMsOn, type ModelSpec, type Share, shareBytes } from './state.ts'
 import { NO_VICTIMS, VictimChoice, type Victims } from './victims.ts'
-import { type ClusterView, isAllowedOn } from './view.ts'
+import { allowedDevices, type ClusterView } from './view.ts'
 
 /** What to unload so that a model fits, and where it will. */
 export interface EvictionPlan {
@@ -34,7 +34,7 @@ export function chooseVictims(
     const sibling = instance.spec.name === spec.name
     return !sibling && !kept.has(instance) && (!disturbed || waitedMs >= policy.swapWaitMs)
   })
-  const allowed = view.state.devices.filter((device) => device.health === 'ok' && isAllowedOn(spec, device))
+  const allowed = allowedDevices(view.state.devices, spec).filter(({ health }) => health === 'ok')
   let best: Eviction | undefined
   for (const tier of spotTiers(allowed, spec)) {
     const eviction = cheapestOf(view, spec, tier, choice)

@@ -3,7 +3,7 @@ import { historiesOf } from './histories.ts'
 import type { PrefetchPolicy } from './policy.ts'
 import { agedLedger, DAY_MS, type PrefetchLedger } from './prefetch-ledger.ts'
 import { type Device, type Instance, loadMsOn, type ModelHistory, type ModelSpec } from './state.ts'
-import { type ClusterView, isAllowedOn } from './view.ts'
+import { allowedDevices, type ClusterView } from './view.ts'
 
 /** A model to load before it is asked for, where, and what that is expected to bring. */
 export interface Prefetch {
@@ -96,8 +96,8 @@ function bestPrefetch(outlook: Outlook, { spec, arrivals }: ModelHistory): Prefe
   if (sooner <= 0.5) return undefined
   // What comes while it loads waits as it would have, for less; it does not count.
   const chance = sooner - arrivalChance(arrivals, spec.loadMs, time)
-  return state.devices
-    .filter((device) => device.health === 'ok' && isAllowedOn(spec, device))
+  return allowedDevices(state.devices, spec)
+    .filter(({ health }) => health === 'ok')
     .map((device) => prefetchOn(outlook, spec, device, chance))
     .filter((prefetch) => prefetch !== undefined)
     .sort((a, b) => b.gainSeconds - a.gainSeconds)[0]

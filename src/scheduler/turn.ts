@@ -7,6 +7,7 @@ import type { DecisionRecord, EvictionReason } from './records.ts'
 import {
   type ClusterState,
   type Instance,
+  isSameSpec,
   type ModelHistory,
   type ModelSpec,
   NO_ARRIVALS,
@@ -74,10 +75,11 @@ export class Turn {
   want(waiting: WaitingModel): void {
     const { name } = waiting.spec
     const { models } = this.current
-    const history = models[name] ?? { ...UNKNOWN, spec: waiting.spec }
-    if (models[name]?.spec !== waiting.spec) {
-      const known = new Map([[name, { ...history, spec: waiting.spec }]])
-      this.change({ models: withHistories(models, known) })
+    const history = models[name]
+    // Whoever asks makes the specification anew; that it says the same is the rule.
+    if (!history || !isSameSpec(history.spec, waiting.spec)) {
+      const known = { ...(history ?? UNKNOWN), spec: waiting.spec }
+      this.change({ models: withHistories(models, new Map([[name, known]])) })
     }
     const index = this.current.waiting.findIndex(({ spec }) => spec.name === name)
     const known = this.current.waiting[index]

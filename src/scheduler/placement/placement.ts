@@ -1,6 +1,6 @@
 import type { ScoredCandidate } from '../records.ts'
 import { type Device, type ModelSpec, type Share, shareBytes } from '../state.ts'
-import { type ClusterView, isAllowedOn } from '../view.ts'
+import { allowedDevices, type ClusterView } from '../view.ts'
 import { type SpotTier, spotOn, spotTiers } from './spots.ts'
 
 /** A strategy decides and does nothing else: no clock, no log, no I/O, no mutation. */
@@ -44,7 +44,7 @@ const CANDIDATES_MAX = 8
 
 /** The best spot with room by that ranking, or why there is none. */
 export function place(view: ClusterView, spec: ModelSpec, ranking: Ranking): Placement {
-  const allowed = view.state.devices.filter((device) => isAllowedOn(spec, device))
+  const allowed = allowedDevices(view.state.devices, spec)
   for (const tier of spotTiers(allowed, spec)) {
     const [best, ...others] = ratedSpots(view, spec, tier, ranking)
     const spot = best && spotOn(best.devices, shareBytes(spec, tier.count))

@@ -135,7 +135,10 @@ function demanded(turn: Turn, calendarMs: number, demands: readonly ModelDemand[
     const [inFlight, queued] = [demand?.inFlight ?? 0, demand?.queued ?? 0]
     const arrivals = observeArrivals(history.arrivals, demand?.arrivals ?? 0, time)
     const isSame = arrivals === history.arrivals && inFlight === history.inFlight && queued === history.queued
-    if (!isSame) changed.set(name, { ...history, inFlight, queued, arrivals })
+    if (isSame) continue
+    const { spec, crashes, spareSinceMs, held } = history
+    // Written out: see `laidOut`.
+    changed.set(name, { spec, crashes, inFlight, queued, spareSinceMs, held, arrivals })
   }
   if (changed.size > 0) turn.change({ models: withHistories(models, changed) })
 }

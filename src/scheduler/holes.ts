@@ -16,7 +16,7 @@ export function reachableHoles({ state, freeBytes }: ClusterView, spec: ModelSpe
   const allowed = allowedDevices(state.devices, spec).filter(({ health }) => health === 'ok')
   const free = ({ id }: Device) => freeBytes.get(id) ?? 0
   const holes = new Map<string, Hole>()
-  for (const { count, pools } of spotTiers(allowed, spec)) {
+  for (const { count, pools } of spotTiers(allowed, spec.splitMax)) {
     const bytes = shareBytes(spec, count)
     for (const devices of pools.flatMap((pool) => setsOf(pool, count, free))) {
       if (devices.some(({ totalBytes, foreignBytes }) => totalBytes - foreignBytes < bytes)) continue

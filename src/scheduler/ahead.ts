@@ -2,6 +2,7 @@ import { forecastTime } from './apply.ts'
 import type { SchedulerEvent } from './events.ts'
 import { chooseFilesToCache } from './file-cache.ts'
 import { requestsPerHour } from './forecast/forecast.ts'
+import { historiesOf, withHistories } from './histories.ts'
 import { choosePrefetches, type Prefetch } from './prefetch.ts'
 import { replicasWanted, spareSince } from './scaling.ts'
 import type { ModelHistory, ModelSpec, Purpose } from './state.ts'
@@ -29,14 +30,12 @@ export function lookAhead(turn: Turn, event: SchedulerEvent): void {
   if (MAY_LEAVE_TOO_FEW.has(event.kind)) keepMinimum(turn)
   if (event.kind === 'files-cached' && turn.policy.prefetch.enabled) readAhead(turn, event.nodeId)
   if (event.kind !== 'demand') return
-  for (const history of Object.values(turn.state.models)) {
-    if (history.spec.replicasMax > 1) scale(turn, history)
-  }
+  scaleAll(turn)
   prefetch(turn)
 }
 
 function keepMinimum(turn: Turn): void {
-  for (const { spec, held, crashes } of Object.values(turn.state.models)) {
+  for (const { spec, held, crashes } of historiesOf(turn.state.models)) {
     if (spec.replicasMin === 0 || held || crashes.length >= turn.policy.crashesMax) continue
     if (turn.present(spec.name) < spec.replicasMin) wish(turn, spec, 'minimum')
   }
@@ -49,14 +48,25 @@ function readAhead(turn: Turn, nodeId: string): void {
   if (model !== undefined) turn.actions.push({ kind: 'cache-file', model, nodeId })
 }
 
-function scale(turn: Turn, history: ModelHistory): void {
+function scaleAll(turn: Turn): void {
+  const { models } = turn.state
+  const changed = new Map<string, ModelHistory>()
+  for (const history of historiesOf(models)) {
+    const { spec } = history
+    const present = spec.replicasMax > 1 ? turn.present(spec.name) : 0
+    if (present === 0) continue
+    const spareSinceMs = spareSince(history, present, turn.policy.scale, turn.nowMs)
+    if (spareSinceMs !== history.spareSinceMs) changed.set(spec.name, { ...history, spareSinceMs })
+    scale(turn, changed.get(spec.name) ?? history, present)
+  }
+  // All at once, for each change copies all histories.
+  if (changed.size > 0) turn.change({ models: withHistories(turn.state.models, changed) })
+}
+
+function scale(turn: Turn, history: ModelHistory, present: number): void {
   const { nowMs, policy } = turn
   const { spec } = history
-  const present = turn.present(spec.name)
-  if (present === 0) return
-  const spareSinceMs = spareSince(history, present, policy.scale, nowMs)
-  if (spareSinceMs !== history.spareSinceMs) turn.updateHistory(spec.name, { spareSinceMs })
-  const wanted = replicasWanted({ ...history, spareSinceMs }, present, policy.scale, nowMs)
+  const wanted = replicasWanted(history, present, policy.scale, nowMs)
   if (wanted > present) wish(turn, spec, 'replica')
   if (wanted >= present) return
   const replicas = turn.state.instances.filter((one) => one.spec.name === spec.name && one.state === 'ready')

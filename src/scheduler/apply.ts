@@ -1,6 +1,7 @@
 import type { AdoptedInstance, ModelDemand, SchedulerEvent } from './events.ts'
 import { worthOf } from './eviction.ts'
 import { type ForecastTime, observeArrivals, requestsPerHour } from './forecast/forecast.ts'
+import { historiesOf, noHistories, withHistories } from './histories.ts'
 import { recordPrefetch } from './prefetch-ledger.ts'
 import { type Device, type Instance, laidOut, loadMsOn, type ModelHistory, type ModelSpec } from './state.ts'
 import { type Turn, UNKNOWN } from './turn.ts'
@@ -124,17 +125,22 @@ export function worthNow(turn: Turn, spec: ModelSpec): number {
 function demanded(turn: Turn, calendarMs: number, demands: readonly ModelDemand[]): void {
   turn.change({ calendarOffsetMs: calendarMs - turn.nowMs })
   const time = forecastTime(turn)
-  const byModel = new Map(demands.map((demand) => [demand.model, demand]))
-  const models: Record<string, ModelHistory> = {}
-  let changed = false
-  for (const [name, history] of Object.entries(turn.state.models)) {
-    const { arrivals: count = 0, inFlight = 0, queued = 0 } = byModel.get(name) ?? {}
-    const arrivals = observeArrivals(history.arrivals, count, time)
+  const byModel = new Map<string, ModelDemand>()
+  for (const demand of demands) byModel.set(demand.model, demand)
+  const { models } = turn.state
+  const changed = new Map<string, ModelHistory>()
+  for (const history of historiesOf(models)) {
+    const { name } = history.spec
+    const demand = byModel.get(name)
+    const [inFlight, queued] = [demand?.inFlight ?? 0, demand?.queued ?? 0]
+    const arrivals = observeArrivals(history.arrivals, demand?.arrivals ?? 0, time)
     const isSame = arrivals === history.arrivals && inFlight === history.inFlight && queued === history.queued
-    models[name] = isSame ? history : { ...history, inFlight, queued, arrivals }
-    changed ||= !isSame
+    if (isSame) continue
+    const { spec, crashes, spareSinceMs, held } = history
+    // Written out: see `laidOut`.
+    changed.set(name, { spec, crashes, inFlight, queued, spareSinceMs, held, arrivals })
   }
-  if (changed) turn.change({ models })
+  if (changed.size > 0) turn.change({ models: withHistories(models, changed) })
 }
 
 function devicesChanged(turn: Turn, nodeId: string, devices: readonly Device[]): void {
@@ -180,18 +186,22 @@ function adopted(turn: Turn, { id, spec, nodeId, shares }: AdoptedInstance): voi
     instances: [...turn.state.instances, instance],
     nextInstance: Math.max(turn.state.nextInstance, number + 1),
   })
-  const models = { ...turn.state.models }
-  models[spec.name] ??= { ...UNKNOWN, spec }
-  turn.change({ models })
+  const { models } = turn.state
+  if (!models[spec.name])
+    turn.change({ models: withHistories(models, new Map([[spec.name, { ...UNKNOWN, spec }]])) })
   turn.dropWaiting(spec.name)
 }
 
 function modelsKnown(turn: Turn, specs: readonly ModelSpec[]): void {
   const inUse = new Set(turn.state.instances.map(({ spec }) => spec.name))
   for (const { spec } of turn.state.waiting) inUse.add(spec.name)
-  const kept = Object.entries(turn.state.models).filter(([name]) => inUse.has(name))
-  const known = specs.map((spec) => [spec.name, { ...(turn.state.models[spec.name] ?? UNKNOWN), spec }])
-  turn.change({ models: { ...Object.fromEntries(kept), ...Object.fromEntries(known) } })
+  const { models } = turn.state
+  const known = new Map<string, ModelHistory>()
+  for (const history of historiesOf(models)) {
+    if (inUse.has(history.spec.name)) known.set(history.spec.name, history)
+  }
+  for (const spec of specs) known.set(spec.name, { ...(models[spec.name] ?? UNKNOWN), spec })
+  turn.change({ models: withHistories(noHistories(), known) })
 }
 
 function unloadAsked(turn: Turn, model: string): void {

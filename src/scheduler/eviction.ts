@@ -3,7 +3,7 @@ import { type SpotTier, spotOn, spotTiers } from './placement/spots.ts'
 import type { EvictionPolicy } from './policy.ts'
 import { type Device, type Instance, loadMsOn, type ModelSpec, type Share, shareBytes } from './state.ts'
 import { NO_VICTIMS, VictimChoice, type Victims } from './victims.ts'
-import { type ClusterView, isAllowedOn } from './view.ts'
+import { allowedDevices, type ClusterView } from './view.ts'
 
 /** What to unload so that a model fits, and where it will. */
 export interface EvictionPlan {
@@ -34,9 +34,9 @@ export function chooseVictims(
     const sibling = instance.spec.name === spec.name
     return !sibling && !kept.has(instance) && (!disturbed || waitedMs >= policy.swapWaitMs)
   })
-  const allowed = view.state.devices.filter((device) => device.health === 'ok' && isAllowedOn(spec, device))
+  const allowed = allowedDevices(view.state.devices, spec).filter(({ health }) => health === 'ok')
   let best: Eviction | undefined
-  for (const tier of spotTiers(allowed, spec)) {
+  for (const tier of spotTiers(allowed, spec.splitMax)) {
     const eviction = cheapestOf(view, spec, tier, choice)
     if (eviction && (!best || compareLoss(eviction.victims.loss, best.victims.loss) < 0)) best = eviction
     if (best && best.victims.loss.busy + best.victims.loss.young === 0) break
@@ -85,11 +85,11 @@ function cheapestOf(
 
 function compareEvictions(a: Eviction, b: Eviction, choice: VictimChoice): number {
   const [lossA, lossB] = [a.victims.loss, b.victims.loss]
-  if (choice.by === 'lru') return compareLoss(lossA, lossB)
-  return compareLoss(
-    { ...lossA, value: lossA.value + a.loadSeconds },
-    { ...lossB, value: lossB.value + b.loadSeconds },
-  )
+  const difference = compareLoss(lossA, lossB)
+  const isByValue =
+    lossA.busy === lossB.busy && lossA.young === lossB.young && lossA.priority === lossB.priority
+  if (choice.by === 'lru' || !isByValue) return difference
+  return lossA.value + a.loadSeconds - (lossB.value + b.loadSeconds)
 }
 
 /** So many devices of the pool, one after the other the one that costs the least more. */

@@ -1,3 +1,4 @@
+import { historiesOf } from './histories.ts'
 import type { ClusterState, Device, ModelHistory, ModelSpec } from './state.ts'
 import { shareBytes } from './state.ts'
 import { type ClusterView, isAllowedOn } from './view.ts'
@@ -57,18 +58,36 @@ interface Demand {
   readonly chance: number
 }
 
-function demandOf(models: Readonly<Record<string, ModelHistory>>): Demand[] {
-  const all = Object.values(models)
-  const rates = all.map(({ arrivals }) => mean(arrivals.rates))
-  const total = rates.reduce((sum, rate) => sum + rate, 0)
-  return all.map(({ spec }, index) => {
+function demandOf(models: ClusterState['models']): Demand[] {
+  const all = historiesOf(models)
+  const rates = all.map(rateOf)
+  let total = 0
+  for (const rate of rates) total += rate
+  const demand: Demand[] = []
+  for (const [index, { spec }] of all.entries()) {
     const asked = total > 0 ? (rates[index] ?? 0) / total : 1 / all.length
-    return { spec, chance: EVERYBODYS / all.length + (1 - EVERYBODYS) * asked }
-  })
+    demand.push({ spec, chance: EVERYBODYS / all.length + (1 - EVERYBODYS) * asked })
+  }
+  return demand
 }
 
-function mean(numbers: readonly number[]): number {
-  return numbers.length === 0 ? 0 : numbers.reduce((sum, one) => sum + one, 0) / numbers.length
+/** The mean over the times that the forecast looks at. */
+function rateOf({ arrivals: { rates } }: ModelHistory): number {
+  let sum = 0
+  for (const rate of rates) sum += rate
+  return rates.length === 0 ? 0 : sum / rates.length
+}
+
+/** Those most likely to be next; of equals those that stand first. */
+function mostLikely(demand: readonly Demand[]): readonly Demand[] {
+  const most: Demand[] = []
+  for (const one of demand) {
+    if (most.length === MODELS_MAX && one.chance <= (most.at(-1)?.chance ?? 0)) continue
+    const at = most.findIndex(({ chance }) => chance < one.chance)
+    most.splice(at < 0 ? most.length : at, 0, one)
+    if (most.length > MODELS_MAX) most.pop()
+  }
+  return most
 }
 
 class StrandedCurves {
@@ -78,24 +97,32 @@ class StrandedCurves {
   private readonly namesDevices: boolean
 
   constructor(models: ClusterState['models']) {
-    this.demand = demandOf(models)
-      .sort((a, b) => b.chance - a.chance)
-      .slice(0, MODELS_MAX)
+    this.demand = mostLikely(demandOf(models))
     this.namesDevices = this.demand.some(({ spec }) => spec.onlyOn !== undefined)
   }
 
   of(device: Device): StrandedCurve {
     const known = this.byDevice.get(device)
     if (known) return known
-    const { id, nodeId, kind, group, totalBytes, health } = device
-    // Devices of one node are alike to all models, unless settings name single ones.
-    const key = [nodeId, kind, group, totalBytes, health, this.namesDevices ? id : ''].join('\n')
+    const key = this.namesDevices ? `${device.id}\n${kindOf(device)}` : kindOf(device)
     const curve = this.byKind.get(key) ?? new StrandedCurve(device, this.demand)
     this.byKind.set(key, curve)
     this.byDevice.set(device, curve)
     return curve
   }
 }
+
+/** Devices of one kind are alike to all models, unless settings name single ones. */
+function kindOf(device: Device): string {
+  const known = kinds.get(device)
+  if (known !== undefined) return known
+  const { nodeId, kind, group, totalBytes, health } = device
+  const made = [nodeId, kind, group, totalBytes, health].join('\n')
+  kinds.set(device, made)
+  return made
+}
+
+const kinds = new WeakMap<Device, string>()
 
 /** The seconds that a useless byte costs on a device, by how many are free: a step at each model's need. */
 class StrandedCurve {

@@ -1,6 +1,6 @@
 import { spotTiers } from './placement/spots.ts'
 import { type Device, type ModelSpec, shareBytes } from './state.ts'
-import { type ClusterView, isAllowedOn } from './view.ts'
+import { allowedDevices, type ClusterView } from './view.ts'
 
 /** A place that would do for a model, were there room. */
 export interface Hole {
@@ -13,10 +13,10 @@ export interface Hole {
 
 /** Where the model could be once others have made room, what lacks least first. */
 export function reachableHoles({ state, freeBytes }: ClusterView, spec: ModelSpec): readonly Hole[] {
-  const allowed = state.devices.filter((device) => device.health === 'ok' && isAllowedOn(spec, device))
+  const allowed = allowedDevices(state.devices, spec).filter(({ health }) => health === 'ok')
   const free = ({ id }: Device) => freeBytes.get(id) ?? 0
   const holes = new Map<string, Hole>()
-  for (const { count, pools } of spotTiers(allowed, spec)) {
+  for (const { count, pools } of spotTiers(allowed, spec.splitMax)) {
     const bytes = shareBytes(spec, count)
     for (const devices of pools.flatMap((pool) => setsOf(pool, count, free))) {
       if (devices.some(({ totalBytes, foreignBytes }) => totalBytes - foreignBytes < bytes)) continue

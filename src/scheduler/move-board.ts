@@ -36,19 +36,51 @@ interface Target {
   readonly seconds: number
 }
 
+/** What the searches for all holes have in common. */
+export class MoveGround {
+  readonly view: ClusterView
+  /** The devices that take new models, those with the most room first. */
+  readonly emptiest: readonly Device[]
+  private readonly cachedSomewhere: ReadonlySet<string>
+
+  constructor(view: ClusterView) {
+    const free = ({ id }: Device) => view.freeBytes.get(id) ?? 0
+    this.view = view
+    this.emptiest = view.state.devices
+      .filter(({ health }) => health === 'ok')
+      .sort((a, b) => free(b) - free(a))
+    this.cachedSomewhere = new Set(Object.values(view.state.cachedFiles).flat())
+  }
+
+  /** No move of the instance costs less. */
+  leastSeconds({ spec, inFlight }: Instance): number {
+    const loadMs = this.cachedSomewhere.has(spec.name)
+      ? Math.min(spec.cachedLoadMs, spec.loadMs)
+      : spec.loadMs
+    return loadMs / 1_000 + (inFlight > 0 ? REQUEST_SECONDS : 0)
+  }
+}
+
+/** At least so many moves, and seconds, are needed before a hole is open. */
+export interface LeastMoves {
+  readonly moves: number
+  readonly seconds: number
+}
+
 /** The devices around a hole with what lies on them, for a search that makes moves and takes them back. */
 export class MoveBoard {
-  private readonly view: ClusterView
+  private readonly ground: MoveGround
   private readonly hole: Hole
   private readonly around: readonly Device[]
   private readonly freeBytes: Map<string, number>
   private readonly pieces: readonly Piece[]
   private readonly moved = new Set<Piece>()
 
-  constructor(view: ClusterView, hole: Hole) {
-    this.view = view
+  constructor(ground: MoveGround, hole: Hole) {
+    const { view } = ground
+    this.ground = ground
     this.hole = hole
-    this.around = devicesAround(view, hole)
+    this.around = devicesAround(ground, hole)
     this.freeBytes = new Map(this.around.map(({ id }) => [id, view.freeBytes.get(id) ?? 0]))
     const instances = new Set(
       this.around.flatMap(({ id }) => (view.instancesOn.get(id) ?? []).filter(isMovable)),
@@ -56,16 +88,19 @@ export class MoveBoard {
     this.pieces = [...instances].map((instance) => ({ instance, targets: undefined, at: instance.shares }))
   }
 
-  /** At least so many moves are needed before the hole is open: none when it is, infinitely many when it never can be. */
-  movesNeeded(): number {
-    let needed = 0
+  /** None when the hole is open, infinitely many when it never can be. */
+  leastMoves(): LeastMoves {
+    let least = NO_MOVES
     for (const { id } of this.hole.devices) {
       const missing = this.hole.bytes - this.free(id)
       if (missing <= 0) continue
-      const sizes = this.pieces.map((piece) => (this.moved.has(piece) ? 0 : bytesOn(piece.at, id)))
-      needed = Math.max(needed, countFor(missing, sizes))
+      const here: Instance[] = []
+      for (const piece of this.pieces) {
+        if (!this.moved.has(piece) && bytesOn(piece.at, id) > 0) here.push(piece.instance)
+      }
+      least = greater(least, leastFor(this.ground, id, missing, here))
     }
-    return needed
+    return least
   }
 
   /**
@@ -74,9 +109,14 @@ export class MoveBoard {
    */
   possibleMoves(aside: boolean): readonly PossibleMove[] {
     const possible: PossibleMove[] = []
+    let largestBytes = 0
+    for (const { id } of this.around) largestBytes = Math.max(largestBytes, this.free(id))
     for (const piece of this.pieces) {
       if (this.moved.has(piece) || !(aside || this.isInTheWay(piece))) continue
-      piece.targets ??= targetsOf(this.view, piece.instance, this.around)
+      // What lies on one device needs as much of another; a split may overlap with its new place.
+      const [first, second] = piece.at
+      if (!second && first && first.bytes > largestBytes) continue
+      piece.targets ??= targetsOf(this.ground.view, piece.instance, this.around)
       for (const target of piece.targets) {
         const kind = this.kindOf(piece, target)
         if (!kind) continue
@@ -132,33 +172,43 @@ export class MoveBoard {
   }
 }
 
-/** At least so many moves open the hole, as a look at its own devices tells. */
-export function leastMoves({ freeBytes, instancesOn }: ClusterView, { devices, bytes }: Hole): number {
-  let needed = 0
+/** The same of a hole as things stand, as a look at its own devices tells. */
+export function leastMoves(ground: MoveGround, { devices, bytes }: Hole): LeastMoves {
+  const { freeBytes, instancesOn } = ground.view
+  let least = NO_MOVES
   for (const { id } of devices) {
     const missing = bytes - (freeBytes.get(id) ?? 0)
     if (missing <= 0) continue
-    const here = (instancesOn.get(id) ?? []).filter(isMovable)
-    needed = Math.max(
-      needed,
-      countFor(
-        missing,
-        here.map(({ shares }) => bytesOn(shares, id)),
-      ),
-    )
+    least = greater(least, leastFor(ground, id, missing, (instancesOn.get(id) ?? []).filter(isMovable)))
   }
-  return needed
+  return least
 }
 
-/** How many of the sizes, the largest first, make up what is missing; infinitely many when all do not. */
-function countFor(missingBytes: number, sizes: number[]): number {
-  sizes.sort((a, b) => b - a)
+const NO_MOVES: LeastMoves = { moves: 0, seconds: 0 }
+
+function greater(one: LeastMoves, other: LeastMoves): LeastMoves {
+  return { moves: Math.max(one.moves, other.moves), seconds: Math.max(one.seconds, other.seconds) }
+}
+
+/** How many of those, the largest first, make up what is missing, and what as many of the cheapest cost. */
+function leastFor(
+  ground: MoveGround,
+  deviceId: string,
+  missingBytes: number,
+  here: readonly Instance[],
+): LeastMoves {
+  const sizes = here.map(({ shares }) => bytesOn(shares, deviceId)).sort((a, b) => b - a)
   let missing = missingBytes
   const enough = sizes.findIndex((bytes) => {
     missing -= bytes
     return missing <= 0
   })
-  return enough < 0 ? Number.POSITIVE_INFINITY : enough + 1
+  if (enough < 0) return { moves: Number.POSITIVE_INFINITY, seconds: Number.POSITIVE_INFINITY }
+  const moves = enough + 1
+  const costs = here.map((instance) => ground.leastSeconds(instance)).sort((a, b) => a - b)
+  let seconds = 0
+  for (let index = 0; index < moves; index++) seconds += costs[index] ?? 0
+  return { moves, seconds }
 }
 
 function isMovable({ state, spec }: Instance): boolean {
@@ -166,17 +216,17 @@ function isMovable({ state, spec }: Instance): boolean {
 }
 
 /** The hole's own and the emptiest others, those first to which what lies in the hole may go. */
-function devicesAround({ state, freeBytes, instancesOn }: ClusterView, { devices }: Hole): readonly Device[] {
-  const inTheWay = devices.flatMap(({ id }) => (instancesOn.get(id) ?? []).filter(isMovable))
-  const others = state.devices
-    .filter((device) => device.health === 'ok' && !devices.includes(device))
-    .map((device) => ({
-      device,
-      far: inTheWay.some(({ spec }) => isAllowedOn(spec, device)) ? 0 : 1,
-      free: freeBytes.get(device.id) ?? 0,
-    }))
-    .sort((a, b) => a.far - b.far || b.free - a.free)
-  return [...devices, ...others.slice(0, BESIDE_MAX).map(({ device }) => device)]
+function devicesAround({ view, emptiest }: MoveGround, { devices }: Hole): readonly Device[] {
+  const inTheWay = devices.flatMap(({ id }) => (view.instancesOn.get(id) ?? []).filter(isMovable))
+  const near: Device[] = []
+  const far: Device[] = []
+  for (const device of emptiest) {
+    if (devices.includes(device)) continue
+    const list = inTheWay.some(({ spec }) => isAllowedOn(spec, device)) ? near : far
+    if (list.length < BESIDE_MAX) list.push(device)
+    if (near.length === BESIDE_MAX) break
+  }
+  return [...devices, ...near, ...far.slice(0, BESIDE_MAX - near.length)]
 }
 
 /**
@@ -189,8 +239,7 @@ function targetsOf(view: ClusterView, instance: Instance, around: readonly Devic
   const allowed = around.filter((device) => isAllowedOn(spec, device) && (onCpu || device.kind !== 'cpu'))
   const measured = Math.max(...shares.map(({ bytes }) => bytes))
   const targets = new Map<string, Target>()
-  for (const { count, pools } of spotTiers(allowed, spec)) {
-    if (count > shares.length) continue
+  for (const { count, pools } of spotTiers(allowed, Math.min(spec.splitMax, shares.length))) {
     const bytes = Math.max(shareBytes(spec, count), count === shares.length ? measured : 0)
     const free = ({ id }: Device) => (view.freeBytes.get(id) ?? 0) + bytesOn(shares, id)
     for (const devices of pools.flatMap((pool) => setsOf(pool, count, free))) {

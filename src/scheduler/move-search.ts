@@ -1,5 +1,5 @@
 import type { Hole } from './holes.ts'
-import { leastMoves, MoveBoard, type PossibleMove } from './move-board.ts'
+import { type LeastMoves, leastMoves, MoveBoard, MoveGround, type PossibleMove } from './move-board.ts'
 import type { Move } from './state.ts'
 import type { ClusterView } from './view.ts'
 
@@ -15,25 +15,27 @@ const TRIES_MAX = 4_500
 
 /**
  * The cheapest list of moves that opens one of the holes. A depth-first search that deepens move by move and is bounded
- * by the best list so far (branch and bound over iterative deepening, Korf 1985): complete on small clusters, and on
- * large ones what is found within a number of tries, for a decision must not take long.
+ * by the best list so far (branch and bound over iterative deepening, Korf 1985), with what a hole will cost at least
+ * from the sizes and loads of what lies in it: complete on small clusters, and on large ones what is found within a
+ * number of tries, for a decision must not take long.
  */
 export function cheapestMoves(
   view: ClusterView,
   holes: readonly Hole[],
   movesMax: number,
 ): FoundMoves | undefined {
+  const ground = new MoveGround(view)
   const searches: HoleSearch[] = []
   for (const hole of holes) {
     if (searches.length === HOLES_MAX) break
-    const movesNeeded = leastMoves(view, hole)
-    if (movesNeeded <= movesMax) searches.push(new HoleSearch(view, hole, movesNeeded))
+    const least = leastMoves(ground, hole)
+    if (least.moves <= movesMax) searches.push(new HoleSearch(ground, hole, least))
   }
   let best: FoundMoves | undefined
   let tries = TRIES_MAX
   for (let depth = 1; depth <= movesMax; depth++) {
     for (const search of searches) {
-      if (search.movesNeeded > depth) continue
+      if (search.least.moves > depth || (best && search.least.seconds >= best.costSeconds)) continue
       // No hole takes all that is left: an easier one may come after it.
       const allotted = Math.ceil(tries / 3)
       const { found, tried } = search.run(depth, best?.costSeconds ?? Number.POSITIVE_INFINITY, allotted)
@@ -46,9 +48,8 @@ export function cheapestMoves(
 
 /** The search for one hole. */
 class HoleSearch {
-  /** At least. */
-  readonly movesNeeded: number
-  private readonly view: ClusterView
+  readonly least: LeastMoves
+  private readonly ground: MoveGround
   private readonly hole: Hole
   private readonly made: PossibleMove[] = []
   /** By arrangement, the least cost that it was reached with and how many moves were left. */
@@ -59,10 +60,10 @@ class HoleSearch {
   private triesLeft = 0
   private found: FoundMoves | undefined
 
-  constructor(view: ClusterView, hole: Hole, movesNeeded: number) {
-    this.view = view
+  constructor(ground: MoveGround, hole: Hole, least: LeastMoves) {
+    this.ground = ground
     this.hole = hole
-    this.movesNeeded = movesNeeded
+    this.least = least
   }
 
   run(depth: number, bound: number, tries: number): { found: FoundMoves | undefined; tried: number } {
@@ -70,22 +71,23 @@ class HoleSearch {
     this.triesLeft = tries
     this.found = undefined
     this.seen.clear()
-    this.board ??= new MoveBoard(this.view, this.hole)
+    this.board ??= new MoveBoard(this.ground, this.hole)
     this.search(this.board, depth, 0)
     return { found: this.found, tried: tries - this.triesLeft }
   }
 
   private search(board: MoveBoard, left: number, cost: number): void {
-    const needed = board.movesNeeded()
-    if (needed === 0) {
+    const needed = board.leastMoves()
+    if (needed.moves === 0) {
       this.bound = cost
       this.found = { moves: this.made.map(({ move }) => move), costSeconds: cost }
       return
     }
-    if (needed > left || this.wasSeen(board, left, cost)) return
-    for (const possible of board.possibleMoves(left > needed)) {
-      if (this.triesLeft <= 0) return
-      if (cost + possible.seconds >= this.bound) continue
+    if (needed.moves > left || cost + needed.seconds >= this.bound) return
+    if (this.wasSeen(board, left, cost)) return
+    for (const possible of board.possibleMoves(left > needed.moves)) {
+      // The others cost no less.
+      if (this.triesLeft <= 0 || cost + possible.seconds >= this.bound) return
       this.triesLeft--
       board.make(possible)
       this.made.push(possible)

@@ -4,7 +4,7 @@ import { startMoves } from './moves.ts'
 import type { Placement } from './placement/placement.ts'
 import type { Purpose, Share, WaitingModel } from './state.ts'
 import type { Turn } from './turn.ts'
-import { type ClusterView, isAllowedOn, withTaken } from './view.ts'
+import { allowedDevices, type ClusterView, withTaken } from './view.ts'
 
 /** Waiting this long is worth one step of priority, so that nobody waits for ever behind the important. */
 const AGEING_MS = 10_000
@@ -118,7 +118,8 @@ function evict(turn: Turn, { victims }: EvictionPlan, because: string): void {
 
 /** All that is free where it may go: which of it will be its place is not known yet. */
 function everywhere(view: ClusterView, { spec }: WaitingModel): readonly Share[] {
-  return view.state.devices
-    .filter((device) => isAllowedOn(spec, device))
-    .map(({ id }) => ({ deviceId: id, bytes: Math.max(0, view.freeBytes.get(id) ?? 0) }))
+  return allowedDevices(view.state.devices, spec).map(({ id }) => ({
+    deviceId: id,
+    bytes: Math.max(0, view.freeBytes.get(id) ?? 0),
+  }))
 }

@@ -1,8 +1,9 @@
 import { arrivalChance, type ForecastTime, requestsPerHour } from './forecast/forecast.ts'
+import { historiesOf } from './histories.ts'
 import type { PrefetchPolicy } from './policy.ts'
 import { agedLedger, DAY_MS, type PrefetchLedger } from './prefetch-ledger.ts'
 import { type Device, type Instance, loadMsOn, type ModelHistory, type ModelSpec } from './state.ts'
-import { type ClusterView, isAllowedOn } from './view.ts'
+import { allowedDevices, type ClusterView } from './view.ts'
 
 /** A model to load before it is asked for, where, and what that is expected to bring. */
 export interface Prefetch {
@@ -31,7 +32,7 @@ export function choosePrefetches(view: ClusterView, policy: PrefetchPolicy): rea
   const outlook = { view, time: timeOf(view), horizonMs: horizonOf(view, ledger) }
   const leftMs = wasteLeftMs(ledger, policy) - wasteExpectedMs(outlook)
   const present = new Set([...state.instances, ...state.waiting].map(({ spec }) => spec.name))
-  return Object.values(state.models)
+  return historiesOf(state.models)
     .filter(({ spec, crashes }) => !present.has(spec.name) && crashes.length === 0)
     .map((history) => bestPrefetch(outlook, history))
     .filter((prefetch) => prefetch !== undefined)
@@ -68,7 +69,7 @@ function isTooOftenUseless({ useful, useless }: PrefetchLedger, { precisionMin }
  * loaded. Where memory is fought over, that is minutes, and only what comes within minutes is worth a prefetch.
  */
 function horizonOf({ state }: ClusterView, { loadedMs }: PrefetchLedger): number {
-  const models = Object.values(state.models)
+  const models = historiesOf(state.models)
   const meanLoadMs = models.reduce((sum, { spec }) => sum + spec.loadMs, 0) / Math.max(1, models.length)
   const untilTwoMs = (2 * DAY_MS * meanLoadMs) / Math.max(1, loadedMs)
   return Math.min(HORIZON_MAX_MS, Math.max(HORIZON_MIN_MS, untilTwoMs))
@@ -95,8 +96,8 @@ function bestPrefetch(outlook: Outlook, { spec, arrivals }: ModelHistory): Prefe
   if (sooner <= 0.5) return undefined
   // What comes while it loads waits as it would have, for less; it does not count.
   const chance = sooner - arrivalChance(arrivals, spec.loadMs, time)
-  return state.devices
-    .filter((device) => device.health === 'ok' && isAllowedOn(spec, device))
+  return allowedDevices(state.devices, spec)
+    .filter(({ health }) => health === 'ok')
     .map((device) => prefetchOn(outlook, spec, device, chance))
     .filter((prefetch) => prefetch !== undefined)
     .sort((a, b) => b.gainSeconds - a.gainSeconds)[0]

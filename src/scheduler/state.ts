@@ -244,6 +244,22 @@ export function laidOutSpec(one: ModelSpec): ModelSpec {
   }
 }
 
+/** Whether both say the same of a model. */
+export function isSameSpec(one: ModelSpec, other: ModelSpec): boolean {
+  if (one === other) return true
+  const [{ nodes, onlyOn, ...own }, { nodes: otherNodes, onlyOn: otherOnlyOn, ...others }] = [one, other]
+  const values: Readonly<Record<string, unknown>> = others
+  return (
+    isSameList(nodes, otherNodes) &&
+    (onlyOn && otherOnlyOn ? isSameList(onlyOn, otherOnlyOn) : onlyOn === otherOnlyOn) &&
+    Object.entries(own).every(([key, value]) => values[key] === value)
+  )
+}
+
+function isSameList(one: readonly string[], other: readonly string[]): boolean {
+  return one === other || (one.length === other.length && one.every((each, at) => each === other[at]))
+}
+
 export function emptyCluster(devices: readonly Device[]): ClusterState {
   return {
     devices,

@@ -1,11 +1,13 @@
 import type { SchedulerAction } from './actions.ts'
 import type { GoneReason } from './events.ts'
+import { withHistories } from './histories.ts'
 import type { Placement } from './placement/placement.ts'
 import type { Policy } from './policy.ts'
 import type { DecisionRecord, EvictionReason } from './records.ts'
 import {
   type ClusterState,
   type Instance,
+  isSameSpec,
   type ModelHistory,
   type ModelSpec,
   NO_ARRIVALS,
@@ -57,8 +59,10 @@ export class Turn {
   }
 
   updateHistory(model: string, change: Partial<ModelHistory>): void {
-    const history = this.current.models[model]
-    if (history) this.change({ models: { ...this.current.models, [model]: { ...history, ...change } } })
+    const { models } = this.current
+    const history = models[model]
+    if (!history || hasAll(history, change)) return
+    this.change({ models: withHistories(models, new Map([[model, { ...history, ...change }]])) })
   }
 
   /** How many instances of the model serve or soon will. */
@@ -71,9 +75,12 @@ export class Turn {
   want(waiting: WaitingModel): void {
     const { name } = waiting.spec
     const { models } = this.current
-    const history = models[name] ?? { ...UNKNOWN, spec: waiting.spec }
-    if (models[name]?.spec !== waiting.spec)
-      this.change({ models: { ...models, [name]: { ...history, spec: waiting.spec } } })
+    const history = models[name]
+    // Whoever asks makes the specification anew; that it says the same is the rule.
+    if (!history || !isSameSpec(history.spec, waiting.spec)) {
+      const known = { ...(history ?? UNKNOWN), spec: waiting.spec }
+      this.change({ models: withHistories(models, new Map([[name, known]])) })
+    }
     const index = this.current.waiting.findIndex(({ spec }) => spec.name === name)
     const known = this.current.waiting[index]
     if (!known) {
@@ -154,9 +161,9 @@ export class Turn {
     const wasWanted = instance.state === 'loading' || instance.state === 'ready'
     if (why === 'stopped' || why === 'failed' || !wasWanted) return
     const { spec } = instance
-    const recent = (this.current.models[spec.name]?.crashes ?? []).filter(
-      (time) => time > this.nowMs - this.policy.crashWindowMs,
-    )
+    const remembered = this.current.models[spec.name]?.crashes ?? []
+    const windowed = remembered.filter((time) => time > this.nowMs - this.policy.crashWindowMs)
+    const recent = windowed.length === remembered.length ? remembered : windowed
     const crashes = why === 'crashed' ? [...recent, this.nowMs] : recent
     this.updateHistory(spec.name, { crashes })
     if (crashes.length >= this.policy.crashesMax) {
@@ -171,6 +178,12 @@ export class Turn {
         : Math.min(this.policy.crashPauseMaxMs, this.policy.crashPauseMs * 2 ** (crashes.length - 1))
     this.want({ spec, purpose: 'demand', sinceMs: this.nowMs, notBeforeMs: this.nowMs + pauseMs })
   }
+}
+
+/** Whether the history says all that already: a change of nothing would copy the histories of all models. */
+function hasAll(history: ModelHistory, change: Partial<ModelHistory>): boolean {
+  const known: Readonly<Record<string, unknown>> = { ...history }
+  return Object.entries(change).every(([key, value]) => known[key] === value)
 }
 
 function countsOf(instances: readonly Instance[]): ReadonlyMap<string, number> {

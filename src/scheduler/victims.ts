@@ -20,7 +20,8 @@ export const NO_VICTIMS: Victims = { instances: [], loss: NO_LOSS }
 
 /** Chooses among the instances that may go; looks at each of them once. */
 export class VictimChoice {
-  private readonly known = new Map<Instance, Candidate | undefined>()
+  private readonly known = new Map<Instance, Candidate>()
+  private readonly stay = new Set<Instance>()
   readonly by: EvictionPolicy['by']
   private readonly view: ClusterView
   private readonly policy: EvictionPolicy
@@ -54,7 +55,7 @@ export class VictimChoice {
       const candidate = this.candidate(instance)
       if (candidate && !chosen.instances.includes(candidate)) candidates.push(candidate)
     }
-    return candidates.sort((a, b) => this.inOrder(a, b))
+    return candidates.sort(this.by === 'gdsf' ? compareByWorth : compareByUse)
   }
 
   /**
@@ -73,7 +74,7 @@ export class VictimChoice {
       for (let index = next; index < end; index++) {
         const last = candidates[index]
         if (!last || bytesOn(last.instance, deviceId) < missing) continue
-        const loss = addLoss(begun, last.loss, this.by)
+        const loss = next === 0 ? last.loss : addLoss(begun, last.loss, this.by)
         if (!best || compareLoss(loss, best.loss) < 0) best = { begun: next, last, loss }
       }
       missing -= bytesOn(candidate.instance, deviceId)
@@ -108,23 +109,34 @@ export class VictimChoice {
   }
 
   private candidate(instance: Instance): Candidate | undefined {
-    if (this.known.has(instance)) return this.known.get(instance)
+    if (instance.state !== 'ready' || instance.spec.pinned) return undefined
+    const known = this.known.get(instance)
+    if (known || this.stay.has(instance)) return known
     const loss = lossOf(this.view, instance, this.policy)
-    const ready = instance.state === 'ready' && !instance.spec.pinned
-    const candidate = ready && this.mayGo(instance, loss) ? { instance, loss } : undefined
+    if (!this.mayGo(instance, loss)) {
+      this.stay.add(instance)
+      return undefined
+    }
+    const candidate = { instance, loss }
     this.known.set(instance, candidate)
     return candidate
   }
+}
 
-  private inOrder(a: Candidate, b: Candidate): number {
-    return (
-      a.loss.busy - b.loss.busy ||
-      a.loss.young - b.loss.young ||
-      a.loss.priority - b.loss.priority ||
-      (this.by === 'gdsf' ? perByte(a) - perByte(b) : 0) ||
-      a.instance.lastUsedMs - b.instance.lastUsedMs
-    )
-  }
+function compareByWorth(a: Candidate, b: Candidate): number {
+  return compareKinds(a.loss, b.loss) || perByte(a) - perByte(b) || compareUse(a, b)
+}
+
+function compareByUse(a: Candidate, b: Candidate): number {
+  return compareKinds(a.loss, b.loss) || compareUse(a, b)
+}
+
+function compareKinds(a: Loss, b: Loss): number {
+  return a.busy - b.busy || a.young - b.young || a.priority - b.priority
+}
+
+function compareUse(a: Candidate, b: Candidate): number {
+  return a.instance.lastUsedMs - b.instance.lastUsedMs
 }
 
 function perByte({ instance, loss }: Candidate): number {

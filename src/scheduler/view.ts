@@ -1,3 +1,4 @@
+import { layoutOf } from './layout.ts'
 import type { ClusterState, Device, Instance, ModelSpec, Share } from './state.ts'
 
 /** A state with what every decision about places needs to know of it, computed once. */
@@ -13,22 +14,7 @@ export interface ClusterView {
 
 /** An instance holds its bytes from `loading` until it is gone. */
 export function viewOf(state: ClusterState, nowMs: number): ClusterView {
-  const freeBytes = new Map<string, number>()
-  const devices = new Map<string, Device>()
-  const instancesOn = new Map<string, Instance[]>()
-  for (const device of state.devices) {
-    devices.set(device.id, device)
-    freeBytes.set(device.id, device.totalBytes - device.foreignBytes)
-    instancesOn.set(device.id, [])
-  }
-  for (const instance of state.instances) {
-    for (const { deviceId, bytes } of instance.shares) {
-      const free = freeBytes.get(deviceId)
-      if (free === undefined) continue
-      freeBytes.set(deviceId, free - bytes)
-      instancesOn.get(deviceId)?.push(instance)
-    }
-  }
+  const { freeBytes, devices, instancesOn } = layoutOf(state)
   return { state, nowMs, freeBytes, devices, instancesOn }
 }
 
@@ -39,10 +25,31 @@ export function withTaken(view: ClusterView, shares: readonly Share[]): ClusterV
   return { ...view, freeBytes }
 }
 
+/** The devices that are not lost on which the model may be, in their order. */
+export function allowedDevices(devices: readonly Device[], spec: ModelSpec): readonly Device[] {
+  const { group, onlyOn } = spec
+  const allowed: Device[] = []
+  let lastNodeId: string | undefined
+  let holdsFile = false
+  for (const device of devices) {
+    if (device.health === 'lost' || device.group !== group) continue
+    // Those of a node stand together, and nodes may be many.
+    if (device.nodeId !== lastNodeId) {
+      lastNodeId = device.nodeId
+      holdsFile = spec.nodes.includes(device.nodeId)
+    }
+    if (holdsFile && (onlyOn === undefined || isNamed(device, onlyOn))) allowed.push(device)
+  }
+  return allowed
+}
+
 /** Whether the model's settings and its file let it be on that device, now or once there is room. */
 export function isAllowedOn(spec: ModelSpec, device: Device): boolean {
   if (device.health === 'lost' || device.group !== spec.group || !spec.nodes.includes(device.nodeId))
     return false
-  const { onlyOn } = spec
-  return onlyOn === undefined || [device.id, device.nodeId, device.kind].some((name) => onlyOn.includes(name))
+  return spec.onlyOn === undefined || isNamed(device, spec.onlyOn)
+}
+
+function isNamed({ id, nodeId, kind }: Device, names: readonly string[]): boolean {
+  return names.includes(id) || names.includes(nodeId) || names.includes(kind)
 }

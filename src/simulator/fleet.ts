@@ -16,9 +16,16 @@ export function devicesFrom(text: string, nodeId: string): Device[] {
     }
     return Array.from({ length: count }, () => Math.round(Number(match[2]) * GIB))
   })
+  // In one layout: see `laidOut`.
   return groups.flat().map((totalBytes, place) => ({
-    ...{ id: `${nodeId}/gpu-${place}`, nodeId, kind: 'cuda', totalBytes, foreignBytes: 0, health: 'ok' },
-    ...{ clique: nodeId, group: undefined },
+    id: `${nodeId}/gpu-${place}`,
+    nodeId,
+    kind: 'cuda',
+    totalBytes,
+    foreignBytes: 0,
+    health: 'ok',
+    clique: nodeId,
+    group: undefined,
   }))
 }
 

@@ -19,3 +19,11 @@ export function hazardOf(activeShare: number): number {
 
 /** Above this share the rate could be anything; it is about four a minute then, and the model is hot in any case. */
 const ACTIVE_SHARE_MAX = 0.98
+
+/** An exponentially weighted rate per millisecond after `elapsedMs` more, over which so many came, spread evenly. */
+export function agedRate(rate: number, came: number, elapsedMs: number, windowMs: number): number {
+  const keep = Math.exp(-elapsedMs / windowMs)
+  // A step over a window's whole length forgets part of what it brings itself.
+  const added = elapsedMs > 0 ? ((1 - keep) * came) / elapsedMs : came / windowMs
+  return rate * keep + added
+}

@@ -1,5 +1,5 @@
 import type { ArrivalHistory } from '../state.ts'
-import { MINUTE_MS } from './active-minutes.ts'
+import { agedRate, MINUTE_MS } from './active-minutes.ts'
 
 /** Requests are averaged over these, to see whether there are more of them than there were. */
 const SHORT_MS = MINUTE_MS
@@ -14,11 +14,10 @@ export function agedRequestRates(
   arrivals: number,
   elapsedMs: number,
 ): readonly number[] {
-  return [SHORT_MS, LONG_MS].map((windowMs, index) => {
-    const keep = Math.exp(-elapsedMs / windowMs)
-    const added = elapsedMs > 0 ? ((1 - keep) * arrivals) / elapsedMs : arrivals / windowMs
-    return (rates[index] ?? 0) * keep + added
-  })
+  return [
+    agedRate(rates[0] ?? 0, arrivals, elapsedMs, SHORT_MS),
+    agedRate(rates[1] ?? 0, arrivals, elapsedMs, LONG_MS),
+  ]
 }
 
 /** How many times as many requests as now there will be in `aheadMs` if they go on growing as they did; at least 1. */

@@ -1,17 +1,16 @@
 import type { ArrivalHistory } from '../state.ts'
-import { HOUR_MS, hazardOf, MINUTE_MS } from './active-minutes.ts'
+import { agedRate, HOUR_MS, hazardOf, MINUTE_MS } from './active-minutes.ts'
 
 /** What "recently" means, from bursts to days. */
 export const RECENT_MS: readonly number[] = [5 * MINUTE_MS, HOUR_MS, 24 * HOUR_MS]
 
 /** The exponentially weighted rates after `elapsedMs` more, over which so many minutes with requests are spread. */
 export function agedRates(rates: readonly number[], active: number, elapsedMs: number): readonly number[] {
-  return RECENT_MS.map((windowMs, index) => {
-    const keep = Math.exp(-elapsedMs / windowMs)
-    // A step over a window's whole length forgets part of what it brings itself.
-    const added = elapsedMs > 0 ? ((1 - keep) * active) / elapsedMs : active / windowMs
-    return (rates[index] ?? 0) * keep + added
-  })
+  const next: number[] = []
+  for (let index = 0; index < RECENT_MS.length; index++) {
+    next.push(agedRate(rates[index] ?? 0, active, elapsedMs, RECENT_MS[index] ?? HOUR_MS))
+  }
+  return next
 }
 
 /** Requests per millisecond to be expected by one of the windows. */

@@ -1,6 +1,6 @@
 import type { ScoredCandidate } from '../records.ts'
 import { type Device, type ModelSpec, type Share, shareBytes } from '../state.ts'
-import { type ClusterView, isAllowedOn } from '../view.ts'
+import { allowedDevices, type ClusterView } from '../view.ts'
 import { type SpotTier, spotOn, spotTiers } from './spots.ts'
 
 /** A strategy decides and does nothing else: no clock, no log, no I/O, no mutation. */
@@ -44,8 +44,8 @@ const CANDIDATES_MAX = 8
 
 /** The best spot with room by that ranking, or why there is none. */
 export function place(view: ClusterView, spec: ModelSpec, ranking: Ranking): Placement {
-  const allowed = view.state.devices.filter((device) => isAllowedOn(spec, device))
-  for (const tier of spotTiers(allowed, spec)) {
+  const allowed = allowedDevices(view.state.devices, spec)
+  for (const tier of spotTiers(allowed, spec.splitMax)) {
     const [best, ...others] = ratedSpots(view, spec, tier, ranking)
     const spot = best && spotOn(best.devices, shareBytes(spec, tier.count))
     if (!best || !spot) continue
@@ -154,7 +154,7 @@ function scored({ devices, against, total }: RatedSpot, { parts, inSeconds }: Ra
 /** By `shareBytes`: of n devices the smallest bounds every share, and the part that each needs whole counts once. */
 function largestModelBytes(allowed: readonly Device[], spec: ModelSpec): number {
   let largestBytes = 0
-  for (const { count, pools } of spotTiers(allowed, spec)) {
+  for (const { count, pools } of spotTiers(allowed, spec.splitMax)) {
     for (const pool of pools) {
       const smallest = pool.map(({ totalBytes }) => totalBytes).sort((a, b) => b - a)[count - 1] ?? 0
       largestBytes = Math.max(largestBytes, count * (smallest - spec.perDeviceBytes) + spec.perDeviceBytes)

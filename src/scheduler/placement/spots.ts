@@ -1,4 +1,4 @@
-import type { Device, ModelSpec, Share } from '../state.ts'
+import type { Device, Share } from '../state.ts'
 
 /** Devices that together hold one instance: one, or several of one node. */
 export interface Spot {
@@ -17,11 +17,12 @@ export interface SpotTier {
  * that reach each other fast before others of their node; then a machine's own memory, on which it runs many times
  * slower than over a split. That memory is never part of one: all would wait for its share.
  * @param devices those that the model may be on
+ * @param splitMax over how many of them it may be split
  */
-export function* spotTiers(devices: readonly Device[], spec: ModelSpec): Generator<SpotTier> {
+export function* spotTiers(devices: readonly Device[], splitMax: number): Generator<SpotTier> {
   const accelerators = devices.filter(({ kind }) => kind !== 'cpu')
   if (accelerators.length > 0) yield { count: 1, pools: [accelerators] }
-  if (spec.splitMax > 1 && accelerators.length > 1) yield* splitTiers(accelerators, spec.splitMax)
+  if (splitMax > 1 && accelerators.length > 1) yield* splitTiers(accelerators, splitMax)
   if (accelerators.length < devices.length) {
     yield { count: 1, pools: [devices.filter(({ kind }) => kind === 'cpu')] }
   }

@@ -152,7 +152,7 @@ export class Dispatch {
         if (engine === 'upstream' && attempt > 1) throw unansweredError(lease, result.cause)
         // The first reset may only be an idle connection that the engine had closed; after a second it is passed over.
         const isDown = result.refused || lostEngines.has(id)
-        if (isDown && engine === 'llama-server') this.options.router.suspect(id)
+        if (isDown && engine !== 'upstream') this.options.router.suspect(id)
         if (!result.refused) lostEngines.add(id)
         const givesUp = lostEngines.size > LOST_ENGINES_MAX || attempt >= ATTEMPTS_MAX
         if (givesUp) throw unansweredError(lease, result.cause)

@@ -251,7 +251,11 @@ export class ModelQueue {
   async explainWait(want: Want): Promise<string> {
     const words = this.placeWords(want)
     if (this.seats.has(this.model)) return `${words}, all its slots are in use`
-    return `${words}, ${(await this.options.pool.explainWait(this.model)).reason}`
+    return this.options.pool.explainWait(this.model).then(
+      ({ reason }) => `${words}, ${reason}`,
+      // Nobody leads, or it is on its way: the wait goes on, and its place is known here.
+      () => words,
+    )
   }
 
   private queueTimeout({ want }: Waiter): HelixError {

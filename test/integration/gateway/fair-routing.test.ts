@@ -47,8 +47,12 @@ function lastMessage({ body }: UpstreamCall): string {
 }
 
 function start(slots: number, fairness: 'tokens' | 'arrival' = 'tokens'): void {
+  startWith(poolOf(engines.map(({ url }, at) => replicaAt(`engine-${at}`, url, slots))), fairness)
+}
+
+function startWith(pool: PoolClient, fairness: 'tokens' | 'arrival' = 'tokens'): void {
   router = new Router({
-    pool: poolOf(engines.map(({ url }, at) => replicaAt(`engine-${at}`, url, slots))),
+    pool,
     clock: systemClock,
     metrics: noMetrics,
     fairness,
@@ -177,3 +181,23 @@ test('every conversation stays with the engine that it began at, and both have s
   const used = [...homes.values()].flatMap((seen) => [...seen])
   expect(new Set(used)).toEqual(new Set(['engine-0', 'engine-1']))
 })
+
+test.each(['llama-server', 'vllm', 'sglang'] as const)(
+  'a %s that died is passed over until the pool has another',
+  async (engine) => {
+    const [dead, alive] = engines.map(({ url }, at) => ({ ...replicaAt(`engine-${at}`, url, 1), engine }))
+    if (!dead || !alive) return expect.unreachable('there are two engines')
+    await engines[0]?.stop()
+    let publish: (replicas: readonly Replica[]) => void = () => {}
+    startWith({
+      ...poolOf([]),
+      watchReplicas: (listener) => {
+        publish = listener
+        listener([dead])
+        return () => {}
+      },
+      acquire: async () => publish([alive]),
+    })
+    expect((await say('proj_a', 'hello')).served?.replica).toBe('engine-1')
+  },
+)

@@ -569,7 +569,8 @@ describe('what is asked of models', () => {
   test('is a metric while a model loads', async () => {
     void want()
     await settle()
-    clock.advance(2_000)
+    clock.advance(1_000)
+    clock.advance(1_000)
     expect(observed).toEqual(['helixflow_queue_depth m 1'])
   })
 

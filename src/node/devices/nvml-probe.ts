@@ -156,10 +156,11 @@ class RunningProbe {
   }
 
   private answered(line: string): void {
+    const answer = listIn(line)
     // What else stands there, the library printed.
-    if (!line.startsWith('[')) return
+    if (!answer) return
     this.hasAnswered = true
-    const readings = Readings.safeParse(JSON.parse(line))
+    const readings = Readings.safeParse(answer)
     if (!readings.success) this.options.log.warn('device probe', { cause: z.prettifyError(readings.error) })
     this.waiting.shift()?.(readings.data)
   }
@@ -167,6 +168,15 @@ class RunningProbe {
   private ended(): void {
     this.guardian.release()
     for (const resolve of this.waiting.splice(0)) resolve(undefined)
+  }
+}
+
+function listIn(line: string): readonly unknown[] | undefined {
+  try {
+    const found: unknown = JSON.parse(line)
+    return Array.isArray(found) ? found : undefined
+  } catch {
+    return undefined
   }
 }
 

@@ -85,6 +85,12 @@ describe('a probe of NVIDIA devices', () => {
     expect((await asked.read())?.[1]?.lostBecause).toBe('XID 79: it has fallen off the bus')
   })
 
+  test('is not deceived by what a library prints', async () => {
+    const { probe: asked } = probe({ cards: [H100], prints: '[warning] a card is warm' })
+    expect(await asked.read()).toHaveLength(1)
+    expect(await asked.read()).toHaveLength(1)
+  })
+
   test('is given up when the driver hangs, and started anew when it no longer does', async () => {
     const { library, probe: asked } = probe({ cards: [H100] }, 2_000)
     expect(await asked.read()).toHaveLength(1)

@@ -41,10 +41,21 @@ describe("the machine's own memory", () => {
       'proc/meminfo': memoryInfo(100, 90),
       'sys/fs/cgroup/memory.max': `${10 * GIB}\n`,
       'sys/fs/cgroup/memory.current': `${7 * GIB}\n`,
-      'sys/fs/cgroup/memory.stat': `anon 1\ninactive_file ${4 * GIB}\nactive_file 1\n`,
+      'sys/fs/cgroup/memory.stat': `anon 1\ninactive_file ${4 * GIB}\nactive_file 0\n`,
     })
     // Of ten, three are in use and four hold files that the system gives back: seven can be had of eight.
     expect(device(root).next(NOTHING)).toMatchObject({ totalBytes: 8 * GIB, foreignBytes: GIB })
+  })
+
+  test('does not take the weights that an engine has mapped for the memory of others', () => {
+    const { root } = machine({
+      'proc/meminfo': memoryInfo(100, 90),
+      'sys/fs/cgroup/memory.max': `${10 * GIB}\n`,
+      'sys/fs/cgroup/memory.current': `${7 * GIB}\n`,
+      // Pages that are read again and again, as weights are, are active; with multi-generational LRU all mapped ones.
+      'sys/fs/cgroup/memory.stat': `inactive_file ${GIB}\nactive_file ${5 * GIB}\n`,
+    })
+    expect(device(root).next({ ownBytes: GIB, areStarting: false }).foreignBytes).toBe(0)
   })
 
   test('does not take our own engines for others', () => {

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 /** The control group that bounds our memory and that of our engines. */
 export interface MemoryGroup {
   readonly limitBytes: number
-  /** Without what the system would give back when asked: files read once. */
+  /** Without what the system would give back when asked: pages of files, also those that are mapped, as models' are. */
   readonly usedBytes: number
   /** Percent of the last ten seconds in which some process of the group waited for memory. */
   readonly pressure: number | undefined
@@ -47,12 +47,21 @@ function groupAt(folder: string): MemoryGroup | undefined {
   const limitBytes = number('memory.max', 'memory.limit_in_bytes')
   const currentBytes = number('memory.current', 'memory.usage_in_bytes')
   if (!limitBytes || limitBytes > UNBOUNDED_BYTES || currentBytes === undefined) return undefined
-  const inactive = /^(?:total_)?inactive_file (\d+)$/m.exec(read(join(folder, 'memory.stat')) ?? '')?.[1] ?? 0
+  const stat = read(join(folder, 'memory.stat')) ?? ''
+  // Shared memory is in neither of them. MemAvailable counts alike for the whole machine.
+  const fileBytes = statBytes(stat, 'inactive_file') + statBytes(stat, 'active_file')
   return {
     limitBytes,
-    usedBytes: Math.max(0, currentBytes - Number(inactive)),
+    usedBytes: Math.max(0, currentBytes - fileBytes),
     pressure: pressureIn(read(join(folder, 'memory.pressure'))),
   }
+}
+
+/** Version 1 counts without the groups below, unless by the name with `total_`. */
+function statBytes(stat: string, name: string): number {
+  const found =
+    new RegExp(`^total_${name} (\\d+)$`, 'm').exec(stat) ?? new RegExp(`^${name} (\\d+)$`, 'm').exec(stat)
+  return Number(found?.[1] ?? 0)
 }
 
 /** From a file of pressure stall information: the share `some avg10`, in percent. */

@@ -135,4 +135,22 @@ describe('the group of processes that we are in', () => {
     const { root } = machine({ 'sys/fs/cgroup/cpu.max': quota })
     expect(coresOf(8, root)).toBe(cores)
   })
+
+  test('has the least quota of processor time up to the root', () => {
+    const { root } = machine({
+      'proc/self/cgroup': '0::/system.slice/helixflow.service\n',
+      'sys/fs/cgroup/system.slice/helixflow.service/cpu.max': '300000 100000',
+      'sys/fs/cgroup/system.slice/cpu.max': '250000 100000',
+    })
+    expect(coresOf(16, root)).toBe(3)
+  })
+
+  test('of version 1 has a quota too', () => {
+    const { root } = machine({
+      'sys/fs/cgroup/cpu/cpu.cfs_quota_us': '150000',
+      'sys/fs/cgroup/cpu/cpu.cfs_period_us': '100000',
+    })
+    expect(coresOf(16, root)).toBe(2)
+    expect(coresOf(16, machine({ 'sys/fs/cgroup/cpu/cpu.cfs_quota_us': '-1' }).root)).toBe(16)
+  })
 })

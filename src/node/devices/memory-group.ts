@@ -15,16 +15,8 @@ export interface MemoryGroup {
  * up, since a service of systemd is bounded in its own; of version 1 only what a container sees as the root.
  */
 export function memoryGroup(root = '/'): MemoryGroup | undefined {
-  const own = /^0::(\/.*)$/m.exec(read(join(root, 'proc/self/cgroup')) ?? '')?.[1] ?? '/'
-  const base = join(root, 'sys/fs/cgroup')
-  const groups: MemoryGroup[] = []
-  for (let path = own; ; path = dirname(path)) {
-    const group = groupAt(join(base, path))
-    if (group) groups.push(group)
-    if (path === '/') break
-  }
-  const old = groupAt(join(base, 'memory'))
-  if (old) groups.push(old)
+  const folders = [...ownGroups(root), join(root, 'sys/fs/cgroup/memory')]
+  const groups = folders.map(groupAt).filter((group) => group !== undefined)
   return groups.reduce<MemoryGroup | undefined>(
     (tightest, group) => (tightest && tightest.limitBytes <= group.limitBytes ? tightest : group),
     undefined,
@@ -33,9 +25,20 @@ export function memoryGroup(root = '/'): MemoryGroup | undefined {
 
 /** Cores that we may use: a quota of processor time is less than the cores that can be seen. */
 export function coresOf(availableCores: number, root = '/'): number {
-  const [quota, period] = (read(join(root, 'sys/fs/cgroup/cpu.max')) ?? '').split(' ').map(Number)
-  if (!quota || !period) return availableCores
-  return Math.max(1, Math.min(availableCores, Math.ceil(quota / period)))
+  const quotas = ownGroups(root).map((folder) => (read(join(folder, 'cpu.max')) ?? '').split(' '))
+  const old = join(root, 'sys/fs/cgroup/cpu')
+  quotas.push([read(join(old, 'cpu.cfs_quota_us')) ?? '', read(join(old, 'cpu.cfs_period_us')) ?? ''])
+  const cores = quotas.map(([quota, period]) => Math.ceil(Number(quota) / Number(period)))
+  // Without a bound the one says `max`, and the other -1.
+  return Math.max(1, Math.min(availableCores, ...cores.filter((one) => one > 0)))
+}
+
+/** Folders of the groups of version 2 that we are in, from our own up to the root. */
+function ownGroups(root: string): readonly string[] {
+  const own = /^0::(\/.*)$/m.exec(read(join(root, 'proc/self/cgroup')) ?? '')?.[1] ?? '/'
+  const paths = [own]
+  for (let path = own; path !== '/'; path = dirname(path)) paths.push(dirname(path))
+  return paths.map((path) => join(root, 'sys/fs/cgroup', path))
 }
 
 /** What a group of version 1 says when it has no limit is nearly 2^63. */

@@ -517,6 +517,15 @@ describe('among replicas', () => {
     expect((await asking(conversation(4))).route).toBe('least-load')
   })
 
+  test('with slots without number remember no more than memory for that is there', async () => {
+    pool.publish(replica('a', 'm', 100_000), replica('b', 'm', 100_000))
+    const prompt = (who: number) => Array.from({ length: 1_024 }, (_, at) => `${who}:${at}`)
+    const say = (who: number) => router.lease(wanted({ blocks: () => prompt(who) }))
+    for (let who = 0; who < 200; who++) (await say(who)).release()
+    expect((await say(199)).route).toBe('prefix')
+    expect((await say(0)).route).toBe('least-load')
+  })
+
   test('one that may not be used at the moment gets nothing until it may', async () => {
     let usable = false
     router = makeRouter({ usable: ({ id }) => id !== 'a' || usable })

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { ChatRequest } from '../../../src/contracts/openai/chat.ts'
-import type { PoolClient, Replica } from '../../../src/contracts/pool.ts'
+import type { PoolClient, Replica, WaitView } from '../../../src/contracts/pool.ts'
+import { HelixError } from '../../../src/core/errors.ts'
 import { noMetrics } from '../../../src/core/metrics.ts'
 import { chatExchange } from '../../../src/gateway/dispatch/chat-exchange.ts'
 import { Dispatch } from '../../../src/gateway/dispatch/dispatch.ts'
@@ -50,7 +51,7 @@ function start(slots: number, fairness: 'tokens' | 'arrival' = 'tokens'): void {
   startWith(poolOf(engines.map(({ url }, at) => replicaAt(`engine-${at}`, url, slots))), fairness)
 }
 
-function startWith(pool: PoolClient, fairness: 'tokens' | 'arrival' = 'tokens'): void {
+function startWith(pool: PoolClient, fairness: 'tokens' | 'arrival' = 'tokens', waitNoticeMs = 10_000): void {
   router = new Router({
     pool,
     clock: systemClock,
@@ -60,7 +61,7 @@ function startWith(pool: PoolClient, fairness: 'tokens' | 'arrival' = 'tokens'):
     queueTimeoutMs: 30_000,
     loadWaitMs: 1_000,
   })
-  const limits = { firstByteTimeoutMs: 30_000, stallTimeoutMs: 30_000, waitNoticeMs: 10_000 }
+  const limits = { firstByteTimeoutMs: 30_000, stallTimeoutMs: 30_000, waitNoticeMs }
   dispatch = new Dispatch({ router, clients, clock: systemClock, ...limits, requestDeadlineMs: 30_000 })
 }
 
@@ -201,3 +202,30 @@ test.each(['llama-server', 'vllm', 'sglang'] as const)(
     expect((await say('proj_a', 'hello')).served?.replica).toBe('engine-1')
   },
 )
+
+test('a stream whose wait is over is not told what it waits for, however late the pool says it', async () => {
+  let refuse: (reason: HelixError) => void = () => {}
+  let explain: (view: WaitView) => void = () => {}
+  const refused = new HelixError('insufficient_memory', 'no room')
+  startWith(
+    {
+      ...poolOf([]),
+      acquire: () => new Promise((_, reject) => (refuse = reject)),
+      explainWait: () => {
+        refuse(refused)
+        return new Promise((resolve) => (explain = resolve))
+      },
+    },
+    'tokens',
+    10,
+  )
+  const comments: string[] = []
+  const recipient: Recipient = { ...nobody, comment: (text) => void comments.push(text) }
+  const messages = [{ role: 'user', content: 'hello' }]
+  const exchange = chatExchange(ChatRequest.parse({ model: 'far', messages, stream: true }))
+  const asker = { tenant: 'proj_a', begun: () => {}, settled: () => {} }
+  await expect(dispatch.send(exchange, recipient, asker)).rejects.toThrow('no room')
+  explain({ code: 'model_loading', reason: 'loading far', remainingMs: undefined })
+  await new Promise(setImmediate)
+  expect(comments).toEqual([])
+})

@@ -1,4 +1,4 @@
-import { lstat, mkdir, readdir, realpath, rename, rm } from 'node:fs/promises'
+import { lstat, mkdir, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
@@ -89,6 +89,11 @@ export class ModelStore {
   async list(): Promise<StoredModel[]> {
     const entries = await this.inventory.entries()
     return Promise.all(entries.map((entry) => this.describe(entry)))
+  }
+
+  /** When a file or a manifest was last added, taken out or replaced by another, as the folder says. */
+  async changedAtMs(): Promise<number> {
+    return (await stat(this.folder.directory)).mtimeMs
   }
 
   /** @throws HelixError `invalid_arguments` (no name for a model), `model_not_found` */

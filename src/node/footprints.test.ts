@@ -52,6 +52,13 @@ describe('what an instance will need', () => {
     expect(footprints.need(MACHINE, RECKONED).memoryBytes).toBeGreaterThan(2_000 * MIB)
   })
 
+  test("of the machine's memory does not grow by how little of it was touched at first", () => {
+    const footprints = open()
+    // Measured when it was ready, and again before it ended.
+    for (const mib of [300, 1_100, 300]) footprints.remember(MACHINE, [share(mib)], 0)
+    expect(footprints.need(MACHINE, RECKONED).memoryBytes).toBe(1_111 * MIB)
+  })
+
   test('of a split is what one device would have to give', () => {
     const footprints = open()
     footprints.remember(CARD, [share(1_000), share(1_100, 'b'), share(900, 'c')], 500 * MIB)

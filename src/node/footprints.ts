@@ -46,7 +46,9 @@ export class Footprints {
   need(key: FootprintKey, reckoned: MemoryNeed): MemoryNeed {
     const taken = this.taken.get(textOf(key))
     if (key.kind === 'machine') {
-      const bytes = Math.max(reckoned.memoryBytes * (1 + MARGIN_SHARE_MACHINE), taken ? withMargin(taken) : 0)
+      // Readings differ by how much was touched yet, which tells nothing of how much there will be.
+      const most = Math.max(0, ...(taken ?? [])) * (1 + MEASURED_MARGIN_SHARE)
+      const bytes = Math.max(reckoned.memoryBytes * (1 + MARGIN_SHARE_MACHINE), most)
       return { ...reckoned, memoryBytes: Math.ceil(bytes) }
     }
     const { memoryBytes } = reckoned

@@ -1,9 +1,11 @@
 import type { ModelFile } from '../contracts/node.ts'
 import type { LocalEngineKind } from '../contracts/pool.ts'
+import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { ModelStore, StoredModel } from '../engines/model-store.ts'
 import { readWeightFolder, type WeightFolder } from '../engines/weight-folder.ts'
 import type { PageCache } from './devices/page-cache.ts'
+import { KeptListing } from './kept-listing.ts'
 
 /** What the configuration says of a model that is a folder, by its name. */
 export type FolderSettings = Readonly<
@@ -34,17 +36,21 @@ export type LocalModel =
  */
 export class LocalModels {
   private readonly quarantined = new Map<string, string>()
+  private readonly listing: KeptListing<StoredModel>
 
   constructor(
     private readonly store: ModelStore,
     private readonly settings: FolderSettings,
     private readonly pageCache: PageCache,
-  ) {}
+    clock: Clock,
+  ) {
+    this.listing = new KeptListing(store, clock)
+  }
 
   async list(): Promise<readonly ModelFile[]> {
     const names = Object.keys(this.settings).filter((name) => this.pathOf(name) !== undefined)
     const folders = await Promise.all(names.map((name) => this.describeFolder(name)))
-    const stored = (await this.store.list()).filter(({ name }) => !names.includes(name))
+    const stored = (await this.listing.items()).filter(({ name }) => !names.includes(name))
     const files = stored.map(async (one) => toModelFile(one, await this.pageCache.holds(one.path)))
     return [...(await Promise.all(files)), ...folders].sort((a, b) => (a.name < b.name ? -1 : 1))
   }
@@ -70,18 +76,23 @@ export class LocalModels {
   }
 
   async quarantine(name: string, reason: string): Promise<void> {
-    if (this.pathOf(name) === undefined) return this.store.quarantine(name, reason)
+    if (this.pathOf(name) === undefined) return this.inStore(() => this.store.quarantine(name, reason))
     this.quarantined.set(name, reason)
   }
 
   async release(name: string): Promise<void> {
-    if (this.pathOf(name) === undefined) return this.store.release(name)
+    if (this.pathOf(name) === undefined) return this.inStore(() => this.store.release(name))
     this.quarantined.delete(name)
   }
 
   /** Whether there are models for vLLM or SGLang. */
   hasFolders(): boolean {
     return Object.keys(this.settings).some((name) => this.pathOf(name) !== undefined)
+  }
+
+  private async inStore(change: () => Promise<void>): Promise<void> {
+    await change()
+    this.listing.forget()
   }
 
   private pathOf(name: string): string | undefined {

@@ -118,7 +118,8 @@ export class NodeService implements NodeClient {
       const started = { engine: kind, shares, ...facts } as const
       abort.signal.throwIfAborted()
       const running = this.running.get(request.instanceId)
-      if (running) running.view = { request, engine: started }
+      if (!running) return this.endedMeanwhile(request)
+      running.view = { request, engine: started }
       return { kind: 'ready', engine: started }
     } catch (reason) {
       this.forget(request.instanceId)
@@ -167,6 +168,13 @@ export class NodeService implements NodeClient {
 
   private async startEngine(request: StartRequest, signal: AbortSignal): Promise<StartedModel> {
     return this.parts.engines.start(request, granted(request.shares, await this.devices()), signal)
+  }
+
+  /** It was ready and ended while it was measured, by which its memory was claimed once more. */
+  private endedMeanwhile({ instanceId, model }: StartRequest): StartOutcome {
+    this.forget(instanceId)
+    const error = new HelixError('engine_failed', `The engine of ${model} ended as soon as it was ready.`)
+    return { kind: 'gone', why: 'crashed', error }
   }
 
   private forget(instanceId: string): void {

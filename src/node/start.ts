@@ -36,7 +36,7 @@ export function startNode(options: NodeOptions): NodeService {
   const { clock, log } = parts
   const { threads, startTimeout: startTimeoutMs, memoryLimit, nvmlLibrary } = config
   const pageCache = new PageCache(clock)
-  const models = new LocalModels(store, perModel, pageCache)
+  const models = new LocalModels(store, perModel, pageCache, clock)
   const devices = new MachineDevices({ nodeId, memoryLimit, nvmlLibrary, clock, log })
   const cores = coresOf(availableParallelism())
   return new NodeService({

@@ -205,14 +205,17 @@ export class Dispatch {
       return lease
     })
     if (!exchange.stream) return waiting
+    let isOver = false
     const notice = setInterval(() => {
       void router.explainWait(want).then((reason) => {
-        if (!signal.aborted) recipient.comment(reason)
+        // Said late it would stand in the middle of the answer, or open a stream where an error was told.
+        if (!signal.aborted && !isOver) recipient.comment(reason)
       })
     }, waitNoticeMs)
     try {
       return await waiting
     } finally {
+      isOver = true
       clearInterval(notice)
     }
   }

@@ -55,12 +55,14 @@ export class ModelQueue {
   inFlight = 0
   /** There is no such model, as the pool said when it was asked last. */
   isUnknown = false
+  /** It has been here at a report before. */
+  wasCounted = false
+  /** What those who wait are waiting for: a slot, or a replica. */
+  isReady: boolean
   private readonly queue: FairQueue<Turned>
   private readonly waiters = new Map<Want, Waiter>()
   private readonly estimate = new ServiceEstimate()
   private loading: AbortController | undefined
-  /** What those who wait are waiting for: a slot, or a replica. */
-  private isReady: boolean
   private places: { readonly atMs: number; readonly of: ReadonlyMap<Turned, number> } = NO_PLACES
 
   constructor(
@@ -251,7 +253,11 @@ export class ModelQueue {
   async explainWait(want: Want): Promise<string> {
     const words = this.placeWords(want)
     if (this.seats.has(this.model)) return `${words}, all its slots are in use`
-    return `${words}, ${(await this.options.pool.explainWait(this.model)).reason}`
+    return this.options.pool.explainWait(this.model).then(
+      ({ reason }) => `${words}, ${reason}`,
+      // Nobody leads, or it is on its way: the wait goes on, and its place is known here.
+      () => words,
+    )
   }
 
   private queueTimeout({ want }: Waiter): HelixError {

@@ -405,6 +405,16 @@ describe('while a model loads', () => {
     expect((await inOrder(order, 6)).indexOf('calm')).toBe(1)
   })
 
+  test('who waits is told its place although the pool does not say what for', async () => {
+    const silent = async () => {
+      throw new HelixError('pool_unavailable', 'No pool leads.')
+    }
+    router = makeRouter({ pool: { ...pool.client(), explainWait: silent } })
+    const waiting = wanted()
+    void router.lease(waiting)
+    expect(await router.explainWait(waiting)).toBe('place 1 of 1 for m')
+  })
+
   test('the pool is not asked any longer once the last who waited has left', async () => {
     const cancel = new AbortController()
     const waiting = codeOf(want(1, cancel.signal))
@@ -508,6 +518,15 @@ describe('among replicas', () => {
     expect((await asking(conversation(4))).route).toBe('least-load')
   })
 
+  test('with slots without number remember no more than memory for that is there', async () => {
+    pool.publish(replica('a', 'm', 100_000), replica('b', 'm', 100_000))
+    const prompt = (who: number) => Array.from({ length: 1_024 }, (_, at) => `${who}:${at}`)
+    const say = (who: number) => router.lease(wanted({ blocks: () => prompt(who) }))
+    for (let who = 0; who < 200; who++) (await say(who)).release()
+    expect((await say(199)).route).toBe('prefix')
+    expect((await say(0)).route).toBe('least-load')
+  })
+
   test('one that may not be used at the moment gets nothing until it may', async () => {
     let usable = false
     router = makeRouter({ usable: ({ id }) => id !== 'a' || usable })
@@ -544,6 +563,25 @@ describe('what is asked of models', () => {
       [{ model: 'm', arrivals: 0, inFlight: 1, queued: 0 }],
       [{ model: 'm', arrivals: 0, inFlight: 0, queued: 0 }],
     ])
+  })
+
+  test('makes no metric of a name that the pool has yet to find', async () => {
+    const refused = codeOf(want())
+    await settle()
+    // Counted just while the pool looks for it: a caller who asks for many names would make metrics of some.
+    clock.advance(1_000)
+    pool.acquired[0]?.reject(new HelixError('model_not_found', 'no such model'))
+    expect(await refused).toBe('model_not_found')
+    clock.advance(10_000)
+    expect(observed).toEqual([])
+  })
+
+  test('is a metric while a model loads', async () => {
+    void want()
+    await settle()
+    clock.advance(1_000)
+    clock.advance(1_000)
+    expect(observed).toEqual(['helixflow_queue_depth m 1'])
   })
 
   test('is not told of names that are no model', async () => {

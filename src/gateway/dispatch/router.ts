@@ -68,12 +68,13 @@ export class Router {
   private count(): readonly ModelDemand[] {
     const counted: ModelDemand[] = []
     for (const [model, queue] of this.queues) {
-      const { arrivals, inFlight, size: queued, isIdle, isUnknown } = queue
+      const { arrivals, inFlight, size: queued, isIdle, isUnknown, isReady, wasCounted } = queue
       queue.arrivals = 0
+      queue.wasCounted = true
       if (isIdle) this.queues.delete(model)
-      // Callers make names up; each would be a metric.
+      // Callers make names up, and each would be a metric. One that lasts is a model's: the pool refuses others at once.
       if (isIdle && isUnknown) continue
-      this.options.metrics.set('helixflow_queue_depth', { model }, queued)
+      if (isReady || wasCounted) this.options.metrics.set('helixflow_queue_depth', { model }, queued)
       counted.push({ model, arrivals, inFlight, queued })
     }
     return counted

@@ -51,6 +51,8 @@ const RECENT_HALF_LIFE_MS = 60_000
 const SLACK_PER_SLOT = 8_192
 /** Where the engine does not say what it remembers. */
 const CONTEXT_TOKENS = 8_192
+/** Some 10 MB of names, for eight million tokens: more than any engine remembers, whatever slots an upstream is said to have. */
+const BLOCKS_KEPT_MAX = 65_536
 const POLICY = { ...ROUTING, slack: SLACK_PER_SLOT }
 
 /** The replicas as the pool's table has them, with what this gateway has given each to do. */
@@ -82,8 +84,8 @@ export class Seats {
     if (!route) return undefined
     const { seat, hitTokens } = route.candidate
     const { id, slots, contextLength } = seat.replica
-    if (blocks.length > 0)
-      this.prefixes.note(id, blocks, Math.floor((slots * (contextLength ?? CONTEXT_TOKENS)) / BLOCK_TOKENS))
+    const blocksKept = Math.floor((slots * (contextLength ?? CONTEXT_TOKENS)) / BLOCK_TOKENS)
+    if (blocks.length > 0) this.prefixes.note(id, blocks, Math.min(blocksKept, BLOCKS_KEPT_MAX))
     const cost = Math.max(0, load.cost - Math.min(hitTokens, want.promptTokens))
     return {
       replica: seat.replica,

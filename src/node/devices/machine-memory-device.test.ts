@@ -41,10 +41,21 @@ describe("the machine's own memory", () => {
       'proc/meminfo': memoryInfo(100, 90),
       'sys/fs/cgroup/memory.max': `${10 * GIB}\n`,
       'sys/fs/cgroup/memory.current': `${7 * GIB}\n`,
-      'sys/fs/cgroup/memory.stat': `anon 1\ninactive_file ${4 * GIB}\nactive_file 1\n`,
+      'sys/fs/cgroup/memory.stat': `anon 1\ninactive_file ${4 * GIB}\nactive_file 0\n`,
     })
     // Of ten, three are in use and four hold files that the system gives back: seven can be had of eight.
     expect(device(root).next(NOTHING)).toMatchObject({ totalBytes: 8 * GIB, foreignBytes: GIB })
+  })
+
+  test('does not take the weights that an engine has mapped for the memory of others', () => {
+    const { root } = machine({
+      'proc/meminfo': memoryInfo(100, 90),
+      'sys/fs/cgroup/memory.max': `${10 * GIB}\n`,
+      'sys/fs/cgroup/memory.current': `${7 * GIB}\n`,
+      // Pages that are read again and again, as weights are, are active; with multi-generational LRU all mapped ones.
+      'sys/fs/cgroup/memory.stat': `inactive_file ${GIB}\nactive_file ${5 * GIB}\n`,
+    })
+    expect(device(root).next({ ownBytes: GIB, areStarting: false }).foreignBytes).toBe(0)
   })
 
   test('does not take our own engines for others', () => {
@@ -123,5 +134,23 @@ describe('the group of processes that we are in', () => {
   ])('with the quota %s has %i of eight cores', (quota, cores) => {
     const { root } = machine({ 'sys/fs/cgroup/cpu.max': quota })
     expect(coresOf(8, root)).toBe(cores)
+  })
+
+  test('has the least quota of processor time up to the root', () => {
+    const { root } = machine({
+      'proc/self/cgroup': '0::/system.slice/helixflow.service\n',
+      'sys/fs/cgroup/system.slice/helixflow.service/cpu.max': '300000 100000',
+      'sys/fs/cgroup/system.slice/cpu.max': '250000 100000',
+    })
+    expect(coresOf(16, root)).toBe(3)
+  })
+
+  test('of version 1 has a quota too', () => {
+    const { root } = machine({
+      'sys/fs/cgroup/cpu/cpu.cfs_quota_us': '150000',
+      'sys/fs/cgroup/cpu/cpu.cfs_period_us': '100000',
+    })
+    expect(coresOf(16, root)).toBe(2)
+    expect(coresOf(16, machine({ 'sys/fs/cgroup/cpu/cpu.cfs_quota_us': '-1' }).root)).toBe(16)
   })
 })

@@ -51,10 +51,11 @@ export class NvmlProbe {
   async read(): Promise<readonly NvidiaReading[] | undefined> {
     const child = this.child ?? this.start()
     if (!child) return undefined
-    const silenceMs = (this.options.silenceMs ?? SILENCE_MS) * (child.hasAnswered ? 1 : FIRST_SILENCE_FACTOR)
-    const answer = await child.ask(silenceMs)
-    if (answer) this.pauseMs = PAUSE_MS_MIN
-    return answer
+    const answer = await this.ask(child)
+    if (answer || child.isSilent || !child.hasAnswered) return answer
+    // Its end says nothing of the cards: the system may have ended it for want of memory. They would all be lost by it.
+    const another = this.child ?? this.start()
+    return another && this.ask(another)
   }
 
   /** Ends the process, and starts another at the next reading: cards that came or went are only seen so. */
@@ -72,6 +73,13 @@ export class NvmlProbe {
     this.child?.end()
   }
 
+  private async ask(child: RunningProbe): Promise<readonly NvidiaReading[] | undefined> {
+    const silenceMs = (this.options.silenceMs ?? SILENCE_MS) * (child.hasAnswered ? 1 : FIRST_SILENCE_FACTOR)
+    const answer = await child.ask(silenceMs)
+    if (answer) this.pauseMs = PAUSE_MS_MIN
+    return answer
+  }
+
   private start(): RunningProbe | undefined {
     const nowMs = this.options.clock.monotonic()
     if (this.isClosed || nowMs < this.nextStartMs) return undefined
@@ -87,6 +95,8 @@ export class NvmlProbe {
 
 class RunningProbe {
   hasAnswered = false
+  /** It was given up because it did not answer. */
+  isSilent = false
   private readonly waiting: ((answer: readonly NvidiaReading[] | undefined) => void)[] = []
 
   private constructor(
@@ -130,6 +140,7 @@ class RunningProbe {
     return new Promise((resolve) => {
       const cancel = this.options.clock.schedule(silenceMs, () => {
         this.options.log.warn('device probe does not answer', { pid: this.pid, silenceMs })
+        this.isSilent = true
         this.end()
         resolve(undefined)
       })
@@ -156,10 +167,11 @@ class RunningProbe {
   }
 
   private answered(line: string): void {
+    const answer = listIn(line)
     // What else stands there, the library printed.
-    if (!line.startsWith('[')) return
+    if (!answer) return
     this.hasAnswered = true
-    const readings = Readings.safeParse(JSON.parse(line))
+    const readings = Readings.safeParse(answer)
     if (!readings.success) this.options.log.warn('device probe', { cause: z.prettifyError(readings.error) })
     this.waiting.shift()?.(readings.data)
   }
@@ -167,6 +179,15 @@ class RunningProbe {
   private ended(): void {
     this.guardian.release()
     for (const resolve of this.waiting.splice(0)) resolve(undefined)
+  }
+}
+
+function listIn(line: string): readonly unknown[] | undefined {
+  try {
+    const found: unknown = JSON.parse(line)
+    return Array.isArray(found) ? found : undefined
+  } catch {
+    return undefined
   }
 }
 

@@ -2,7 +2,8 @@ import { constants, type Stats } from 'node:fs'
 import { access, open } from 'node:fs/promises'
 import type { Clock } from '../../core/clock.ts'
 
-const PAGE_BYTES = 4_096
+/** The largest page that a system is built with: places that are multiples of it are pages on all of them. */
+const STEP_BYTES = 65_536
 /** Single pages all over the file, instead of a bit for each of its millions: half a millisecond for any size. */
 const SAMPLES = 256
 const SHARE_CACHED = 0.9
@@ -92,13 +93,13 @@ class MemorySystem {
       this.map(0, sizeBytes, PROT_READ, MAP_SHARED, fileDescriptor, 0) as number | bigint,
     )
     if (address === MAP_FAILED) return 0
-    const pages = Math.ceil(sizeBytes / PAGE_BYTES)
-    const samples = Math.min(SAMPLES, pages)
+    const steps = Math.ceil(sizeBytes / STEP_BYTES)
+    const samples = Math.min(SAMPLES, steps)
     const page = Buffer.alloc(1)
     let there = 0
     for (let index = 0; index < samples; index++) {
-      const at = BigInt(Math.floor((index * (pages - 1)) / Math.max(1, samples - 1))) * BigInt(PAGE_BYTES)
-      if (this.inCore(address + at, PAGE_BYTES, page) === 0 && ((page[0] ?? 0) & 1) === 1) there++
+      const at = BigInt(Math.floor((index * (steps - 1)) / Math.max(1, samples - 1))) * BigInt(STEP_BYTES)
+      if (this.inCore(address + at, 1, page) === 0 && ((page[0] ?? 0) & 1) === 1) there++
     }
     this.unmap(address, sizeBytes)
     return there / samples

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { ChatRequest } from '../../../src/contracts/openai/chat.ts'
-import type { PoolClient, Replica } from '../../../src/contracts/pool.ts'
+import type { PoolClient, Replica, WaitView } from '../../../src/contracts/pool.ts'
+import { HelixError } from '../../../src/core/errors.ts'
 import { noMetrics } from '../../../src/core/metrics.ts'
 import { chatExchange } from '../../../src/gateway/dispatch/chat-exchange.ts'
 import { Dispatch } from '../../../src/gateway/dispatch/dispatch.ts'
@@ -48,8 +49,12 @@ function lastMessage({ body }: UpstreamCall): string {
 }
 
 function start(slots: number, fairness: 'tokens' | 'arrival' = 'tokens'): void {
+  startWith(poolOf(engines.map(({ url }, at) => replicaAt(`engine-${at}`, url, slots))), fairness)
+}
+
+function startWith(pool: PoolClient, fairness: 'tokens' | 'arrival' = 'tokens', waitNoticeMs = 10_000): void {
   router = new Router({
-    pool: poolOf(engines.map(({ url }, at) => replicaAt(`engine-${at}`, url, slots))),
+    pool,
     clock: systemClock,
     metrics: noMetrics,
     fairness,
@@ -58,7 +63,7 @@ function start(slots: number, fairness: 'tokens' | 'arrival' = 'tokens'): void {
     loadWaitMs: 1_000,
   })
   const upstreams = new UpstreamHealth(systemClock, noMetrics)
-  const limits = { firstByteTimeoutMs: 30_000, stallTimeoutMs: 30_000, waitNoticeMs: 10_000 }
+  const limits = { firstByteTimeoutMs: 30_000, stallTimeoutMs: 30_000, waitNoticeMs }
   dispatch = new Dispatch({
     router,
     upstreams,
@@ -185,4 +190,51 @@ test('every conversation stays with the engine that it began at, and both have s
   expect([...homes.values()].map(({ size }) => size)).toEqual([1, 1, 1, 1, 1, 1])
   const used = [...homes.values()].flatMap((seen) => [...seen])
   expect(new Set(used)).toEqual(new Set(['engine-0', 'engine-1']))
+})
+
+test.each(['llama-server', 'vllm', 'sglang'] as const)(
+  'a %s that died is passed over until the pool has another',
+  async (engine) => {
+    const [dead, alive] = engines.map(({ url }, at) => ({ ...replicaAt(`engine-${at}`, url, 1), engine }))
+    if (!dead || !alive) return expect.unreachable('there are two engines')
+    await engines[0]?.stop()
+    let publish: (replicas: readonly Replica[]) => void = () => {}
+    startWith({
+      ...poolOf([]),
+      watchReplicas: (listener) => {
+        publish = listener
+        listener([dead])
+        return () => {}
+      },
+      acquire: async () => publish([alive]),
+    })
+    expect((await say('proj_a', 'hello')).served?.replica).toBe('engine-1')
+  },
+)
+
+test('a stream whose wait is over is not told what it waits for, however late the pool says it', async () => {
+  let refuse: (reason: HelixError) => void = () => {}
+  let explain: (view: WaitView) => void = () => {}
+  const refused = new HelixError('insufficient_memory', 'no room')
+  startWith(
+    {
+      ...poolOf([]),
+      acquire: () => new Promise((_, reject) => (refuse = reject)),
+      explainWait: () => {
+        refuse(refused)
+        return new Promise((resolve) => (explain = resolve))
+      },
+    },
+    'tokens',
+    10,
+  )
+  const comments: string[] = []
+  const recipient: Recipient = { ...nobody, comment: (text) => void comments.push(text) }
+  const messages = [{ role: 'user', content: 'hello' }]
+  const exchange = chatExchange(ChatRequest.parse({ model: 'far', messages, stream: true }))
+  const asker = { tenant: 'proj_a', begun: () => {}, settled: () => {} }
+  await expect(dispatch.send(exchange, recipient, asker)).rejects.toThrow('no room')
+  explain({ code: 'model_loading', reason: 'loading far', remainingMs: undefined })
+  await new Promise(setImmediate)
+  expect(comments).toEqual([])
 })

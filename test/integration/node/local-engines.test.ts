@@ -108,7 +108,7 @@ async function machine(changes: { readonly path?: string } = {}) {
   for (const [index, name] of ['first', 'second'].entries()) {
     await writeTinyModel(join(directory, 'models', `${name}.gguf`), { seed: index })
   }
-  const models = new LocalModels(store, { folder: { path } }, new PageCache(systemClock))
+  const models = new LocalModels(store, { folder: { path } }, new PageCache(systemClock), systemClock)
   const engines = new LocalEngines({
     models,
     llamaServer: async (devices) => {

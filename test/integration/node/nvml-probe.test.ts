@@ -85,6 +85,23 @@ describe('a probe of NVIDIA devices', () => {
     expect((await asked.read())?.[1]?.lostBecause).toBe('XID 79: it has fallen off the bus')
   })
 
+  test('that somebody ends loses no card: another one answers in its place', async () => {
+    // Longer than the pause between two starts.
+    const { library, probe: asked } = probe({ cards: [H100], hangMs: 1_100 })
+    await asked.read()
+    const reading = asked.read()
+    if (asked.pid === undefined) return expect.unreachable('it runs')
+    process.kill(asked.pid, 'SIGKILL')
+    library.sees({ cards: [H100] })
+    expect(await reading).toHaveLength(1)
+  })
+
+  test('is not deceived by what a library prints', async () => {
+    const { probe: asked } = probe({ cards: [H100], prints: '[warning] a card is warm' })
+    expect(await asked.read()).toHaveLength(1)
+    expect(await asked.read()).toHaveLength(1)
+  })
+
   test('is given up when the driver hangs, and started anew when it no longer does', async () => {
     const { library, probe: asked } = probe({ cards: [H100] }, 2_000)
     expect(await asked.read()).toHaveLength(1)

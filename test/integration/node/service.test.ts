@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { Config } from '../../../src/config/schema.ts'
 import { HelixError } from '../../../src/core/errors.ts'
-import { silentLog } from '../../../src/core/log.ts'
+import { type Logger, silentLog } from '../../../src/core/log.ts'
 import { writeTinyModel } from '../../../src/engines/gguf/tiny-model.ts'
 import { ModelStore } from '../../../src/engines/model-store.ts'
 import { descendsFrom } from '../../../src/node/devices/process-tree.ts'
@@ -28,11 +28,11 @@ async function nodes() {
   // The engine of the tests computes on the processor, whatever device it is told.
   const serverPath = await wrappedEngine(join(directory, 'engine'), WITHOUT_DEVICE)
   const anywhere = async () => ({ ...(await testEngine()), serverPath })
-  return (nvmlLibrary?: string) =>
+  return (nvmlLibrary?: string, log: Logger = silentLog) =>
     startNode({
       ...{ config: Config.parse({ engines: { nvmlLibrary } }).engines, perModel: {}, store },
       ...{ llamaServer: anywhere, managed: noManaged, cacheDirectory: join(directory, 'cache') },
-      ...{ clock: systemClock, log: silentLog, socketDirectory: join(directory, 'run') },
+      ...{ clock: systemClock, log, socketDirectory: join(directory, 'run') },
       footprintsPath: join(directory, 'footprints.json'),
     })
 }
@@ -93,6 +93,29 @@ test('an engine has stopped when the card says that its memory is free', async (
   expect(hasStopped).toBe(false)
   library.sees({ cards: [{ ...card, memory: [80 * GIB, 0, 5 * GIB] }] })
   await stopping
+  await node.close()
+})
+
+test('an engine that ends while it is measured is not told as ready, and holds nothing', async () => {
+  const card = { id: 'GPU-one', slowdown: 90, temperature: 50 }
+  const memory = [80 * GIB, 0, 5 * GIB] as const
+  const library = new NvmlLibrary({ cards: [{ ...card, memory }] })
+  const killer: Logger = {
+    ...silentLog,
+    with: () => killer,
+    info: (event, fields) => {
+      if (event !== 'engine started') return
+      library.sees({ cards: [{ ...card, memory }], hangMs: 700 })
+      process.kill(Number(fields?.['pid']), 'SIGKILL')
+    },
+  }
+  const node = (await nodes())(library.path, killer)
+  const share = { deviceId: 'GPU-one', bytes: 3 * GIB }
+  const outcome = await node.start({ instanceId: 'a', model: 'tiny', shape: SHAPE, shares: [share] })
+  expect(outcome).toMatchObject({ kind: 'gone', why: 'crashed' })
+  library.sees({ cards: [{ ...card, memory }] })
+  // All that is in use is somebody else's.
+  await expect.poll(async () => (await node.devices())[0]?.foreignBytes).toBe(5 * GIB)
   await node.close()
 })
 

@@ -33,6 +33,8 @@ export interface Driver {
   readonly init?: number
   /** How long each call lasts. */
   readonly hangMs?: number
+  /** What the library writes to its output meanwhile. */
+  readonly prints?: string
 }
 
 /** A libnvidia-ml of this test, compiled now, and the file that says what its driver sees. */
@@ -49,8 +51,13 @@ export class NvmlLibrary {
     execFileSync('cc', [...flags, '-o', this.path, source], { stdio: 'inherit' })
   }
 
-  sees({ cards, init, hangMs }: Driver): void {
-    const lines = [...line('init', init), ...line('hang', hangMs), ...cards.flatMap(linesOf)]
+  sees({ cards, init, hangMs, prints }: Driver): void {
+    const lines = [
+      ...line('init', init),
+      ...line('hang', hangMs),
+      ...line('prints', prints),
+      ...cards.flatMap(linesOf),
+    ]
     // At once, for it may be read at any moment.
     writeFileSync(`${this.state}.new`, `${lines.join('\n')}\n`)
     renameSync(`${this.state}.new`, this.state)

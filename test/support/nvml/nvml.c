@@ -103,6 +103,10 @@ int nvmlDeviceGetMemoryInfo_v2(uintptr_t device, nvmlMemory_v2_t *memory) {
   unsigned long long total, reserved, used;
   if (memory->version != MEMORY_V2) return VERSION_MISMATCH;
   hang();
+  if (find((Question){"prints", 0}, 0, rest)) {
+    puts(rest + 1);
+    fflush(stdout);
+  }
   if (find((Question){"lost", device}, 0, rest)) return GPU_IS_LOST;
   if (device >= 100) {
     if (!find((Question){"mig", device}, (int)(device / 100) - 1, rest)) return NOT_FOUND;

@@ -194,6 +194,12 @@ export function crashedTimes(crashes: number): string {
 }
 
 function refusalError(model: string, refusal: Refusal): HelixError {
+  if (refusal.kind === 'overdue') {
+    return new HelixError('engine_failed', `The model '${model}' did not become ready in time.`)
+  }
+  if (refusal.kind === 'unloaded') {
+    return new HelixError('model_unavailable', `The model '${model}' was unloaded while it was waited for.`)
+  }
   if (refusal.kind === 'no-device') {
     return new HelixError(
       'model_does_not_fit',

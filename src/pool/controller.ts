@@ -15,6 +15,9 @@ export interface ControllerParts extends EffectsParts {
   readonly metrics: PoolMetrics
 }
 
+/** What Node takes for a longer one ends at once. */
+const DELAY_MAX_MS = 2 ** 31 - 1
+
 /**
  * The one writer of the cluster state. Every change is an event that goes through `decide`; effects run beside it
  * and come back as events. Requests that wait for a model are settled here.
@@ -25,7 +28,7 @@ export class PoolController {
   readonly effects: Effects
   readonly journal: Journal
   private cancelWake: (() => void) | undefined
-  private stopped = false
+  private readonly ending = new AbortController()
 
   constructor(
     private readonly parts: ControllerParts,
@@ -34,7 +37,11 @@ export class PoolController {
     this.journal = new Journal(current)
     this.effects = new Effects(parts, {
       post: (event) => this.post(event),
-      failed: (model, error) => this.reject(model, error),
+      failed: (instanceId, model, error) => {
+        // One that is not awaited any more has been replaced, or whoever waited knows already.
+        if (this.current.instances.find(({ id }) => id === instanceId)?.state === 'loading')
+          this.reject(model, error)
+      },
       loaded: (model, nodeId, tookMs) => {
         const cached = this.current.cachedFiles[nodeId]?.includes(model) ?? false
         parts.loadTimes.loaded(model, tookMs, cached)
@@ -45,6 +52,11 @@ export class PoolController {
 
   get state(): ClusterState {
     return this.current
+  }
+
+  /** Aborts when nothing changes any more. */
+  get over(): AbortSignal {
+    return this.ending.signal
   }
 
   get policy(): Policy {
@@ -67,7 +79,7 @@ export class PoolController {
   }
 
   post(event: SchedulerEvent): void {
-    if (this.stopped) return
+    if (this.over.aborted) return
     const nowMs = this.parts.clock.monotonic()
     const before = this.current
     const decision = decide(before, event, this.parts.policy, nowMs)
@@ -84,7 +96,8 @@ export class PoolController {
   /** Resolves when an instance of the model is ready; rejects when it is known that none will be. */
   waitFor(model: string, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (signal.aborted) return reject(signal.reason)
+      const ended = [this.over, signal].find(({ aborted }) => aborted)
+      if (ended) return reject(ended.reason)
       const leave = () => {
         this.forget(model, waiter)
         reject(signal.reason)
@@ -107,16 +120,15 @@ export class PoolController {
 
   /** Ends every engine and refuses whoever still waits. */
   async stop(): Promise<void> {
-    this.stopped = true
+    const reason = new HelixError('server_draining', 'The server is shutting down.', { retryAfterMs: 250 })
+    this.ending.abort(reason)
     this.cancelWake?.()
-    for (const model of [...this.waiters.keys()]) {
-      this.reject(
-        model,
-        new HelixError('server_draining', 'The server is shutting down.', { retryAfterMs: 250 }),
-      )
-    }
+    for (const model of [...this.waiters.keys()]) this.reject(model, reason)
     const stops = this.current.instances.map(({ id, nodeId }) => this.parts.nodes.get(nodeId)?.stop(id))
-    await Promise.all(stops)
+    for (const stop of await Promise.allSettled(stops)) {
+      if (stop.status === 'rejected')
+        this.parts.log.error('engine did not stop', { cause: String(stop.reason) })
+    }
   }
 
   private perform(action: SchedulerAction): void {
@@ -169,9 +181,8 @@ export class PoolController {
     this.cancelWake?.()
     const wakeMs = nextWakeMs(this.current, this.parts.policy, nowMs)
     if (wakeMs === undefined) return
-    this.cancelWake = this.parts.clock.schedule(Math.max(1, wakeMs - nowMs), () =>
-      this.post({ kind: 'time-passed' }),
-    )
+    const delayMs = Math.min(DELAY_MAX_MS, Math.max(1, wakeMs - nowMs))
+    this.cancelWake = this.parts.clock.schedule(delayMs, () => this.post({ kind: 'time-passed' }))
   }
 }
 
@@ -194,6 +205,12 @@ export function crashedTimes(crashes: number): string {
 }
 
 function refusalError(model: string, refusal: Refusal): HelixError {
+  if (refusal.kind === 'overdue') {
+    return new HelixError('engine_failed', `The model '${model}' did not become ready in time.`)
+  }
+  if (refusal.kind === 'unloaded') {
+    return new HelixError('model_unavailable', `The model '${model}' was unloaded while it was waited for.`)
+  }
   if (refusal.kind === 'no-device') {
     return new HelixError(
       'model_does_not_fit',

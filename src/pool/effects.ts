@@ -1,6 +1,6 @@
 import type { InstanceShape, NodeClient, StartedEngine } from '../contracts/node.ts'
 import type { Clock } from '../core/clock.ts'
-import type { HelixError } from '../core/errors.ts'
+import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { SchedulerAction } from '../scheduler/actions.ts'
 import type { SchedulerEvent } from '../scheduler/events.ts'
@@ -16,8 +16,8 @@ type LoadAction = Extract<SchedulerAction, { kind: 'load' }>
 
 export interface Reports {
   post(event: SchedulerEvent): void
-  /** Whoever waits for the model must hear why it does not come. */
-  failed(model: string, error: HelixError): void
+  /** The instance did not come; whoever waits for it must hear why. */
+  failed(instanceId: string, model: string, error: HelixError): void
   /** A model was loaded on that node, in that time. */
   loaded(model: string, nodeId: string, tookMs: number): void
 }
@@ -106,7 +106,11 @@ export class Effects {
     const { nodes, clock, log } = this.parts
     const shape = this.shapes.get(model)
     const node = nodes.get(nodeId)
-    if (!shape || !node) return this.reports.post({ kind: 'instance-gone', instanceId, why: 'killed' })
+    if (!shape || !node) {
+      const error = new HelixError('node_unavailable', `The node that was to load '${model}' is gone.`)
+      this.reports.failed(instanceId, model, error)
+      return this.reports.post({ kind: 'instance-gone', instanceId, why: 'killed' })
+    }
     const startedMs = clock.monotonic()
     this.startedMs.set(instanceId, startedMs)
     const devices = shares.map(({ deviceId }) => deviceId)
@@ -128,7 +132,7 @@ export class Effects {
       reason: outcome.error.message,
     })
     // A crash is tried again after a pause; whoever waits goes on waiting.
-    if (outcome.why !== 'crashed') this.reports.failed(model, outcome.error)
+    if (outcome.why !== 'crashed') this.reports.failed(instanceId, model, outcome.error)
     this.reports.post({ kind: 'instance-gone', instanceId, why: outcome.why })
   }
 }

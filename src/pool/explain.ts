@@ -9,8 +9,15 @@ import type { DatedRecord } from './journal.ts'
 
 const DECISIONS_SHOWN_MAX = 20
 
-/** What would be done for the model now: the very functions that decide are asked, and nothing is done. */
-export function explain({ state, policy, nowMs, journal }: PoolController, spec: ModelSpec): Explanation {
+/**
+ * What would be done for the model now: the very functions that decide are asked, and nothing is done.
+ * @param inFlight requests by instance, where there are any
+ */
+export function explain(
+  { state, policy, nowMs, journal }: PoolController,
+  spec: ModelSpec,
+  inFlight: ReadonlyMap<string, number>,
+): Explanation {
   const view = viewOf(state, nowMs)
   const placement = policy.place(view, spec)
   const eviction =
@@ -20,7 +27,10 @@ export function explain({ state, policy, nowMs, journal }: PoolController, spec:
   const instances = state.instances.filter((instance) => instance.spec.name === spec.name)
   return {
     model: spec.name,
-    summary: [...instances.map((one) => present(one, nowMs)), next(placement, eviction)].join('; '),
+    summary: [
+      ...instances.map((one) => present(one, inFlight.get(one.id) ?? 0, nowMs)),
+      next(placement, eviction),
+    ].join('; '),
     candidates: placement.kind === 'placed' ? placement.candidates : [],
     evictions: eviction?.victims.map(({ id }) => id) ?? [],
     decisions: journal.decisions(spec.name).slice(0, DECISIONS_SHOWN_MAX).map(toView),
@@ -49,7 +59,7 @@ export function reportMoves({ state, policy, nowMs }: PoolController, spec: Mode
   }
 }
 
-function present({ id, state, shares, readySinceMs, inFlight }: Instance, nowMs: number): string {
+function present({ id, state, shares, readySinceMs }: Instance, inFlight: number, nowMs: number): string {
   const devices = shares.map(({ deviceId }) => deviceId).join(', ')
   const since = readySinceMs === undefined ? '' : ` since ${Math.round((nowMs - readySinceMs) / 1000)} s`
   return `${id} is ${state} on ${devices}${since} with ${inFlight} requests`

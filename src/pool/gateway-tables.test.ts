@@ -145,6 +145,65 @@ describe('the tables of several gateways', () => {
     expect(pool.demands.at(-1)).toEqual([{ model: 'm', arrivals: 1, inFlight: 0, queued: 5 }])
   })
 
+  test('tell the pool of the last requests at a replica that takes no new ones', () => {
+    const { pool, shared, watch } = tables()
+    const first = watch('a')
+    pool.show(replica('r', 4))
+    first.report(2)
+    pool.show()
+    const version = first.seen.at(-1)?.version ?? 0
+    shared.reportUse('a', { uses: [{ replicaId: 'r', inUse: 1, slots: 0 }], version })
+    shared.reportUse('a', { uses: [{ replicaId: 'r', inUse: 0, slots: 0 }], version })
+    expect(pool.uses).toEqual([
+      ['r', 2],
+      ['r', 1],
+      ['r', 0],
+    ])
+  })
+
+  test('tell the pool of requests from before this leader, whichever of gateway and replica comes first', () => {
+    const { pool, watch } = tables()
+    pool.show(replica('r', 4))
+    watch('a', [
+      { replicaId: 'r', inUse: 2, slots: 4 },
+      { replicaId: 'late', inUse: 3, slots: 4 },
+    ])
+    expect(pool.uses).toContainEqual(['r', 2])
+    pool.uses.length = 0
+    pool.show(replica('r', 4), replica('late', 4))
+    expect(pool.uses).toEqual([['late', 3]])
+  })
+
+  test('forget what a gateway used once it begins anew without it', () => {
+    const { pool, watch } = tables()
+    const first = watch('a')
+    pool.show(replica('r', 4))
+    first.report(2)
+    watch('a', [])
+    expect(pool.uses.at(-1)).toEqual(['r', 0])
+  })
+
+  test('tell the pool what all gateways want whichever of them reports', () => {
+    const { pool, shared, watch } = tables()
+    watch('a')
+    watch('b')
+    shared.reportDemand('a', wants(2))
+    shared.reportDemand('b', [{ model: 'n', arrivals: 1, inFlight: 1, queued: 0 }])
+    expect(pool.demands.at(-1)).toEqual([
+      { model: 'n', arrivals: 1, inFlight: 1, queued: 0 },
+      { model: 'm', arrivals: 0, inFlight: 0, queued: 2 },
+    ])
+  })
+
+  test('want nothing any more for a gateway that is gone', () => {
+    const { pool, clock, shared, watch } = tables()
+    const first = watch('a')
+    shared.reportDemand('a', wants(2))
+    first.end()
+    clock.advance(10_000)
+    expect(pool.demands.at(-1)).toEqual([{ model: 'm', arrivals: 0, inFlight: 0, queued: 0 }])
+  })
+
   test('are of a later version than those of any leader before', () => {
     const { watch } = tables()
     expect(watch('a').seen[0]?.version).toBeGreaterThan(3_000_000_000)

@@ -39,11 +39,7 @@ export class GatewayTables {
 
   constructor(private readonly parts: GatewayTablesParts) {
     this.version = parts.epoch * VERSIONS_PER_EPOCH
-    this.unwatch = parts.pool.watchReplicas((replicas) => {
-      this.replicas = replicas
-      this.divide()
-      for (const gateway of this.gateways.values()) this.tell(gateway)
-    })
+    this.unwatch = parts.pool.watchReplicas((replicas) => this.show(replicas))
   }
 
   /**
@@ -55,13 +51,17 @@ export class GatewayTables {
     this.gateways.set(id, gateway)
     gateway.cancel()
     gateway.push = push
+    // What it does not name it does not use: it may have begun anew.
+    const before = [...gateway.inUse.keys()]
+    gateway.inUse.clear()
     for (const { replicaId, slots, inUse } of uses) {
       const share = gateway.shares.get(replicaId) ?? NO_SHARE
       gateway.shares.set(replicaId, { ...share, held: Math.max(share.held, slots, inUse) })
-      gateway.inUse.set(replicaId, inUse)
+      if (inUse > 0) gateway.inUse.set(replicaId, inUse)
     }
     this.divide()
     this.tell(gateway)
+    for (const replicaId of new Set([...before, ...gateway.inUse.keys()])) this.tellUse(replicaId)
     return () => {
       if (gateway.push !== push) return
       gateway.push = undefined
@@ -73,13 +73,16 @@ export class GatewayTables {
     const gateway = this.gateways.get(id)
     if (!gateway) return
     for (const { replicaId, inUse } of uses) {
-      gateway.inUse.set(replicaId, inUse)
+      // Of a replica that takes no new requests it has no share, and works on still.
+      if (inUse > 0) gateway.inUse.set(replicaId, inUse)
+      else gateway.inUse.delete(replicaId)
       const share = gateway.shares.get(replicaId)
-      if (!share) continue
-      const hasRead = version >= gateway.version
-      const next = hasRead ? confirmed(share, inUse) : { ...share, held: Math.max(share.held, inUse) }
-      gateway.shares.set(replicaId, next)
-      this.parts.pool.reportUse(replicaId, this.sum(replicaId))
+      if (share) {
+        const hasRead = version >= gateway.version
+        const next = hasRead ? confirmed(share, inUse) : { ...share, held: Math.max(share.held, inUse) }
+        gateway.shares.set(replicaId, next)
+      }
+      this.tellUse(replicaId)
     }
     this.divide()
   }
@@ -87,16 +90,11 @@ export class GatewayTables {
   reportDemand(id: string, models: readonly ModelDemand[]): void {
     const gateway = this.gateways.get(id)
     if (!gateway) return
-    for (const one of models) gateway.demand.set(one.model, one)
-    const all = models.map(({ model, arrivals }) => {
-      const heard = [...this.gateways.values()].flatMap(({ demand }) => demand.get(model) ?? [])
-      return {
-        ...{ model, arrivals },
-        inFlight: heard.reduce((sum, { inFlight }) => sum + inFlight, 0),
-        queued: heard.reduce((sum, { queued }) => sum + queued, 0),
-      }
-    })
-    this.parts.pool.reportDemand(all)
+    for (const one of models) {
+      if (one.inFlight > 0 || one.queued > 0) gateway.demand.set(one.model, one)
+      else gateway.demand.delete(one.model)
+    }
+    this.tellDemand(models)
     this.divide()
   }
 
@@ -112,6 +110,15 @@ export class GatewayTables {
     this.unwatch()
     for (const { cancel } of this.gateways.values()) cancel()
     this.gateways.clear()
+  }
+
+  private show(replicas: readonly Replica[]): void {
+    const known = new Set(this.replicas.map(({ id }) => id))
+    this.replicas = replicas
+    this.divide()
+    for (const gateway of this.gateways.values()) this.tell(gateway)
+    // One that came with its node may have been at work before, for gateways that were here first.
+    for (const { id } of replicas) if (!known.has(id) && this.sum(id) > 0) this.tellUse(id)
   }
 
   /** Divides the slots of every replica anew, and tells whoever has another share than before. */
@@ -155,10 +162,34 @@ export class GatewayTables {
   private forget(id: string): void {
     const gateway = this.gateways.get(id)
     this.gateways.delete(id)
-    for (const replicaId of gateway?.inUse.keys() ?? []) {
-      this.parts.pool.reportUse(replicaId, this.sum(replicaId))
-    }
+    if (!gateway) return
+    for (const replicaId of gateway.inUse.keys()) this.tellUse(replicaId)
+    const ended = [...gateway.demand.keys()]
+    if (ended.length > 0) this.tellDemand(ended.map((model) => ({ model, arrivals: 0 })))
     this.divide()
+  }
+
+  /**
+   * The pool takes models that it hears nothing of for not asked for, so it is told of all.
+   * @param news what has come since it was told last
+   */
+  private tellDemand(news: readonly Pick<ModelDemand, 'model' | 'arrivals'>[]): void {
+    const demands = [...this.gateways.values()].map(({ demand }) => demand)
+    const arrivals = new Map(news.map((one) => [one.model, one.arrivals]))
+    const models = new Set([...arrivals.keys(), ...demands.flatMap((demand) => [...demand.keys()])])
+    const all = [...models].map((model) => {
+      const heard = demands.flatMap((demand) => demand.get(model) ?? [])
+      return {
+        ...{ model, arrivals: arrivals.get(model) ?? 0 },
+        inFlight: heard.reduce((sum, { inFlight }) => sum + inFlight, 0),
+        queued: heard.reduce((sum, { queued }) => sum + queued, 0),
+      }
+    })
+    this.parts.pool.reportDemand(all)
+  }
+
+  private tellUse(replicaId: string): void {
+    this.parts.pool.reportUse(replicaId, this.sum(replicaId))
   }
 
   private sum(replicaId: string): number {

@@ -49,13 +49,14 @@ export class Membership {
     const node = this.parts.nodes.get(nodeId)
     if (!node) return
     try {
-      this.changed(nodeId, await node.devices())
+      const devices = await node.devices()
+      if (this.isGone(node)) return
+      this.changed(nodeId, devices)
       for (const engine of await node.engines()) await this.adopt(node, engine)
     } catch (cause) {
       this.parts.log.warn('node joined and did not answer', { node: nodeId, cause: String(cause) })
     }
-    // It may have gone while it was asked.
-    if (this.parts.nodes.get(nodeId) !== node) return
+    if (this.isGone(node)) return
     const exits = this.parts.effects.watchExits(node)
     const devices = node.watchDevices((reports) => this.changed(nodeId, reports))
     this.unwatch.get(nodeId)?.()
@@ -63,6 +64,11 @@ export class Membership {
       exits()
       devices()
     })
+  }
+
+  /** It may go while it is asked, and even come again as another one. */
+  private isGone(node: NodeClient): boolean {
+    return this.parts.nodes.get(node.nodeId) !== node
   }
 
   private leave(nodeId: string): void {
@@ -92,6 +98,7 @@ export class Membership {
       entry && JSON.stringify(this.parts.catalogue.shapeOf(entry.file)) === JSON.stringify(shape)
     if (!isWanted) return node.stop(instanceId)
     const spec = await this.parts.catalogue.specOf(entry)
+    if (this.isGone(node)) return
     this.parts.effects.setShape(model, shape)
     this.parts.effects.adopt(instanceId, { ...engine, model, shape })
     const shares = engine.shares ?? request.shares

@@ -11,11 +11,18 @@ export interface UpstreamModel {
   readonly replica: Replica
 }
 
+export interface FileViewParts {
+  readonly controller: PoolController
+  readonly clock: Clock
+  /** Requests by instance, where there are any. */
+  readonly inFlight: ReadonlyMap<string, number>
+}
+
 /** A model file with what its instances are doing. Of several, the one that is furthest is told of. */
 export function fileView(
   file: ModelFile,
   contextLength: number,
-  { controller, clock }: { readonly controller: PoolController; readonly clock: Clock },
+  { controller, clock, inFlight }: FileViewParts,
 ): ModelView {
   const instances = controller.state.instances.filter(({ spec }) => spec.name === file.name)
   const instance = instances.find(({ state }) => state === 'ready') ?? instances[0]
@@ -35,7 +42,7 @@ export function fileView(
     source: file.source,
     sha256: file.sha256,
     addedAtMs: file.addedAtMs,
-    inFlight: instances.reduce((sum, { inFlight }) => sum + inFlight, 0),
+    inFlight: instances.reduce((sum, { id }) => sum + (inFlight.get(id) ?? 0), 0),
     replicas: instances.filter(({ state }) => state === 'ready').length,
     devices: instances.flatMap(({ shares }) => shares.map(({ deviceId }) => deviceId)),
     unloadsAtMs: idleEnd === undefined ? undefined : Math.round(clock.now() + idleEnd - clock.monotonic()),

@@ -10,6 +10,7 @@ const STATES = ['loading', 'ready', 'draining', 'unloading'] as const
 /** What the pool counts of its decisions and of the devices. */
 export class PoolMetrics {
   private readonly shown = new Set<string>()
+  private readonly devicesShown = new Set<string>()
 
   constructor(
     private readonly metrics: Metrics,
@@ -42,8 +43,11 @@ export class PoolMetrics {
     const view = viewOf(state, 0)
     const { freeBytes } = view
     this.metrics.set('helixflow_fragmentation_ratio', {}, fragmentationRatio(view))
+    // Whoever watches must see that one went with its node.
+    for (const device of this.devicesShown) this.metrics.set('helixflow_device_healthy', { device }, 0)
     for (const report of reports) {
       const device = report.id
+      this.devicesShown.add(device)
       const free = freeBytes.get(device) ?? 0
       const kinds = {
         total: report.totalBytes,

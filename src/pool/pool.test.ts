@@ -13,6 +13,7 @@ import { startPool } from './start.ts'
 let node: HandNode
 let clock: ManualClock
 let pool: PoolService
+let stop: () => Promise<void>
 let replicas: readonly Replica[]
 const never = new AbortController().signal
 const settle = () => new Promise((resolve) => setImmediate(resolve))
@@ -33,14 +34,18 @@ class CreepingClock extends ManualClock {
 
 beforeEach(() => start(new ManualClock()))
 
-async function start(given: ManualClock): Promise<void> {
+async function start(given: ManualClock, settings: object = {}): Promise<void> {
   node = new HandNode()
   clock = given
   const running = await startPool({
-    config: parseConfig({ scheduler: { strategy: 'first-fit', swapWait: '0s', residencyMin: '0s' } }),
+    config: parseConfig({
+      scheduler: { strategy: 'first-fit', swapWait: '0s', residencyMin: '0s' },
+      ...settings,
+    }),
     ...{ nodes: localNode(node), clock, log: silentLog, metrics: noMetrics },
   })
   pool = running.pool
+  stop = running.stop
   pool.watchReplicas((table) => {
     replicas = table
   })
@@ -192,4 +197,81 @@ test('an idle model is unloaded when its keep-alive ends, and the list says when
   await settle()
   expect(replicas).toEqual([])
   expect(node.stopped).toEqual(['a-1'])
+})
+
+test('an engine is not started for a caller who left while its need was reckoned', async () => {
+  const reckoned = node.holdEstimates()
+  const leaving = new AbortController()
+  const asked = acquire('a', leaving.signal)
+  await settle()
+  leaving.abort(new HelixError('client_closed_request', 'gone'))
+  reckoned()
+  await settle()
+  expect(asked.outcome).toBe('client_closed_request')
+  expect(node.starts).toEqual([])
+})
+
+test('whoever comes, or waits for an unload, while the pool stops is told so', async () => {
+  const reckoned = node.holdEstimates()
+  const asked = acquire('a')
+  await settle()
+  await stop()
+  reckoned()
+  await settle()
+  expect(asked.outcome).toBe('server_draining')
+})
+
+test('a model that is unloaded while it loads is gone, and who comes next gets it', async () => {
+  const first = acquire('a')
+  await settle()
+  const unloaded = pool.unload('a', never)
+  await settle()
+  expect(first.outcome).toBe('model_unavailable')
+  expect((await unloaded).state).toBe('available')
+  const second = acquire('a')
+  await settle()
+  node.gone(0, 'stopped')
+  await settle()
+  expect(second.outcome, 'the end of the first load is not the end of the second').toBeUndefined()
+  node.ready(1)
+  await settle()
+  expect(second.outcome).toBe('ready')
+})
+
+test('a keep-alive of a year is waited for without looking at the clock all the time', async () => {
+  class DelaysKept extends ManualClock {
+    readonly delaysMs: number[] = []
+
+    override schedule(delayMs: number, task: () => void): () => void {
+      this.delaysMs.push(delayMs)
+      return super.schedule(delayMs, task)
+    }
+  }
+  const kept = new DelaysKept()
+  await start(kept, { models: { keepAlive: '365d' } })
+  acquire('a')
+  await settle()
+  node.ready(0)
+  await settle()
+  expect(Math.max(...kept.delaysMs), 'timers of Node that are longer end at once').toBe(2 ** 31 - 1)
+})
+
+test('one model that cannot be reckoned keeps no other from being loaded unasked', async () => {
+  await start(new ManualClock(), { models: { perModel: { a: { replicasMin: 1 }, b: { replicasMin: 1 } } } })
+  node.failEstimatesOf('a')
+  clock.advance(10_000)
+  await settle()
+  await settle()
+  expect(node.starts.map(({ request }) => request.model)).toContain('b')
+})
+
+test('the list tells how many requests there are, not just that there are some', async () => {
+  acquire('a')
+  await settle()
+  node.ready(0)
+  await settle()
+  pool.reportUse('a-1', 1)
+  pool.reportUse('a-1', 3)
+  expect((await pool.showModel('a')).inFlight).toBe(3)
+  expect((await pool.explain('a')).summary).toContain('with 3 requests')
 })

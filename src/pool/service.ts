@@ -31,7 +31,8 @@ export interface PoolParts {
 
 /** The inference pool behind its contract: model names to replicas, loading on demand. */
 export class PoolService implements PoolClient {
-  private readonly upstreamInFlight = new Map<string, number>()
+  /** Requests by replica, where there are any; the scheduler knows only which have some. */
+  private readonly inFlight = new Map<string, number>()
   /** How many wait to hear what a model needs. */
   private readonly preparing = new Map<string, number>()
 
@@ -131,9 +132,10 @@ export class PoolService implements PoolClient {
   }
 
   reportUse(instanceId: string, inFlight: number): void {
+    if (inFlight > 0) this.inFlight.set(instanceId, inFlight)
+    else this.inFlight.delete(instanceId)
     const isUpstream = this.parts.upstreams.some(({ replica }) => replica.id === instanceId)
-    if (isUpstream) this.upstreamInFlight.set(instanceId, inFlight)
-    else this.reportBusy(instanceId, inFlight)
+    if (!isUpstream) this.reportBusy(instanceId, inFlight)
   }
 
   /** Gateways tell of every request; what is decided by it is only whether there are any. */
@@ -154,7 +156,8 @@ export class PoolService implements PoolClient {
       return { model, summary, candidates: [], evictions: [], decisions: [] }
     }
     const entry = await this.parts.catalogue.find(model)
-    return explain(this.parts.controller, await this.parts.catalogue.specOf(entry))
+    const spec = await this.parts.catalogue.specOf(entry)
+    return explain(this.parts.controller, spec, this.inFlight)
   }
 
   async listDevices(): Promise<readonly DeviceView[]> {
@@ -169,6 +172,8 @@ export class PoolService implements PoolClient {
   async defragment(model: string, signal: AbortSignal): Promise<MoveReport> {
     const { controller } = this.parts
     const spec = await this.parts.catalogue.specOf(await this.parts.catalogue.find(model))
+    // The moves of another one come first, and may change what this one needs.
+    while (controller.state.plan !== undefined) await this.nextChange(signal)
     const report = reportMoves(controller, spec)
     if (report.moves.length === 0) return report
     controller.post({ kind: 'defragment-asked', spec })
@@ -195,6 +200,7 @@ export class PoolService implements PoolClient {
     const { file } = entry
     controller.effects.setShape(file.name, catalogue.shapeOf(file))
     const spec = await this.prepared(entry)
+    signal.throwIfAborted()
     const ready = controller.waitFor(file.name, signal)
     controller.post({ kind: 'model-wanted', spec })
     await ready
@@ -249,11 +255,11 @@ export class PoolService implements PoolClient {
   private fileView(entry: CatalogueEntry): ModelView {
     const { controller, clock, catalogue } = this.parts
     const { contextLength } = catalogue.shapeOf(entry.file)
-    return fileView(entry.file, contextLength, { controller, clock })
+    return fileView(entry.file, contextLength, { controller, clock, inFlight: this.inFlight })
   }
 
   private upstreamView(upstream: UpstreamModel): ModelView {
-    return upstreamView(upstream, this.upstreamInFlight.get(upstream.replica.id) ?? 0)
+    return upstreamView(upstream, this.inFlight.get(upstream.replica.id) ?? 0)
   }
 
   private upstreamOf(name: string): UpstreamModel | undefined {
@@ -262,15 +268,16 @@ export class PoolService implements PoolClient {
 
   private nextChange(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
+      const signals = [signal, this.parts.controller.over]
       const settle = (end: () => void) => {
         unwatch()
-        signal.removeEventListener('abort', abort)
+        for (const one of signals) one.removeEventListener('abort', abort)
         end()
       }
-      const abort = () => settle(() => reject(signal.reason))
+      const abort = () => settle(() => reject(signals.find(({ aborted }) => aborted)?.reason))
       const unwatch = this.parts.controller.watch(() => settle(resolve))
-      signal.addEventListener('abort', abort, { once: true })
-      if (signal.aborted) abort()
+      for (const one of signals) one.addEventListener('abort', abort, { once: true })
+      if (signals.some(({ aborted }) => aborted)) abort()
     })
   }
 }

@@ -130,3 +130,35 @@ test('the journal alone gives the state', async () => {
   const replayed = replay(journal, policyOf(config))
   expect(replayed.instances.map(({ id, state }) => [id, state])).toEqual([['b-2', 'ready']])
 })
+
+test('a model that loads on a node which is lost is loaded on another, and whoever waits goes on waiting', async () => {
+  const acquired = pool.acquire('a', never)
+  await settle()
+  nodes.lose('one')
+  one.gone(0, 'killed')
+  await settle()
+  two.ready(0)
+  await expect(acquired).resolves.toBeUndefined()
+})
+
+test('a node that is lost while it is asked what it has leaves nothing behind', async () => {
+  await load('a', one)
+  const request = one.starts[0]?.request
+  const third = new HandNode('three', [deviceReport('three/cpu', 100 * MIB)])
+  const engine = {
+    ...{ engine: 'llama-server' as const, shares: undefined, contextLength: 64, supportsTools: false },
+    ...{ vocabularySize: 10, revision: 'r1', address: { url: 'http://x', socketPath: '/s', apiKey: 'k' } },
+  }
+  if (request) third.running = [{ request: { ...request, instanceId: 'a-77' }, engine }]
+  const reckoned = one.holdEstimates()
+  nodes.join(third)
+  await settle()
+  nodes.lose('three')
+  reckoned()
+  await settle()
+  expect(replicas.map(({ id }) => id)).toEqual(['a-1'])
+  nodes.join(third)
+  nodes.lose('three')
+  await settle()
+  expect((await pool.listDevices()).map(({ node }) => node)).toEqual(['one', 'two'])
+})

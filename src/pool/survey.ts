@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/log.ts'
 import type { ModelSpec } from '../scheduler/state.ts'
-import type { Catalogue } from './catalogue.ts'
+import type { Catalogue, CatalogueEntry } from './catalogue.ts'
 import type { PoolController } from './controller.ts'
 import type { Membership } from './membership.ts'
 import type { ModelRules } from './model-rules.ts'
@@ -28,6 +28,8 @@ const EVERY_MS = 10_000
 export class Survey {
   private cancel: () => void = () => {}
   private stopped = false
+  /** Why models could not be reckoned when it was tried last: the same is not logged every time. */
+  private readonly troubles = new Map<string, string>()
 
   constructor(private readonly parts: SurveyParts) {}
 
@@ -58,7 +60,8 @@ export class Survey {
       const { file } = entry
       if (!asked.has(file.name) || file.invalidBecause || file.quarantinedBecause) continue
       controller.effects.setShape(file.name, catalogue.shapeOf(file))
-      specs.push(await catalogue.specOf(entry))
+      const spec = await this.reckon(entry)
+      if (spec) specs.push(spec)
     }
     if (this.stopped) return
     for (const { nodeId } of this.parts.nodes.all()) {
@@ -67,5 +70,21 @@ export class Survey {
     }
     if (specs.length > 0) controller.post({ kind: 'models-known', specs })
     metrics.devices(controller.state, [...membership.reports.values()].flat())
+  }
+
+  /** As it was known before where it cannot be reckoned now: its trouble is not that of others. */
+  private async reckon(entry: CatalogueEntry): Promise<ModelSpec | undefined> {
+    const { name } = entry.file
+    try {
+      const spec = await this.parts.catalogue.specOf(entry)
+      this.troubles.delete(name)
+      return spec
+    } catch (reason) {
+      const cause = String(reason)
+      if (this.troubles.get(name) !== cause)
+        this.parts.log.warn('model could not be reckoned', { model: name, cause })
+      this.troubles.set(name, cause)
+      return this.parts.controller.state.models[name]?.spec
+    }
   }
 }

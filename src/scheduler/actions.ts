@@ -16,6 +16,9 @@ export type SchedulerAction =
   | { readonly kind: 'refuse'; readonly model: string; readonly refusal: Refusal }
   | { readonly kind: 'quarantine'; readonly model: string; readonly crashes: number }
 
+/** `overdue`: it did not become ready in time. `unloaded`: the operator unloaded it while it was waited for. */
 export type Refusal =
+  | { readonly kind: 'overdue' }
+  | { readonly kind: 'unloaded' }
   | { readonly kind: 'no-device' }
   | { readonly kind: 'larger-than-any-device'; readonly neededBytes: number; readonly largestBytes: number }

@@ -11,6 +11,9 @@ import type { Turn } from './turn.ts'
 /** What is expected changes slowly, and looking at every model takes milliseconds where there are many. */
 const PREFETCH_EVERY_MS = 10_000
 
+/** What did not load is tried again so much later when nobody asks: others may be unloaded for it each time. */
+const FAILED_PAUSE_MS = 60_000
+
 /** Of what else happens nothing makes a model fall below its least number. */
 const MAY_LEAVE_TOO_FEW: ReadonlySet<SchedulerEvent['kind']> = new Set([
   'models-known',
@@ -35,10 +38,16 @@ export function lookAhead(turn: Turn, event: SchedulerEvent): void {
 }
 
 function keepMinimum(turn: Turn): void {
-  for (const { spec, held, crashes } of historiesOf(turn.state.models)) {
-    if (spec.replicasMin === 0 || held || crashes.length >= turn.policy.crashesMax) continue
+  for (const history of historiesOf(turn.state.models)) {
+    const { spec, held } = history
+    if (spec.replicasMin === 0 || held || isOutOfFavour(turn, history)) continue
     if (turn.present(spec.name) < spec.replicasMin) wish(turn, spec, 'minimum')
   }
+}
+
+/** In quarantine, or it failed to load just now: it comes when somebody asks for it. */
+function isOutOfFavour({ policy, nowMs }: Turn, { crashes, failedMs }: ModelHistory): boolean {
+  return crashes.length >= policy.crashesMax || (failedMs !== undefined && nowMs - failedMs < FAILED_PAUSE_MS)
 }
 
 /** One file at a time: the next one when the node says what it has by then. */
@@ -67,9 +76,10 @@ function scale(turn: Turn, history: ModelHistory, present: number): void {
   const { nowMs, policy } = turn
   const { spec } = history
   const wanted = replicasWanted(history, present, policy.scale, nowMs)
-  if (wanted > present) wish(turn, spec, 'replica')
-  if (wanted >= present) return
+  if (wanted > present && !isOutOfFavour(turn, history)) wish(turn, spec, 'replica')
   const replicas = turn.state.instances.filter((one) => one.spec.name === spec.name && one.state === 'ready')
+  // One that is loading serves nobody yet.
+  if (replicas.length <= wanted) return
   const least = replicas.sort((a, b) => a.inFlight - b.inFlight || a.lastUsedMs - b.lastUsedMs)[0]
   if (least) turn.drain(least, 'scaled-down', `${wanted} of ${present} replicas are enough`)
 }
@@ -98,5 +108,5 @@ function begin(turn: Turn, { spec, nodeId, deviceId, victims, because }: Prefetc
 }
 
 function wish(turn: Turn, spec: ModelSpec, purpose: Purpose): void {
-  turn.want({ spec, purpose, sinceMs: turn.nowMs, notBeforeMs: turn.nowMs })
+  turn.want({ spec, purpose, sinceMs: turn.nowMs, notBeforeMs: turn.crashPauseEndMs(spec.name) })
 }

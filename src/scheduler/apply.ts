@@ -157,7 +157,9 @@ function devicesChanged(turn: Turn, nodeId: string, devices: readonly Device[]):
 }
 
 /** Whoever used or awaited it gets another one elsewhere; an idle one is loaded again when it is asked for. */
-function replace(turn: Turn, { spec, state, inFlight }: Instance): void {
+function replace(turn: Turn, instance: Instance): void {
+  const { state, inFlight } = instance
+  const spec = turn.latestSpec(instance)
   const isMissed = state === 'loading' || (state === 'ready' && inFlight > 0)
   if (!isMissed || turn.present(spec.name) > 0) return
   turn.want({ spec, purpose: 'demand', sinceMs: turn.nowMs, notBeforeMs: turn.nowMs })
@@ -202,13 +204,17 @@ function modelsKnown(turn: Turn, specs: readonly ModelSpec[]): void {
   }
   for (const spec of specs) known.set(spec.name, { ...(models[spec.name] ?? UNKNOWN), spec })
   turn.change({ models: withHistories(noHistories(), known) })
+  for (const spec of specs) turn.updateWaiting(spec.name, { spec })
 }
 
 function unloadAsked(turn: Turn, model: string): void {
-  turn.dropWaiting(model)
   turn.updateHistory(model, { held: true })
-  for (const instance of turn.state.instances) {
-    if (instance.spec.name === model && instance.state === 'ready')
+  const instances = turn.state.instances.filter(({ spec }) => spec.name === model)
+  const isAwaited = turn.state.waiting.some(({ spec }) => spec.name === model)
+  if (isAwaited || instances.some(({ state }) => state === 'loading'))
+    turn.refuse(model, { kind: 'unloaded' })
+  for (const instance of instances) {
+    if (instance.state === 'ready' || instance.state === 'loading')
       turn.drain(instance, 'asked', 'the operator wants it')
   }
 }

@@ -210,7 +210,7 @@ describe('failure', () => {
       [0, wanted(model('a', 50))],
       [60_000, tick],
     ])
-    expect(actions.map(({ kind }) => kind)).toEqual(['load', 'unload'])
+    expect(actions.map(({ kind }) => kind)).toEqual(['load', 'unload', 'refuse'])
   })
 })
 

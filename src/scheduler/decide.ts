@@ -56,10 +56,13 @@ export function nextWakeMs(state: ClusterState, policy: Policy, nowMs: number): 
   return wakeMs === Number.POSITIVE_INFINITY ? undefined : wakeMs
 }
 
+/** Whoever it was loaded for hears of it a moment later, however short its keep-alive is. */
+const READY_LEAST_MS = 2_000
+
 /** When the keep-alive of an idle ready instance ends; undefined while it is busy or not ready, or must stay. */
-export function idleEndMs({ state, inFlight, spec, lastUsedMs }: Instance): number | undefined {
+export function idleEndMs({ state, inFlight, spec, lastUsedMs, readySinceMs }: Instance): number | undefined {
   if (state !== 'ready' || inFlight > 0 || spec.pinned || spec.replicasMin > 0) return undefined
-  return lastUsedMs + spec.keepAliveMs
+  return Math.max(lastUsedMs + spec.keepAliveMs, (readySinceMs ?? lastUsedMs) + READY_LEAST_MS)
 }
 
 /** Ends what idled for its keep-alive and what took too long. */
@@ -75,6 +78,9 @@ function endIdleAndOverdue(turn: Turn): void {
         because: `it was ${instance.state} for too long`,
       })
       turn.unload(instance)
+      if (instance.state !== 'loading') continue
+      turn.updateHistory(instance.spec.name, { failedMs: turn.nowMs })
+      turn.refuse(instance.spec.name, { kind: 'overdue' })
     }
   }
 }

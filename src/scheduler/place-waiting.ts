@@ -67,12 +67,11 @@ function refuse(
   { spec }: WaitingModel,
   { reason, neededBytes, largestBytes }: Extract<Placement, { kind: 'unplaceable' }>,
 ): void {
-  turn.dropWaiting(spec.name)
   const never = reason === 'larger-than-any-device'
   const refusal = never
     ? { kind: 'larger-than-any-device' as const, neededBytes, largestBytes }
     : { kind: 'no-device' as const }
-  turn.actions.push({ kind: 'refuse', model: spec.name, refusal })
+  turn.refuse(spec.name, refusal)
   const because = never
     ? `needs ${neededBytes} bytes where ${largestBytes} could be had at most`
     : 'no device that it may be on is there'

@@ -125,6 +125,8 @@ export interface ModelHistory {
   /** Requests that are being answered and that wait, by what gateways said last. */
   readonly inFlight: number
   readonly queued: number
+  /** When it last failed to load although it did not crash; undefined while it has not. */
+  readonly failedMs?: number
   /** Since when it has had more instances than it needs; undefined while it has not. */
   readonly spareSinceMs: number | undefined
   /** The operator unloaded it: nothing but a request brings it back. */

@@ -1,4 +1,4 @@
-import type { SchedulerAction } from './actions.ts'
+import type { Refusal, SchedulerAction } from './actions.ts'
 import type { GoneReason } from './events.ts'
 import { withHistories } from './histories.ts'
 import type { Placement } from './placement/placement.ts'
@@ -159,8 +159,13 @@ export class Turn {
   remove(instance: Instance, why: GoneReason): void {
     this.change({ instances: this.current.instances.filter(({ id }) => id !== instance.id) })
     const wasWanted = instance.state === 'loading' || instance.state === 'ready'
-    if (why === 'stopped' || why === 'failed' || !wasWanted) return
-    const { spec } = instance
+    if (why === 'stopped' || !wasWanted) return
+    const spec = this.latestSpec(instance)
+    // Whoever waits for it is told why; that it is killed again and again while nobody waits would help nobody.
+    if (why === 'failed' || (why === 'killed' && instance.state === 'loading')) {
+      this.updateHistory(spec.name, { failedMs: this.nowMs })
+      return
+    }
     const remembered = this.current.models[spec.name]?.crashes ?? []
     const windowed = remembered.filter((time) => time > this.nowMs - this.policy.crashWindowMs)
     const recent = windowed.length === remembered.length ? remembered : windowed
@@ -172,11 +177,27 @@ export class Turn {
       return
     }
     if (this.present(spec.name) > 0) return
-    const pauseMs =
-      crashes.length === 0
-        ? 0
-        : Math.min(this.policy.crashPauseMaxMs, this.policy.crashPauseMs * 2 ** (crashes.length - 1))
-    this.want({ spec, purpose: 'demand', sinceMs: this.nowMs, notBeforeMs: this.nowMs + pauseMs })
+    const notBeforeMs = this.crashPauseEndMs(spec.name)
+    this.want({ spec, purpose: 'demand', sinceMs: this.nowMs, notBeforeMs })
+  }
+
+  /** When the pause after the latest crash of the model ends; now when there is none. */
+  crashPauseEndMs(model: string): number {
+    const crashes = this.current.models[model]?.crashes ?? []
+    const { crashPauseMs, crashPauseMaxMs } = this.policy
+    const pauseMs = Math.min(crashPauseMaxMs, crashPauseMs * 2 ** (crashes.length - 1))
+    return Math.max(this.nowMs, (crashes.at(-1) ?? Number.NEGATIVE_INFINITY) + pauseMs)
+  }
+
+  /** The model as it is known now: since the instance was placed its file may have come to other nodes. */
+  latestSpec({ spec }: Instance): ModelSpec {
+    return this.current.models[spec.name]?.spec ?? spec
+  }
+
+  /** Whoever waits for the model hears that it does not come. */
+  refuse(model: string, refusal: Refusal): void {
+    this.dropWaiting(model)
+    this.actions.push({ kind: 'refuse', model, refusal })
   }
 }
 

@@ -18,6 +18,8 @@ export class HandNode implements NodeClient {
   cached: string[] = []
   running: readonly RunningEngineView[] = []
   files: ModelFile[] = [file('a'), file('b')]
+  private readonly unreckoned = new Set<string>()
+  private estimating: Promise<void> | undefined
   private exit: (exit: EngineExit) => void = () => {}
   private tellDevices: (devices: readonly DeviceReport[]) => void = () => {}
 
@@ -32,7 +34,11 @@ export class HandNode implements NodeClient {
     this.cached.push(model)
   }
   listModels = async () => this.files
-  estimate = async () => ({ memoryBytes: 60 * MIB, perDeviceBytes: 0 })
+  estimate = async (model: string) => {
+    await this.estimating
+    if (this.unreckoned.has(model)) throw new HelixError('model_invalid', 'it cannot be reckoned')
+    return { memoryBytes: 60 * MIB, perDeviceBytes: 0 }
+  }
   engineProblem = () => undefined
 
   start(request: StartRequest): Promise<StartOutcome> {
@@ -69,6 +75,19 @@ export class HandNode implements NodeClient {
     )
   }
 
+  /** Returns what lets them go on. */
+  holdEstimates(): () => void {
+    let goOn = () => {}
+    this.estimating = new Promise((resolve) => {
+      goOn = resolve
+    })
+    return () => goOn()
+  }
+
+  failEstimatesOf(model: string): void {
+    this.unreckoned.add(model)
+  }
+
   ready(at: number): void {
     const address = { url: 'http://localhost', socketPath: '/s', apiKey: 'k' }
     const facts = { contextLength: 64, supportsTools: false, vocabularySize: 10, revision: 'r1' }
@@ -76,7 +95,7 @@ export class HandNode implements NodeClient {
     this.starts[at]?.finish({ kind: 'ready', engine })
   }
 
-  gone(at: number, why: 'crashed' | 'failed'): void {
+  gone(at: number, why: 'crashed' | 'failed' | 'killed' | 'stopped'): void {
     this.starts[at]?.finish({ kind: 'gone', why, error: new HelixError('engine_failed', 'it did not start') })
   }
 

@@ -145,6 +145,29 @@ describe('the tables of several gateways', () => {
     expect(pool.demands.at(-1)).toEqual([{ model: 'm', arrivals: 1, inFlight: 0, queued: 5 }])
   })
 
+  test('tell what one gateway wants together with what another one wants of another model', () => {
+    const { pool, shared, watch } = tables()
+    watch('a')
+    const second = watch('b')
+    const one = { model: 'm', arrivals: 1, inFlight: 0, queued: 2 }
+    const other = { model: 'n', arrivals: 4, inFlight: 1, queued: 0 }
+    shared.reportDemand('a', [one])
+    shared.reportDemand('b', [other])
+    expect(pool.demands.at(-1)).toEqual([{ ...one, arrivals: 0 }, other])
+    shared.reportDemand('a', [])
+    expect(pool.demands.at(-1)).toEqual([{ ...other, arrivals: 0 }])
+    second.end()
+  })
+
+  test('want nothing more for a gateway that is gone', () => {
+    const { pool, clock, shared, watch } = tables()
+    const gone = watch('a')
+    shared.reportDemand('a', wants(5))
+    gone.end()
+    clock.advance(10_000)
+    expect(pool.demands.at(-1)).toEqual([])
+  })
+
   test('are of a later version than those of any leader before', () => {
     const { watch } = tables()
     expect(watch('a').seen[0]?.version).toBeGreaterThan(3_000_000_000)

@@ -87,16 +87,8 @@ export class GatewayTables {
   reportDemand(id: string, models: readonly ModelDemand[]): void {
     const gateway = this.gateways.get(id)
     if (!gateway) return
-    for (const one of models) gateway.demand.set(one.model, one)
-    const all = models.map(({ model, arrivals }) => {
-      const heard = [...this.gateways.values()].flatMap(({ demand }) => demand.get(model) ?? [])
-      return {
-        ...{ model, arrivals },
-        inFlight: heard.reduce((sum, { inFlight }) => sum + inFlight, 0),
-        queued: heard.reduce((sum, { queued }) => sum + queued, 0),
-      }
-    })
-    this.parts.pool.reportDemand(all)
+    gateway.demand = new Map(models.map((one) => [one.model, one]))
+    this.tellDemand(models)
     this.divide()
   }
 
@@ -158,7 +150,24 @@ export class GatewayTables {
     for (const replicaId of gateway?.inUse.keys() ?? []) {
       this.parts.pool.reportUse(replicaId, this.sum(replicaId))
     }
+    this.tellDemand([])
     this.divide()
+  }
+
+  /** All at once, for of a model that is not in it nothing is wanted. @param news what one gateway told just now */
+  private tellDemand(news: readonly ModelDemand[]): void {
+    const arrivals = new Map(news.map((one) => [one.model, one.arrivals]))
+    const heard = [...this.gateways.values()].flatMap(({ demand }) => [...demand.values()])
+    const models = new Set(heard.map(({ model }) => model))
+    const all = [...models].map((model) => {
+      const told = heard.filter((one) => one.model === model)
+      return {
+        ...{ model, arrivals: arrivals.get(model) ?? 0 },
+        inFlight: told.reduce((sum, { inFlight }) => sum + inFlight, 0),
+        queued: told.reduce((sum, { queued }) => sum + queued, 0),
+      }
+    })
+    this.parts.pool.reportDemand(all)
   }
 
   private sum(replicaId: string): number {
@@ -172,7 +181,8 @@ interface Gateway {
   version: number
   readonly shares: Map<string, SlotShare>
   readonly inUse: Map<string, number>
-  readonly demand: Map<string, ModelDemand>
+  /** As it told it last. */
+  demand: ReadonlyMap<string, ModelDemand>
   /** Models that it waits for though they are ready, with until when that counts. */
   readonly wishes: Map<string, number>
   cancel: () => void

@@ -105,8 +105,8 @@ export class PoolController {
     })
   }
 
-  /** Ends every engine and refuses whoever still waits. */
-  async stop(): Promise<void> {
+  /** Takes no event any more and refuses whoever still waits; what runs goes on. */
+  leave(): void {
     this.stopped = true
     this.cancelWake?.()
     for (const model of [...this.waiters.keys()]) {
@@ -115,6 +115,11 @@ export class PoolController {
         new HelixError('server_draining', 'The server is shutting down.', { retryAfterMs: 250 }),
       )
     }
+  }
+
+  /** Ends every engine. */
+  async stop(): Promise<void> {
+    this.leave()
     const stops = this.current.instances.map(({ id, nodeId }) => this.parts.nodes.get(nodeId)?.stop(id))
     await Promise.all(stops)
   }

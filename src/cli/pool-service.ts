@@ -96,9 +96,9 @@ async function beginToLead({ settings, tls, metrics, log }: LeadParts, epoch: nu
   const leading: LeadingPool = { pool, nodes, tables, epoch, settled, over }
   const stop = async () => {
     tables.stop()
-    // First, so that nothing is asked of nodes any more: what they run is the next leader's.
+    // What nodes run is the next leader's. First, for each call that ends now would else be made anew elsewhere.
+    running.leave()
     await nodes.stop()
-    await running.stop()
   }
   return { leading, stop }
 }

@@ -64,7 +64,8 @@ export async function listenAt(
   publicHost: string = host,
 ): Promise<string> {
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) => {
+    // For good: later one connection that could not be taken must not end the process.
+    server.on('error', (cause: NodeJS.ErrnoException) => {
       const text = `${host}:${port} cannot be used (${cause.code}). Choose another port.`
       reject(new HelixError('address_in_use', text, { cause }))
     })

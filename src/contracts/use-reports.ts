@@ -7,7 +7,7 @@ import type { ReplicaWatch } from './replica-watch.ts'
 
 export interface UseReportsParts {
   readonly gateway: string
-  readonly connection: LeaderConnection
+  readonly connection: Pick<LeaderConnection, 'call'>
   readonly table: () => Pick<ReplicaWatch, 'replicas' | 'version'>
   readonly timeoutMs: number
   readonly clock: Clock
@@ -21,6 +21,8 @@ const COLLECT_MS = 20
 export class UseReports {
   private readonly inUse = new Map<string, number>()
   private readonly changed = new Set<string>()
+  /** Replicas of the table before: of one that is in it no more, too, it must be said how much is in use. */
+  private shown: readonly string[] = []
   private readonly stopping = new AbortController()
   private cancel: (() => void) | undefined
   private isSending = false
@@ -36,7 +38,9 @@ export class UseReports {
 
   /** What the table says is abided by from now on. */
   confirm(): void {
-    for (const { id } of this.parts.table().replicas) this.changed.add(id)
+    const present = this.parts.table().replicas.map(({ id }) => id)
+    for (const id of [...this.shown, ...present]) this.changed.add(id)
+    this.shown = present
     this.soon()
   }
 

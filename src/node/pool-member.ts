@@ -68,11 +68,14 @@ export class PoolMember {
     const { nodeId, rpcUrl, connection, fence } = this.parts
     const { incarnation } = this
     try {
-      const { epoch } = await connection.call(
-        (client, options) => client.reportNode({ nodeId, incarnation, rpcUrl }, options),
+      await connection.call(
+        async (client, options) => {
+          const { epoch } = await client.reportNode({ nodeId, incarnation, rpcUrl }, options)
+          // Within the call, so that one that leads no more and does not know it is left for the next.
+          fence.admit(Number(epoch))
+        },
         { signal: this.stopping.signal, patienceMs: 0, timeoutMs: ANSWER_TIMEOUT_MS },
       )
-      fence.admit(Number(epoch))
       this.resolveJoined()
       return undefined
     } catch (reason) {

@@ -91,6 +91,18 @@ export class PoolController {
     for (const listener of this.listeners) listener()
     this.resolveReady()
     this.wakeInTime(nowMs)
+    if (event.kind === 'instance-gone') this.wantForWaiters(event.instanceId, before)
+  }
+
+  /** Whoever still waits has the model wanted: what became of its instance was no answer to them. */
+  private wantForWaiters(instanceId: string, { instances }: ClusterState): void {
+    const spec = instances.find(({ id }) => id === instanceId)?.spec
+    if (!spec || !this.waiters.has(spec.name)) return
+    const { instances: now, waiting } = this.current
+    const isComing =
+      waiting.some((one) => one.spec.name === spec.name) ||
+      now.some((one) => one.spec.name === spec.name && (one.state === 'loading' || one.state === 'ready'))
+    if (!isComing) this.post({ kind: 'model-wanted', spec })
   }
 
   /** Resolves when an instance of the model is ready; rejects when it is known that none will be. */
@@ -118,12 +130,17 @@ export class PoolController {
     })
   }
 
-  /** Ends every engine and refuses whoever still waits. */
-  async stop(): Promise<void> {
+  /** Takes no event any more and refuses whoever still waits; what runs goes on. */
+  leave(): void {
     const reason = new HelixError('server_draining', 'The server is shutting down.', { retryAfterMs: 250 })
     this.ending.abort(reason)
     this.cancelWake?.()
     for (const model of [...this.waiters.keys()]) this.reject(model, reason)
+  }
+
+  /** Ends every engine. */
+  async stop(): Promise<void> {
+    this.leave()
     const stops = this.current.instances.map(({ id, nodeId }) => this.parts.nodes.get(nodeId)?.stop(id))
     for (const stop of await Promise.allSettled(stops)) {
       if (stop.status === 'rejected')

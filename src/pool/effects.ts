@@ -1,5 +1,5 @@
 import type { InstanceShape, NodeClient, StartedEngine } from '../contracts/node.ts'
-import type { Clock } from '../core/clock.ts'
+import { type Clock, delay } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { SchedulerAction } from '../scheduler/actions.ts'
@@ -26,6 +26,9 @@ export interface RunningEngine extends StartedEngine {
   readonly model: string
   readonly shape: InstanceShape
 }
+
+/** A node that cannot be reached is asked again after this, until it is lost. */
+const AGAIN_MS = 1_000
 
 /** Carries out what the scheduler decided, and reports back as events. The only place of the pool that acts. */
 export class Effects {
@@ -75,7 +78,7 @@ export class Effects {
     const gone = () => this.reports.post({ kind: 'instance-gone', instanceId, why: 'stopped' })
     const node = this.parts.nodes.get(nodeId)
     // Its end is the node's end.
-    const stopped = node ? node.stop(instanceId) : Promise.resolve()
+    const stopped = node ? this.end(node, instanceId) : Promise.resolve()
     void stopped.then(gone, (cause) =>
       this.parts.log.error('engine did not stop', { instance: instanceId, cause: String(cause) }),
     )
@@ -131,8 +134,23 @@ export class Effects {
       ...{ model, instance: instanceId, why: outcome.why },
       reason: outcome.error.message,
     })
-    // A crash is tried again after a pause; whoever waits goes on waiting.
-    if (outcome.why !== 'crashed') this.reports.failed(instanceId, model, outcome.error)
+    // A crash is tried again after a pause; whoever waits goes on waiting. So they do when it was not heard what came of it.
+    const isUnheard = outcome.error.code === 'node_unavailable'
+    if (outcome.why !== 'crashed' && !isUnheard) this.reports.failed(instanceId, model, outcome.error)
+    // It may have come up all the same, and nobody has heard of it.
+    if (isUnheard) await this.end(node, instanceId).catch(() => {})
     this.reports.post({ kind: 'instance-gone', instanceId, why: outcome.why })
+  }
+
+  /** Resolves when the engine is known to be gone, be it with its node. */
+  private async end(node: NodeClient, instanceId: string): Promise<void> {
+    while (this.parts.nodes.get(node.nodeId) === node) {
+      try {
+        return await node.stop(instanceId)
+      } catch (reason) {
+        if (HelixError.from(reason).code !== 'node_unavailable') throw reason
+        await delay(this.parts.clock, AGAIN_MS)
+      }
+    }
   }
 }

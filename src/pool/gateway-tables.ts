@@ -203,6 +203,7 @@ interface Gateway {
   version: number
   readonly shares: Map<string, SlotShare>
   readonly inUse: Map<string, number>
+  /** As it told it last. */
   readonly demand: Map<string, ModelDemand>
   /** Models that it waits for though they are ready, with until when that counts. */
   readonly wishes: Map<string, number>

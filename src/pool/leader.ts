@@ -105,19 +105,42 @@ export class Leadership {
     { until, askedMs }: { readonly until: AbortSignal; readonly askedMs: number },
   ): Promise<void> {
     const { clock, log } = this.parts
-    let renewedMs = askedMs
-    while (!until.aborted) {
-      await delay(clock, RENEW_MS, until).catch(() => {})
-      if (until.aborted) return
-      const asked = clock.monotonic()
-      // One that stood still finds here that its time is over, before it does anything else.
-      if (asked - renewedMs > SILENT_MAX_MS) return
-      try {
-        if (!(await seat.renew(epoch))) return
-        renewedMs = asked
-      } catch (reason) {
-        log.warn('the seat of the leader was not renewed', { cause: String(reason) })
+    let lease = leaseOf(clock, askedMs)
+    try {
+      while (!until.aborted && !lease.signal.aborted) {
+        const either = AbortSignal.any([until, lease.signal])
+        await delay(clock, RENEW_MS, either).catch(() => {})
+        // One that stood still finds here that its time is over, before it does anything else.
+        const asked = clock.monotonic()
+        if (either.aborted || asked >= lease.untilMs) return
+        // An answer that takes too long is not waited for.
+        const renewing = seat.renew(epoch).catch((reason) => {
+          log.warn('the seat of the leader was not renewed', { cause: String(reason) })
+          return undefined
+        })
+        const isRenewed = await Promise.race([renewing, aborted(either)])
+        if (isRenewed === false || either.aborted) return
+        if (!isRenewed) continue
+        lease.cancel()
+        lease = leaseOf(clock, asked)
       }
+    } finally {
+      lease.cancel()
     }
   }
+}
+
+/** Aborts when others may think that the seat is free. */
+function leaseOf(clock: Clock, sinceMs: number) {
+  const over = new AbortController()
+  const untilMs = sinceMs + SILENT_MAX_MS
+  const cancel = clock.schedule(Math.max(0, untilMs - clock.monotonic()), () => over.abort())
+  return { untilMs, signal: over.signal, cancel }
+}
+
+function aborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve(undefined)
+    signal.addEventListener('abort', () => resolve(undefined), { once: true })
+  })
 }

@@ -1,4 +1,5 @@
 import type { DeviceReport, NodeClient, RunningEngineView } from '../contracts/node.ts'
+import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/log.ts'
 import type { SchedulerEvent } from '../scheduler/events.ts'
 import type { Device } from '../scheduler/state.ts'
@@ -12,6 +13,7 @@ export interface MembershipParts {
   readonly catalogue: Catalogue
   readonly rules: ModelRules
   readonly effects: Effects
+  readonly clock: Clock
   readonly log: Logger
   post(event: SchedulerEvent): void
   knows(instanceId: string): boolean
@@ -20,43 +22,46 @@ export interface MembershipParts {
 /** Foreign memory below this difference moves nothing: others allocate and free all the time. */
 const NOTICED_BYTES = 64 * 2 ** 20
 
+/** A node that is there and did not say what it runs is asked again after this. */
+const ASK_AGAIN_MS = 1_000
+
 /** Turns what happens to nodes and their devices into events. */
 export class Membership {
   /** What each device of each node said last. */
   readonly reports = new Map<string, readonly DeviceReport[]>()
   private readonly unwatch = new Map<string, () => void>()
   private readonly told = new Map<string, readonly Device[]>()
+  private readonly cancels = new Map<string, () => void>()
   private end: () => void = () => {}
+  private stopped = false
 
   constructor(private readonly parts: MembershipParts) {}
 
   /** Returns once the nodes that are there have said what they have. */
   async start(): Promise<void> {
-    const joining: Promise<void>[] = []
+    let present: Promise<void>[] | undefined = []
     this.end = this.parts.nodes.watch(({ kind, nodeId }) => {
-      if (kind === 'lost') this.leave(nodeId)
-      else joining.push(this.join(nodeId))
+      if (kind === 'lost') return this.leave(nodeId)
+      const joining = this.join(nodeId)
+      present?.push(joining)
     })
-    await Promise.all(joining)
+    const asked = present
+    present = undefined
+    await Promise.all(asked)
   }
 
   stop(): void {
+    this.stopped = true
     this.end()
-    for (const unwatch of this.unwatch.values()) unwatch()
+    for (const end of [...this.unwatch.values(), ...this.cancels.values()]) end()
   }
 
   private async join(nodeId: string): Promise<void> {
     const node = this.parts.nodes.get(nodeId)
     if (!node) return
-    try {
-      const devices = await node.devices()
-      if (this.isGone(node)) return
-      this.changed(nodeId, devices)
-      for (const engine of await node.engines()) await this.adopt(node, engine)
-    } catch (cause) {
-      this.parts.log.warn('node joined and did not answer', { node: nodeId, cause: String(cause) })
-    }
-    if (this.isGone(node)) return
+    await this.meet(node)
+    // It may have gone while it was asked.
+    if (!this.isHere(node)) return
     const exits = this.parts.effects.watchExits(node)
     const devices = node.watchDevices((reports) => this.changed(nodeId, reports))
     this.unwatch.get(nodeId)?.()
@@ -66,14 +71,33 @@ export class Membership {
     })
   }
 
-  /** It may go while it is asked, and even come again as another one. */
-  private isGone(node: NodeClient): boolean {
-    return this.parts.nodes.get(node.nodeId) !== node
+  /** What it has, and what it runs; until that is known, its memory would seem to be free. */
+  private async meet(node: NodeClient): Promise<void> {
+    const { nodeId } = node
+    try {
+      const reports = await node.devices()
+      if (this.isHere(node)) this.changed(nodeId, reports)
+      const running = await node.engines()
+      // To the catalogue one that does not answer has no files, and its engines would seem to be unwanted.
+      if (running.length > 0) await node.listModels()
+      for (const engine of running) await this.adopt(node, engine)
+    } catch (cause) {
+      if (!this.isHere(node)) return
+      this.parts.log.warn('node joined and did not answer', { node: nodeId, cause: String(cause) })
+      const again = this.parts.clock.schedule(ASK_AGAIN_MS, () => void this.meet(node))
+      this.cancels.set(nodeId, again)
+    }
+  }
+
+  private isHere(node: NodeClient): boolean {
+    return !this.stopped && this.parts.nodes.get(node.nodeId) === node
   }
 
   private leave(nodeId: string): void {
     this.unwatch.get(nodeId)?.()
     this.unwatch.delete(nodeId)
+    this.cancels.get(nodeId)?.()
+    this.cancels.delete(nodeId)
     this.reports.delete(nodeId)
     this.told.delete(nodeId)
     this.parts.post({ kind: 'node-lost', nodeId })
@@ -94,11 +118,13 @@ export class Membership {
     const { instanceId, model, shape } = request
     if (this.parts.knows(instanceId)) return
     const entry = (await this.parts.catalogue.list()).find(({ file }) => file.name === model)
+    if (!this.isHere(node)) return
     const isWanted =
       entry && JSON.stringify(this.parts.catalogue.shapeOf(entry.file)) === JSON.stringify(shape)
     if (!isWanted) return node.stop(instanceId)
     const spec = await this.parts.catalogue.specOf(entry)
-    if (this.isGone(node)) return
+    // Of a node that went meanwhile it would never be heard that its engine is gone.
+    if (!this.isHere(node)) return
     this.parts.effects.setShape(model, shape)
     this.parts.effects.adopt(instanceId, { ...engine, model, shape })
     const shares = engine.shares ?? request.shares

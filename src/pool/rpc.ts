@@ -174,7 +174,11 @@ function leadingIn(
       if (!one) throw notLeader()
       try {
         await ready(one)
-        return await work(one)
+        one.over.throwIfAborted()
+        const answer = await work(one)
+        // With its nodes given up it knows nothing, and would say that there is nothing.
+        one.over.throwIfAborted()
+        return answer
       } catch (reason) {
         throw one.over.aborted ? notLeader() : reason
       }

@@ -4,6 +4,7 @@ import { HandNodes } from '../../test/support/hand-nodes.ts'
 import { parseConfig } from '../config/schema.ts'
 import type { Replica } from '../contracts/pool.ts'
 import { ManualClock } from '../core/clock.ts'
+import { HelixError } from '../core/errors.ts'
 import { silentLog } from '../core/log.ts'
 import { noMetrics } from '../core/metrics.ts'
 import { replay } from './journal.ts'
@@ -19,6 +20,7 @@ let nodes: HandNodes
 let one: HandNode
 let two: HandNode
 let pool: PoolService
+let leave: () => void
 let replicas: readonly Replica[]
 let clock: ManualClock
 
@@ -30,7 +32,9 @@ beforeEach(async () => {
   nodes.join(two)
   clock = new ManualClock()
   const parts = { nodes, clock, log: silentLog, metrics: noMetrics }
-  pool = (await startPool({ config, ...parts })).pool
+  const running = await startPool({ config, ...parts })
+  pool = running.pool
+  leave = () => running.leave()
   pool.watchReplicas((table) => {
     replicas = table
   })
@@ -161,4 +165,99 @@ test('a node that is lost while it is asked what it has leaves nothing behind', 
   nodes.lose('three')
   await settle()
   expect((await pool.listDevices()).map(({ node }) => node)).toEqual(['one', 'two'])
+})
+
+test('who waits for a model goes on waiting when its node is lost while it loads, and gets it elsewhere', async () => {
+  const acquired = pool.acquire('a', never)
+  await settle()
+  nodes.lose('one')
+  one.unreachable(0)
+  await settle()
+  expect(two.starts.map(({ request }) => request.model)).toEqual(['a'])
+  two.ready(0)
+  await acquired
+})
+
+test('a node that goes while its engines are looked at leaves none of them behind', async () => {
+  await load('a', one)
+  const running = { request: one.starts[0]?.request, engine: one.engineOf() }
+  nodes.lose('one')
+  if (!running.request) throw new Error('nothing was started')
+  one.running = [{ ...running, request: running.request }]
+  let answer = () => {}
+  two.listModels = () =>
+    new Promise((resolve) => {
+      answer = () => resolve(two.files)
+    })
+  nodes.join(one)
+  await settle()
+  nodes.lose('one')
+  answer()
+  await settle()
+  expect(replicas).toEqual([])
+  expect(replay(await pool.journal(), policyOf(config)).instances).toEqual([])
+})
+
+test('a node that does not answer when it joins is asked again, and its engines are used then', async () => {
+  await load('a', one)
+  const request = one.starts[0]?.request
+  nodes.lose('one')
+  if (!request) throw new Error('nothing was started')
+  one.running = [{ request, engine: one.engineOf() }]
+  const { engines } = one
+  one.engines = () => Promise.reject(new Error('reset'))
+  nodes.join(one)
+  await settle()
+  expect(replicas).toEqual([])
+  one.engines = engines
+  clock.advance(1_000)
+  await settle()
+  expect(replicas.map(({ id }) => id)).toEqual(['a-1'])
+})
+
+test('engines of a node that does not say which files it has are not ended for that', async () => {
+  await load('a', one)
+  const request = one.starts[0]?.request
+  nodes.lose('one')
+  nodes.lose('two')
+  if (!request) throw new Error('nothing was started')
+  one.running = [{ request, engine: one.engineOf() }]
+  const { listModels } = one
+  one.listModels = () => Promise.reject(new Error('timeout'))
+  nodes.join(one)
+  await settle()
+  expect(one.stopped).toEqual([])
+  one.listModels = listModels
+  clock.advance(1_000)
+  await settle()
+  expect(replicas.map(({ id }) => id)).toEqual(['a-1'])
+})
+
+test('an engine whose start was not heard to the end is ended, and counts until then', async () => {
+  const acquired = pool.acquire('a', never)
+  await settle()
+  one.stop = () => Promise.reject(new HelixError('node_unavailable', 'It cannot be reached.'))
+  one.unreachable(0)
+  await settle()
+  expect(replay(await pool.journal(), policyOf(config)).instances).toMatchObject([{ id: 'a-1' }])
+  expect([...one.starts, ...two.starts]).toHaveLength(1)
+  const stopped: string[] = []
+  one.stop = async (instanceId) => void stopped.push(instanceId)
+  clock.advance(1_000)
+  await settle()
+  expect(stopped).toEqual(['a-1'])
+  one.ready(1)
+  await acquired
+})
+
+test('a pool that leaves its nodes to another one decides nothing more, whatever ends with that', async () => {
+  const acquired = pool.acquire('a', never)
+  await settle()
+  leave()
+  nodes.forget()
+  one.unreachable(0)
+  await expect(acquired).rejects.toMatchObject({ code: 'server_draining' })
+  await settle()
+  expect(one.starts).toHaveLength(1)
+  expect(one.stopped).toEqual([])
 })

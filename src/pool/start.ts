@@ -28,6 +28,9 @@ export interface PoolOptions {
 
 export interface RunningPool {
   readonly pool: PoolService
+  /** Decides nothing any more; what runs goes on, for whoever leads next. */
+  leave(): void
+  /** Ends every engine. */
   stop(): Promise<void>
 }
 
@@ -44,7 +47,7 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
     nextInstance: options.firstInstance ?? 1,
   })
   const membership = new Membership({
-    ...{ nodes, catalogue, rules, log, effects: controller.effects },
+    ...{ nodes, catalogue, rules, clock, log, effects: controller.effects },
     post: (event) => controller.post(event),
     knows: (id) => controller.state.instances.some((instance) => instance.id === id),
   })
@@ -62,12 +65,16 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
   survey.start()
   const upstreams = config.upstreams.flatMap(upstreamModels)
   const pool = new PoolService({ nodes, catalogue, controller, membership, clock, upstreams })
-  const stop = async () => {
+  const leave = () => {
     survey.stop()
     membership.stop()
+    controller.leave()
+  }
+  const stop = async () => {
+    leave()
     await controller.stop()
   }
-  return { pool, stop }
+  return { pool, leave, stop }
 }
 
 const CRASH_PAUSE_MS = 500

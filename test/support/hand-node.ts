@@ -4,6 +4,7 @@ import type {
   ModelFile,
   NodeClient,
   RunningEngineView,
+  StartedEngine,
   StartOutcome,
   StartRequest,
 } from '../../src/contracts/node.ts'
@@ -88,11 +89,20 @@ export class HandNode implements NodeClient {
     this.unreckoned.add(model)
   }
 
-  ready(at: number): void {
+  engineOf(): StartedEngine {
     const address = { url: 'http://localhost', socketPath: '/s', apiKey: 'k' }
     const facts = { contextLength: 64, supportsTools: false, vocabularySize: 10, revision: 'r1' }
-    const engine = { engine: 'llama-server', shares: undefined, address, ...facts } as const
-    this.starts[at]?.finish({ kind: 'ready', engine })
+    return { engine: 'llama-server', shares: undefined, address, ...facts }
+  }
+
+  ready(at: number): void {
+    this.starts[at]?.finish({ kind: 'ready', engine: this.engineOf() })
+  }
+
+  /** The answer is lost, as it is when the connection breaks. */
+  unreachable(at: number): void {
+    const error = new HelixError('node_unavailable', 'The node cannot be reached.')
+    this.starts[at]?.finish({ kind: 'gone', why: 'killed', error })
   }
 
   gone(at: number, why: 'crashed' | 'failed' | 'killed' | 'stopped'): void {

@@ -29,4 +29,9 @@ export class HandNodes implements NodeDirectory {
     this.nodes.delete(nodeId)
     this.tell({ kind: 'lost', nodeId })
   }
+
+  /** They are nobody's concern any more; what they run goes on. */
+  forget(): void {
+    this.nodes.clear()
+  }
 }

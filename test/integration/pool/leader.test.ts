@@ -85,6 +85,26 @@ describe('of several pools', () => {
     expect(new Set(epochs).size).toBe(epochs.length)
   })
 
+  test('one that cannot renew its seat gives up before another one may take it', async () => {
+    const held = contend('https://one')
+    await expect.poll(() => held.seen.acts).toBe(true)
+    const client = new pg.Client({ ...postgres.connection, port: 5432, ssl: false })
+    await client.connect()
+    try {
+      // From here on every renewal waits for this one.
+      await client.query('begin')
+      const { rows } = await client.query<{ renewed: Date }>(
+        'select renewed_at as renewed from pool_leader for update',
+      )
+      const renewedMs = rows[0]?.renewed.getTime() ?? 0
+      await expect.poll(() => held.seen.acts, { interval: 20 }).toBe(false)
+      // Others wait three seconds from the same moment; somewhat for the machine, which may be busy.
+      expect(Date.now() - renewedMs).toBeLessThan(3_200)
+    } finally {
+      await client.end()
+    }
+  })
+
   test('one that stands still is thrown off, and takes no seat that somebody else has by then', async () => {
     const frozen = await seat()
     const epoch = (await frozen.take()) ?? 0

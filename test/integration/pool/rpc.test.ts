@@ -182,6 +182,23 @@ describe('while pools change', () => {
     await acquired
   })
 
+  test('what a pool answers that leads no more is not believed', async () => {
+    await pools[0].lead(node, 1)
+    const client = connect('g')
+    let answer: (() => void) | undefined
+    const next = new HandNode()
+    node.listModels = () =>
+      new Promise((resolve) => {
+        answer = () => resolve([])
+      })
+    const listed = client.listModels()
+    await expect.poll(() => answer).toBeDefined()
+    await pools[0].leadNoMore()
+    answer?.()
+    await pools[1].lead(next, 2)
+    expect((await listed).map(({ name }) => name)).toEqual(['a', 'b'])
+  })
+
   test('the table stays as it is until another one leads', async () => {
     await pools[0].lead(node, 1)
     const client = connect('g', 500)

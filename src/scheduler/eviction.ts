@@ -59,8 +59,8 @@ interface Eviction {
   readonly devices: readonly Device[]
   readonly bytes: number
   readonly victims: Victims
-  /** To load the model there, which comes on top of what the victims lose. */
-  readonly loadSeconds: number
+  /** To load the model there, on top of what the victims lose, less what is freed beyond the need. */
+  readonly extraSeconds: number
 }
 
 function cheapestOf(
@@ -76,19 +76,27 @@ function cheapestOf(
       const found = cheapestOn(part, bytes, count, choice)
       if (!found) continue
       const loadSeconds = loadMsOn(view.state, spec, found.devices[0]?.nodeId ?? '') / 1_000
-      const eviction = { ...found, bytes, loadSeconds }
+      const eviction = { ...found, bytes, extraSeconds: loadSeconds - spareSeconds(found, bytes, choice) }
       if (!best || compareEvictions(eviction, best, choice) < 0) best = eviction
     }
   }
   return best
 }
 
+function spareSeconds(
+  { devices, victims }: Pick<Eviction, 'devices' | 'victims'>,
+  bytes: number,
+  choice: VictimChoice,
+): number {
+  return devices.reduce((sum, { id }) => sum + choice.spareSeconds(id, bytes, victims), 0)
+}
+
 function compareEvictions(a: Eviction, b: Eviction, choice: VictimChoice): number {
   const [lossA, lossB] = [a.victims.loss, b.victims.loss]
   if (choice.by === 'lru') return compareLoss(lossA, lossB)
   return compareLoss(
-    { ...lossA, value: lossA.value + a.loadSeconds },
-    { ...lossB, value: lossB.value + b.loadSeconds },
+    { ...lossA, value: lossA.value + a.extraSeconds },
+    { ...lossB, value: lossB.value + b.extraSeconds },
   )
 }
 

@@ -18,7 +18,7 @@ export const SchedulerSettings = z.strictObject({
   residencyMin: duration()
     .prefault('5s')
     .describe(
-      'A model that was just loaded is not evicted for this long, unless another one waits longer than swapWait.',
+      'A model that was just loaded is not evicted for this long, unless it has served somebody and another one waits longer than swapWait.',
     ),
   swapWait: duration()
     .prefault('2s')

@@ -43,8 +43,13 @@ beforeEach(async () => {
 async function load(model: string, node: HandNode): Promise<void> {
   const acquired = pool.acquire(model, never)
   await settle()
-  node.ready(node.starts.length - 1)
+  const started = node.starts.length - 1
+  node.ready(started)
   await acquired
+  // What has served nobody yet is kept for those who asked for it.
+  const id = node.starts[started]?.request.instanceId ?? ''
+  pool.reportUse(id, 1)
+  pool.reportUse(id, 0)
 }
 
 test('models go to whichever node has room, and each engine is started on its own node', async () => {

@@ -90,7 +90,11 @@ describe('making room', () => {
     [0, wanted(model('a', 50))],
     [0, wanted(model('b', 50))],
     [1, ready('a-1')],
+    [1, use('a-1', 1)],
+    [1, use('a-1', 0)],
     [2, ready('b-2')],
+    [2, use('b-2', 1)],
+    [2, use('b-2', 0)],
   ]
 
   test('the idle model that was used longest ago goes', () => {

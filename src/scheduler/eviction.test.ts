@@ -66,6 +66,24 @@ describe('who goes', () => {
     expect(victimsOf(state, 80, lru)).toEqual(['large'])
   })
 
+  test('the large one that is worth little for its bytes, though a small one would do', () => {
+    const small = on('small', 10, { worth: 2 })
+    const large = on('large', 90, { worth: 1 })
+    expect(victimsOf(cluster([100], [small, large]), 10)).toEqual(['large'])
+    const elsewhere = on('small', 10, { worth: 2 }, 'd1')
+    expect(victimsOf(cluster([90, 10], [elsewhere, large]), 10)).toEqual(['large'])
+  })
+
+  test('one that was loaded for somebody only once it has served, however long another waits', () => {
+    const fresh = (own: Partial<Instance>) =>
+      cluster([50], [on('fresh', 50, { readySinceMs: 99_500, ...own })])
+    expect(victimsOf(fresh({ used: false }), 50, gdsf, 1e9)).toBeUndefined()
+    expect(victimsOf(fresh({ used: true }), 50, gdsf, 1e9)).toEqual(['fresh'])
+    // Whoever it was loaded for has left.
+    expect(victimsOf(fresh({ used: false }), 50, gdsf, 1e9, 100_500)).toEqual(['fresh'])
+    expect(victimsOf(fresh({ used: false, purpose: 'prefetch' }), 50, gdsf, 1e9)).toEqual(['fresh'])
+  })
+
   test('nobody while enough is on its way out', () => {
     const state = cluster([100], [on('going', 50, { state: 'draining', inFlight: 1 }), on('idle', 50)])
     expect(victimsOf(state, 50)).toEqual([])
@@ -183,24 +201,21 @@ describe('over random clusters', () => {
     },
   )
 
-  test('the value lost is at most twice the least possible, and mostly the least', () => {
-    let [least, total] = [0, 0]
+  test('but for one victim, what is lost is at most the least that any set would lose', () => {
+    let plans = 0
     for (const seed of SEEDS) {
       const random = seededRandom(seed)
-      const state = randomCluster(random, { nodes: 1, devicesPerNode: 2, instances: 10, varied: false })
+      const state = randomCluster(random, { nodes: 1, devicesPerNode: 1, instances: 10, varied: false })
       const view = viewOf(state, 1_000)
       const spec = model('wanted', 20 + Math.floor(random.uniform() * 30), { nodes: ['node-0'] })
       const plan = chooseVictims(view, spec, gdsf, 0)
       if (!plan || plan.victims.length === 0) continue
-      const lost = plan.victims.reduce((sum, one) => sum + savedSeconds(view, one), 0)
-      const possible = leastPossible(view, spec.memoryBytes)
-      expect(lost).toBeGreaterThanOrEqual(possible - 1e-9)
-      expect(lost).toBeLessThanOrEqual(2 * possible + 1e-9)
-      total++
-      if (lost < possible + 1e-9) least++
+      const losses = plan.victims.map((one) => savedSeconds(view, one))
+      const butOne = losses.reduce((sum, one) => sum + one, 0) - Math.max(...losses)
+      expect(butOne).toBeLessThanOrEqual(leastPossible(view, spec.memoryBytes) + 1e-9)
+      plans++
     }
-    expect(total).toBeGreaterThan(100)
-    expect(least / total).toBeGreaterThan(0.9)
+    expect(plans).toBeGreaterThan(100)
   })
 })
 

@@ -15,11 +15,12 @@ export interface EvictionPlan {
 }
 
 /**
- * The instances to unload so that the model fits somewhere: those that together lose the least, and none that is not
+ * The instances to unload so that the model fits somewhere: those worth the least for their bytes, and none that is not
  * needed. Idle before busy, lesser priority before greater, then by worth. Undefined when nothing that may go would do.
  * One with requests goes only for a model that waited `swapWaitMs`, one that became ready less than `residencyMinMs`
- * ago only likewise; a pinned one never, nor one of the least number that its model should have: it would be wanted
- * back at once. Where some must be busy or young, a split that spares them is taken instead.
+ * ago only likewise; a pinned one never, nor one of the least number that its model should have, nor one that has yet to
+ * serve those for whom it was loaded: it would be wanted back at once. Where some must be busy or young, a split that
+ * spares them is taken instead.
  * @param waitedMs how long the model has waited
  */
 export function chooseVictims(
@@ -32,6 +33,7 @@ export function chooseVictims(
   const choice = new VictimChoice(view, policy, (instance, { busy, young }) => {
     const disturbed = busy + young > 0
     const sibling = instance.spec.name === spec.name
+    if (isAwaited(instance, policy, view.nowMs)) return false
     return !sibling && !kept.has(instance) && (!disturbed || waitedMs >= policy.swapWaitMs)
   })
   const allowed = allowedDevices(view.state.devices, spec).filter(({ health }) => health === 'ok')
@@ -55,12 +57,25 @@ export function worthOf(spec: ModelSpec, requestsPerHour: number): number {
   return (requestsPerHour * spec.loadMs) / Math.max(1, spec.memoryBytes)
 }
 
+/** Requests are on their way to what became ready; one that nobody used by then has lost its clients. */
+const AWAITED_MIN_MS = 1_000
+
+/** Else several that wait for memory which holds one of them would load in turns for ever, and none would serve. */
+function isAwaited(
+  { purpose, used, readySinceMs }: Instance,
+  { residencyMinMs }: EvictionPolicy,
+  nowMs: number,
+): boolean {
+  if (purpose !== 'demand' || used || readySinceMs === undefined) return false
+  return nowMs - readySinceMs < Math.max(AWAITED_MIN_MS, residencyMinMs)
+}
+
 interface Eviction {
   readonly devices: readonly Device[]
   readonly bytes: number
   readonly victims: Victims
-  /** To load the model there, which comes on top of what the victims lose. */
-  readonly loadSeconds: number
+  /** To load the model there, on top of what the victims lose, less what is freed beyond the need. */
+  readonly extraSeconds: number
 }
 
 function cheapestOf(
@@ -76,11 +91,19 @@ function cheapestOf(
       const found = cheapestOn(part, bytes, count, choice)
       if (!found) continue
       const loadSeconds = loadMsOn(view.state, spec, found.devices[0]?.nodeId ?? '') / 1_000
-      const eviction = { ...found, bytes, loadSeconds }
+      const eviction = { ...found, bytes, extraSeconds: loadSeconds - spareSeconds(found, bytes, choice) }
       if (!best || compareEvictions(eviction, best, choice) < 0) best = eviction
     }
   }
   return best
+}
+
+function spareSeconds(
+  { devices, victims }: Pick<Eviction, 'devices' | 'victims'>,
+  bytes: number,
+  choice: VictimChoice,
+): number {
+  return devices.reduce((sum, { id }) => sum + choice.spareSeconds(id, bytes, victims), 0)
 }
 
 function compareEvictions(a: Eviction, b: Eviction, choice: VictimChoice): number {
@@ -89,7 +112,7 @@ function compareEvictions(a: Eviction, b: Eviction, choice: VictimChoice): numbe
   const isByValue =
     lossA.busy === lossB.busy && lossA.young === lossB.young && lossA.priority === lossB.priority
   if (choice.by === 'lru' || !isByValue) return difference
-  return lossA.value + a.loadSeconds - (lossB.value + b.loadSeconds)
+  return lossA.value + a.extraSeconds - (lossB.value + b.extraSeconds)
 }
 
 /** So many devices of the pool, one after the other the one that costs the least more. */

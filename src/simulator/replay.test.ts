@@ -145,6 +145,24 @@ test('a model that is not loaded is waited for as long as its load takes, from t
   expect([report.loads.count, report.loads.fromPageCache, report.coldStarts.visible]).toEqual([2, 1, 2])
 })
 
+test('models that take turns in one memory each serve when they are loaded, however long the others wait', () => {
+  const models = ['a', 'b', 'c'].map((name) => profile(name, 90))
+  const requests = models.flatMap(({ spec }, place) => [request(place, place, { model: spec.name })])
+  const plain = scenario()
+  const { jobs, loads } = replay({
+    ...plain,
+    models,
+    requests,
+    gateway: { ...plain.gateway, waitMaxMs: 60_000 },
+  })
+  expect(jobs.map(({ end }) => end)).toEqual(['served', 'served', 'served'])
+  expect(loads.map(({ model, served }) => [model, served])).toEqual([
+    ['a', true],
+    ['b', true],
+    ['c', true],
+  ])
+})
+
 test('what crashes while it loads, again and again, refuses whoever waits instead of keeping them', () => {
   const one = scenario({
     requests: [request(1, 0), request(2, 30_000)],

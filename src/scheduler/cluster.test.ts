@@ -154,6 +154,15 @@ describe('how many', () => {
     expect(nextWakeMs({ ...told.state, instances: [] }, plainPolicy, 3)).toBeUndefined()
   })
 
+  test('one of the least number that fits nowhere is refused once a minute, not at every moment', () => {
+    const spec = model('a', 300, { replicasMin: 1 })
+    const told = new Told(emptyCluster([device('x', 100)])).at(0, { kind: 'models-known', specs: [spec] })
+    for (let nowMs = 1_000; nowMs <= 60_000; nowMs += 1_000) {
+      told.at(nowMs, { kind: 'demand', calendarMs: nowMs, models: [] })
+    }
+    expect(told.actions.filter(({ kind }) => kind === 'refuse')).toHaveLength(2)
+  })
+
   test('a pinned model is neither unloaded by idling nor evicted', () => {
     const told = new Told(emptyCluster([device('x', 100)]))
       .at(0, { kind: 'model-wanted', spec: model('a', 60, { pinned: true, keepAliveMs: 10 }) })

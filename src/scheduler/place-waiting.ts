@@ -64,7 +64,7 @@ function urgency({ purpose, spec, sinceMs }: WaitingModel, nowMs: number): numbe
 
 function refuse(
   turn: Turn,
-  { spec }: WaitingModel,
+  { spec, purpose }: WaitingModel,
   { reason, neededBytes, largestBytes }: Extract<Placement, { kind: 'unplaceable' }>,
 ): void {
   const never = reason === 'larger-than-any-device'
@@ -72,6 +72,8 @@ function refuse(
     ? { kind: 'larger-than-any-device' as const, neededBytes, largestBytes }
     : { kind: 'no-device' as const }
   turn.refuse(spec.name, refusal)
+  // What is owed and cannot be had is not tried again at every moment.
+  if (purpose !== 'demand') turn.updateHistory(spec.name, { failedMs: turn.nowMs })
   const because = never
     ? `needs ${neededBytes} bytes where ${largestBytes} could be had at most`
     : 'no device that it may be on is there'

@@ -52,6 +52,11 @@ describe('choosePrefetches', () => {
     expect(prefetches[0]?.because).toMatch(/asked for within \d+ min with chance 0\.\d+/)
   })
 
+  test('leaves alone what failed to load within the hour', () => {
+    const since = (failedMs: number) => chosen(cluster([{ ...known(timer, hourly), failedMs }])).length
+    expect([since(NOW_MS - 60_000), since(NOW_MS - 2 * 3_600_000)]).toEqual([0, 1])
+  })
+
   test('takes the place of an idle model of less worth, and of no other', () => {
     const models = [known(timer, hourly), known(other, rare)]
     const over = (own: object) => {

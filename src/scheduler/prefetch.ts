@@ -33,7 +33,10 @@ export function choosePrefetches(view: ClusterView, policy: PrefetchPolicy): rea
   const leftMs = wasteLeftMs(ledger, policy) - wasteExpectedMs(outlook)
   const present = new Set([...state.instances, ...state.waiting].map(({ spec }) => spec.name))
   return historiesOf(state.models)
-    .filter(({ spec, crashes }) => !present.has(spec.name) && crashes.length === 0)
+    .filter(({ spec, crashes, failedMs = Number.NEGATIVE_INFINITY }) => {
+      const isSound = crashes.length === 0 && nowMs - failedMs >= FAILED_PAUSE_MS
+      return isSound && !present.has(spec.name)
+    })
     .map((history) => bestPrefetch(outlook, history))
     .filter((prefetch) => prefetch !== undefined)
     .filter(({ spec, chance }) => (1 - chance) * spec.loadMs <= leftMs)
@@ -46,6 +49,8 @@ interface Outlook {
   readonly horizonMs: number
 }
 
+/** What failed to load, for whatever reason, is left to those who ask for it. */
+const FAILED_PAUSE_MS = 3_600_000
 /** With fewer prefetches than this to go by nobody can say that they are useless. */
 const EVIDENCE_MIN = 4
 /** What may be wasted in a day in which nothing else is loaded. */

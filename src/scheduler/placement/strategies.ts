@@ -13,5 +13,3 @@ export const placementStrategies = {
   'least-loaded': leastLoaded,
   'round-robin': roundRobin,
 } as const satisfies Record<string, PlacementStrategy>
-
-export type PlacementStrategyName = keyof typeof placementStrategies

@@ -185,7 +185,7 @@ describe('the end of the process that started it', () => {
     const holder = Holder.start(place)
     const { directory = '' } = await holder.report()
     const pid = await postmasterPid(directory)
-    const guardians = await processesWith(`read -r _; kill -s "$0" "$1" INT ${pid} `)
+    const guardians = await processesWith(`read -r _; kill -s "$0" -- "$1" INT ${pid} `)
     expect(guardians).toHaveLength(1)
     for (const guardian of guardians) process.kill(guardian, 'SIGKILL')
     await holder.kill()

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { Replica } from '../../contracts/pool.ts'
 import { ManualClock } from '../../core/clock.ts'
+import { HelixError } from '../../core/errors.ts'
 import { noMetrics } from '../../core/metrics.ts'
 import type { RelayResult } from './relay.ts'
 import { UpstreamHealth } from './upstream-health.ts'
@@ -26,6 +27,10 @@ const denied = (status: number, retryAfter?: string): RelayResult => ({
   ...{ kind: 'denied', status, retryAfter, body: Buffer.alloc(0) },
 })
 const silence: RelayResult = { kind: 'unanswered', refused: true, cause: 'ECONNREFUSED' }
+const timeout: RelayResult = {
+  kind: 'broken',
+  error: new HelixError('upstream_timeout', 'It did not answer.'),
+}
 const complete: RelayResult = { kind: 'complete', usage: undefined, body: Buffer.alloc(0) }
 
 const [one, two] = [replica('one'), replica('two')]
@@ -72,16 +77,16 @@ describe('a server that fails', () => {
 })
 
 describe('when all servers of a model fail', () => {
-  test('those that answer are asked all the same, and those that do not are not', () => {
+  test('those that fail at once are asked all the same, and those that let callers wait are not', () => {
     fail(one, denied(500))
-    fail(two, silence)
+    fail(two, timeout)
     expect([health.usable(one), health.usable(two)]).toEqual([true, false])
     expect(health.shut('m')).toBeUndefined()
   })
 
-  test('and none answers, requests are refused at once until one may be tried again', () => {
-    fail(one, silence)
-    fail(two, silence)
+  test('and all let callers wait, requests are refused at once until one may be tried again', () => {
+    fail(one, timeout)
+    fail(two, timeout)
     expect(health.shut('m')?.code).toBe('upstream_unavailable')
     clock.advance(1_000)
     expect(health.shut('m')).toBeUndefined()
@@ -89,7 +94,7 @@ describe('when all servers of a model fail', () => {
 
   test('an engine of our own for the same model is always asked', () => {
     health.replace([one, replica('local', { engine: 'llama-server' })])
-    fail(one, silence)
+    fail(one, timeout)
     expect(health.shut('m')).toBeUndefined()
   })
 })

@@ -9,6 +9,8 @@ import type { RelayResult } from './relay.ts'
 /** Statuses by which a server says that it cannot do what another one could: our credential, our rate, itself. */
 const FAILING_STATUSES: readonly number[] = [401, 403, 408, 429]
 const PAUSE_MAX_MS = 30_000
+/** One that is only slow now and then is not silent. */
+const SILENCES_MAX = 3
 
 /**
  * What is known of other people's servers: each has a circuit breaker, and all share a budget of retries. Engines of our
@@ -17,8 +19,8 @@ const PAUSE_MAX_MS = 30_000
 export class UpstreamHealth {
   private readonly breakers = new Map<string, CircuitBreaker>()
   private readonly budget = new RetryBudget()
-  /** Those that gave no answer when they were asked last. */
-  private readonly silent = new Set<string>()
+  /** How often in a row each has let a request wait in vain. */
+  private readonly silences = new Map<string, number>()
   private byModel: ReadonlyMap<string, readonly Replica[]> = new Map()
 
   constructor(
@@ -37,25 +39,25 @@ export class UpstreamHealth {
     for (const id of this.breakers.keys()) {
       if (present.has(id)) continue
       this.breakers.delete(id)
-      this.silent.delete(id)
+      this.silences.delete(id)
     }
   }
 
   /**
-   * Whether a request may go there now. Where all servers that have the model are failing, those that at least answer are
-   * asked all the same: their refusal is the caller's to see, and costs nobody anything.
+   * Whether a request may go there now. Where all servers that have the model are failing, those that fail at once are
+   * asked all the same: that is the caller's to see, and costs nobody anything. Those that let callers wait are not.
    */
   usable(replica: Replica): boolean {
     if (this.admits(replica)) return true
     const isLast = !this.byModel.get(replica.model)?.some((other) => this.admits(other))
-    return isLast && !this.silent.has(replica.id)
+    return isLast && (this.silences.get(replica.id) ?? 0) < SILENCES_MAX
   }
 
-  /** Why a request for the model need not even wait: no server that has it has answered lately. */
+  /** Why a request for the model need not even wait: every server that has it lets requests wait in vain. */
   shut(model: string): HelixError | undefined {
     const replicas = this.byModel.get(model) ?? []
     if (replicas.length === 0 || replicas.some((replica) => this.usable(replica))) return undefined
-    const text = `No upstream server that has '${model}' can be reached; they are tried again in a moment.`
+    const text = `No upstream server that has '${model}' answers in time; they are tried again in a moment.`
     return new HelixError('upstream_unavailable', text, { retryAfterMs: 1_000 })
   }
 
@@ -77,8 +79,8 @@ export class UpstreamHealth {
     if (outcome === 'failed') breaker.failed(nowMs, pauseOf(result))
     else if (outcome === 'succeeded') breaker.succeeded(nowMs)
     else breaker.abandoned()
-    if (result.kind === 'unanswered') this.silent.add(id)
-    else if (result.kind !== 'aborted') this.silent.delete(id)
+    if (isSilence(result)) this.silences.set(id, (this.silences.get(id) ?? 0) + 1)
+    else if (outcome !== 'abandoned') this.silences.delete(id)
     this.metrics.add('helixflow_upstream_requests_total', { replica: id, outcome })
     const open = breaker.state(nowMs) === 'closed' ? 0 : 1
     this.metrics.set('helixflow_upstream_circuit_open', { replica: id }, open)
@@ -114,6 +116,10 @@ function outcomeOf(result: RelayResult): Outcome {
     case 'broken':
       return 'failed'
   }
+}
+
+function isSilence(result: RelayResult): boolean {
+  return result.kind === 'broken' && result.error.code === 'upstream_timeout'
 }
 
 /** How long the server asked to be left alone; undefined where it did not. */

@@ -117,7 +117,7 @@ test('when all others fail the last is asked, and when they are back it is not',
   expect(last.calls).toEqual([])
 })
 
-test('when nobody answers at all, requests are refused at once and say that a repeat may help', async () => {
+test('when nobody answers at all, requests fail and say that a repeat may help', async () => {
   for (let i = 0; i < 6; i++) await ask('dead')
   const { status, text, headers } = await ask('dead')
   expect(status).toBe(502)

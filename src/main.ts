@@ -28,6 +28,8 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
 const program = new Command('helixflow')
   .description('Self-hosted AI inference: one OpenAI-compatible endpoint on your own machines.')
   .version(version)
+  // Where a command has commands of its own, as `pool` has, each takes the options that stand behind it.
+  .enablePositionalOptions()
   .addCommand(upCommand(version))
   .addCommand(authCommand())
   .addCommand(gatewayCommand(version))

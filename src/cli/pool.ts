@@ -9,6 +9,8 @@ export function poolCommand(): Command {
     'pool',
     'run the pool alone, for gateways and nodes on other machines; several on one database stand in for each other',
   ).action((options: CommonOptions) => runCommand(options, serve))
+  // Its options and those of what follows have the same names; each takes its own.
+  pool.enablePositionalOptions()
   for (const one of poolSubcommands()) pool.addCommand(one)
   return pool
 }

@@ -63,6 +63,8 @@ const CODES = {
   storage_unavailable: { status: 503, type: 'server_error', retryable: true },
   pool_unavailable: { status: 503, type: 'server_error', retryable: true },
   node_unavailable: { status: 503, type: 'server_error', retryable: true },
+  monitor_unavailable: { status: 503, type: 'server_error', retryable: true },
+  notification_failed: { status: 502, type: 'server_error', retryable: true },
   engine_failed: { status: 502, type: 'server_error', retryable: true },
   upstream_unavailable: { status: 502, type: 'server_error', retryable: true },
   upstream_auth_failed: { status: 502, type: 'server_error', retryable: false },

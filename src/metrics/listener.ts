@@ -1,7 +1,11 @@
+import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setImmediate as immediately } from 'node:timers/promises'
 import { HelixError } from '../core/errors.ts'
 import type { MetricRegistry } from './registry.ts'
+
+const CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
 export interface MetricsListener {
   /** `http://127.0.0.1:9464/metrics` */
@@ -23,8 +27,12 @@ export async function listenForMetrics(
       return
     }
     try {
-      const text = await registry.render()
-      response.writeHead(200, { 'content-type': registry.contentType }).end(text)
+      response.writeHead(200, { 'content-type': CONTENT_TYPE })
+      for (const piece of registry.read()) {
+        if (!response.write(piece)) await once(response, 'drain')
+        await immediately()
+      }
+      response.end()
     } catch (reason) {
       // Whoever scrapes is told; an unanswered failure would end the process.
       response.writeHead(500).end(HelixError.from(reason).publicMessage)

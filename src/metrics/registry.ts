@@ -1,43 +1,56 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import { METRICS, type MetricDeclaration, type MetricName, type Metrics } from '../core/metrics.ts'
+import {
+  type CounterName,
+  type GaugeName,
+  type HistogramName,
+  type LabelsOf,
+  METRICS,
+  type MetricName,
+  type Metrics,
+} from '../core/metrics.ts'
+import { Family } from './family.ts'
 
-type Labels = Readonly<Record<string, string>>
-
-/** The metrics of this process, as Prometheus reads them. */
+/**
+ * The metrics of this process. Each series is a few numbers in place, so that counting costs a request nothing that can
+ * be seen; text is only made when somebody reads, and in pieces.
+ */
 export class MetricRegistry implements Metrics {
-  readonly contentType: string
-  private readonly registry = new Registry()
-  private readonly counters = new Map<MetricName, Counter>()
-  private readonly gauges = new Map<MetricName, Gauge>()
-  private readonly histograms = new Map<MetricName, Histogram>()
+  private readonly families = new Map<MetricName, Family>()
+  private readonly collectors = new Set<() => void>()
 
   constructor() {
-    this.contentType = this.registry.contentType
-    collectDefaultMetrics({ register: this.registry })
-    for (const [name, declaration] of Object.entries(METRICS)) this.declare(name as MetricName, declaration)
+    for (const name of Object.keys(METRICS) as MetricName[])
+      this.families.set(name, new Family(name, METRICS[name]))
   }
 
-  add(name: MetricName, labels: Labels, by = 1): void {
-    this.counters.get(name)?.inc(labels, by)
+  add<Name extends CounterName>(name: Name, labels: LabelsOf<Name>, by = 1): void {
+    this.families.get(name)?.series(labels).add(by)
   }
 
-  set(name: MetricName, labels: Labels, value: number): void {
-    this.gauges.get(name)?.set(labels, value)
+  set<Name extends GaugeName>(name: Name, labels: LabelsOf<Name>, value: number): void {
+    this.families.get(name)?.series(labels).set(value)
   }
 
-  observe(name: MetricName, labels: Labels, value: number): void {
-    this.histograms.get(name)?.observe(labels, value)
+  observe<Name extends HistogramName>(
+    name: Name,
+    labels: LabelsOf<Name>,
+    value: number,
+    traceId?: string,
+  ): void {
+    this.families.get(name)?.series(labels).observe(value, traceId)
   }
 
-  /** Prometheus' text format. */
-  render(): Promise<string> {
-    return this.registry.metrics()
+  drop<Name extends GaugeName>(name: Name, labels: Partial<LabelsOf<Name>>): void {
+    this.families.get(name)?.drop(labels as Readonly<Record<string, string>>)
   }
 
-  private declare(name: MetricName, { type, help, labels, buckets }: MetricDeclaration): void {
-    const common = { name, help, labelNames: [...labels], registers: [this.registry] }
-    if (type === 'counter') this.counters.set(name, new Counter(common))
-    else if (type === 'gauge') this.gauges.set(name, new Gauge(common))
-    else this.histograms.set(name, new Histogram({ ...common, ...(buckets && { buckets: [...buckets] }) }))
+  beforeRead(collect: () => void): () => void {
+    this.collectors.add(collect)
+    return () => this.collectors.delete(collect)
+  }
+
+  /** Prometheus' text format, in pieces between which other work may be done. */
+  *read(): Generator<string> {
+    for (const collect of this.collectors) collect()
+    for (const family of this.families.values()) yield* family.text()
   }
 }

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import type { ModelDemand, PoolClient, Replica } from '../../contracts/pool.ts'
 import { ManualClock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
-import type { Metrics } from '../../core/metrics.ts'
+import { type Metrics, noMetrics } from '../../core/metrics.ts'
 import type { Lease, Want } from './lease.ts'
 import { promptBlocks } from './prompt-blocks.ts'
 import { Router, type RouterOptions } from './router.ts'
@@ -82,7 +82,7 @@ beforeEach(() => {
 /** What was observed, as a line each. */
 let observed: string[] = []
 const metrics: Metrics = {
-  add: () => {},
+  ...noMetrics,
   set: (name, labels, value) => void observed.push(`${name} ${Object.values(labels)} ${value}`),
   observe: (name, labels, value) => void observed.push(`${name} ${Object.values(labels)} ${value}`),
 }

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { METRICS_PAGE, metricsPage, unlisted } from '../../scripts/gen-docs.ts'
 import { METRICS } from '../../src/core/metrics.ts'
 
 const src = join(import.meta.dirname, '..', '..', 'src')
@@ -62,4 +63,10 @@ const setters = sources
 test('every metric that is declared is set by real code', () => {
   const unset = Object.keys(METRICS).filter((name) => !setters.includes(name))
   expect(unset.filter((name) => !UNSET.includes(name))).toEqual([])
+})
+
+test('docs/metrics.md lists every metric as it is declared (npm run gen)', () => {
+  const page = readFileSync(METRICS_PAGE, 'utf8')
+  expect(page).toBe(metricsPage(page))
+  expect(unlisted()).toEqual([])
 })

@@ -10,10 +10,7 @@ export function authCommand(version: string): Command {
   )
 }
 
-async function serve(
-  { settings, places, log, output }: CommandContext,
-  version: string,
-): Promise<number> {
+async function serve({ settings, places, log, output }: CommandContext, version: string): Promise<number> {
   // Loaded here, so that no other command waits for it.
   const [{ authRoutes }, { serveRpc }, { startAuthService, tlsFiles }, { startMetrics }] = await Promise.all([
     import('../auth/rpc.ts'),

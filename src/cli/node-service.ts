@@ -10,7 +10,7 @@ import { startMetrics } from './metrics-listener.ts'
 import { type OpenNodeRequest, openNode } from './open-node.ts'
 import { publicHost } from './public-host.ts'
 
-export interface NodeServiceRequest extends OpenNodeRequest {
+export interface NodeServiceRequest extends Omit<OpenNodeRequest, 'metrics'> {
   readonly version: string
   readonly tls: TlsFiles
 }
@@ -26,8 +26,8 @@ export interface StartedNode {
 export async function startNodeService(request: NodeServiceRequest): Promise<StartedNode> {
   const { settings, tls, version, log, lifecycle } = request
   const { rpc } = settings.config
-  await startMetrics({ settings, lifecycle, role: 'node', version })
-  const { node } = await openNode(request)
+  const { registry: metrics } = await startMetrics({ settings, lifecycle, role: 'node', version })
+  const { node } = await openNode({ ...request, metrics })
   lifecycle.add('engines', async () => {
     await Promise.all((await node.engines()).map(({ request: one }) => node.stop(one.instanceId)))
   })

@@ -45,6 +45,8 @@ export interface BackupControl {
   status(): Promise<object>
   /** @param secrets undefined: as the settings say */
   create(secrets: boolean | undefined, asker: AbortSignal): Promise<object>
+  /** To be told that a backup was tried out and is of no use. */
+  foundBad(id: string): void
 }
 
 const DoctorQuery = z.strictObject({ memoryBytes: z.coerce.number().int().positive().optional() })
@@ -96,6 +98,10 @@ export function buildControlApp({
     const { secrets } = parseRequest(CreateBackup, parseJson(request.body as Buffer))
     return present(backups).create(secrets, untilClosed(reply.raw))
   })
+  app.post<BackupRoute>('/admin/v1/backups/:id/found-bad', async ({ params }) => {
+    present(backups).foundBad(params.id)
+    return {}
+  })
   app.get('/admin/v1/models', async () => ({ models: await pool.listModels() }))
   app.get<ModelRoute>('/admin/v1/models/:name', async (request) => pool.showModel(request.params.name))
   app.post<ModelRoute>('/admin/v1/models/:name/load', async (request, reply) =>
@@ -139,6 +145,10 @@ function present<Part>(part: Part | undefined): Part {
 function operatorOf({ headers }: FastifyRequest): Operator {
   const named = headers[ORGANISATION_HEADER]
   return { actor: 'operator', organisationId: typeof named === 'string' ? named : DEFAULT_ORGANISATION }
+}
+
+interface BackupRoute {
+  Params: { id: string }
 }
 
 interface ModelRoute {

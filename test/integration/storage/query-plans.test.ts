@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { silentLog } from '../../../src/core/log.ts'
 import * as accounts from '../../../src/storage/accounts.ts'
 import * as audit from '../../../src/storage/audit.ts'
+import * as budgetUse from '../../../src/storage/budget-use.ts'
 import { type Database, openDatabase, type Queries } from '../../../src/storage/database.ts'
 import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
 import * as identities from '../../../src/storage/external-identities.ts'
@@ -260,6 +261,7 @@ const CALLS: Readonly<Record<string, Call>> = {
     await limitRules.listLimitRules(queries, { ...AUDITED, among: undefined }, PAGE)
     await limitRules.listLimitRules(queries, { ...AUDITED, among: [MINE.projectId], keyId: 'key_5000' }, PAGE)
   },
+  fullestBudgets: (queries) => budgetUse.fullestBudgets(queries, { ...NOW, ratioMin: 0.5, budgetsMax: 200 }),
   limitRulesFor: (queries) =>
     limitRules.limitRulesFor(queries, { ...MINE, keyId: 'key_5000', userId: 'user_500' }),
   spentOf: (queries) => spend.spentOf(queries, { ...AUDITED, asked: CLAIMS, ...NOW }),
@@ -336,10 +338,12 @@ const SEEDS: Readonly<Record<string, string>> = {
       completion_tokens, cached_tokens)
     select organisation_id, date_trunc('hour', started_at), project_id, model, count(*), 0, 1, 1, 0
     from usage_records group by 1, 2, 3, 4`,
-  limit_rules: `insert into limit_rules (id, organisation_id, holder_kind, holder_id, project_id, key_id, measure, amount,
+  limit_rules: `insert into limit_rules (id, organisation_id, holder_kind, holder_id, project_id, key_id, measure, period, amount,
       algorithm, window_ms, shape_max_wait_ms, slot, created_at)
     select 'lim_' || n, 'org_' || n % ${PROJECTS} / ${PROJECTS / ORGANISATIONS}, 'key', 'key_' || n,
-           'proj_' || n % ${PROJECTS}, 'key_' || n, 'requests', 1, 'token-bucket', 60000, 0, 'slot', now()
+           'proj_' || n % ${PROJECTS}, 'key_' || n,
+           case when n % 500 = 0 then 'money' else 'requests' end, case when n % 500 = 0 then 'month' end, 1,
+           'token-bucket', 60000, 0, 'slot', now()
     from generate_series(0, ${KEYS - 1}) n`,
   spend_daily: `insert into spend_daily (organisation_id, day, project_id, key_id, user_id, model, cost)
     select 'org_' || n % ${ORGANISATIONS}, '2026-10-31'::date - n / 10000, 'proj_' || n % ${PROJECTS},
@@ -378,6 +382,7 @@ const MODULES = {
   'idempotent-answers': answers,
   usage,
   'limit-rules': limitRules,
+  'budget-use': budgetUse,
   spend,
   responses,
 } as const
@@ -476,6 +481,7 @@ const NO_TABLES = [
   'storage/database.ts',
   'storage/doctor/',
   'storage/extensions.ts',
+  'storage/heartbeat.ts',
   'storage/instance-lock.ts',
   'storage/listener.ts',
   'storage/migrate.ts',

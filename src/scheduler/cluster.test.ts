@@ -231,12 +231,12 @@ describe('a plan of moves', () => {
   const small = model('small', 30)
   const moved = { ...plainPolicy, transitionTimeoutMs: 1_000 }
 
-  function withPlan(plan: Omit<MovePlan, 'step' | 'deadlineMs' | 'copyId'>): ClusterState {
+  function withPlan(plan: Pick<MovePlan, 'model' | 'moves'>): ClusterState {
     const cluster = emptyCluster([device('x', 100), device('y', 50)])
     const instances = [instance(small, 'x', { id: 'small-1', inFlight: 1 })]
     const models = new Told(cluster).at(0, { kind: 'models-known', specs: [small] }).state.models
     const waiting = [{ spec: model('large', 100), purpose: 'demand' as const, sinceMs: 0, notBeforeMs: 0 }]
-    const running = { ...plan, step: 0, deadlineMs: 60_000, copyId: undefined }
+    const running = { ...plan, because: 'the test says so', step: 0, deadlineMs: 60_000, copyId: undefined }
     return { ...cluster, instances, models, waiting, plan: running, nextInstance: 2 }
   }
 

@@ -123,6 +123,8 @@ export class Turn {
       lastUsedMs: this.nowMs,
       deadlineMs,
       worth: 0,
+      workMs: 0,
+      workedUntilMs: this.nowMs,
     }
     this.change({
       instances: [...this.current.instances, instance],

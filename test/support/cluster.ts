@@ -41,6 +41,7 @@ export function instance(spec: ModelSpec, deviceId: string, own: Partial<Instanc
     ...{ id: `${spec.name}-on-${deviceId}`, spec, nodeId: 'node', state: 'ready', purpose: 'demand' },
     ...{ shares: [{ deviceId, bytes: spec.memoryBytes }], inFlight: 0, used: true, readySinceMs: 0 },
     ...{ lastUsedMs: 0, deadlineMs: undefined, worth: 0 },
+    ...{ workMs: 0, workedUntilMs: 0 },
     ...own,
   })
 }

@@ -105,7 +105,9 @@ function used(turn: Turn, instanceId: string, inFlight: number): void {
   if (isFirstUse && instance.purpose === 'prefetch') {
     turn.change({ prefetches: recordPrefetch(turn.state.prefetches, { kind: 'useful' }, turn.nowMs) })
   }
-  if (instance.inFlight > 0 !== inFlight > 0) chargeWork(turn, instance)
+  const isTurn = instance.inFlight > 0 !== inFlight > 0
+  // Nothing else goes by what was computed.
+  if (isTurn && turn.policy.balance.enabled) chargeWork(turn, instance)
   const begins = instance.inFlight === 0 && inFlight > 0
   const worth = begins ? worthNow(turn, instance.spec) : instance.worth
   turn.updateInstance(instanceId, (one) => ({

@@ -29,13 +29,13 @@ export function askForMoves(turn: Turn, spec: ModelSpec): void {
 export function balanceLoad(turn: Turn): void {
   const { nowMs, policy, state } = turn
   const { balanceSoughtMs } = state
+  if (!policy.balance.enabled) return
   if (balanceSoughtMs !== undefined && nowMs - balanceSoughtMs < BALANCE_EVERY_MS) return
   turn.change({ balanceSoughtMs: nowMs })
   bookWork(turn)
-  if (!policy.defragment.enabled) return
   // Whoever waits comes first, and one that loads is about to change what there is.
   if (state.plan || state.waiting.length > 0 || state.instances.some((one) => one.state !== 'ready')) return
-  const proposal = balanceMove(turn.view, policy.defragment.gainMin)
+  const proposal = balanceMove(turn.view, policy.balance.gainMin)
   if (!proposal) return
   const { move, because } = proposal
   begin(turn, { model: undefined, because: 'moved, so that devices compute evenly', moves: [move] }, because)

@@ -51,6 +51,7 @@ export const plainPolicy: Policy = {
   place: placementStrategies['first-fit'],
   evict: { by: 'lru', residencyMinMs: 0, swapWaitMs: 0 },
   defragment: { enabled: false, movesMax: 3, gainMin: 1.2, planTimeoutMs: 60_000 },
+  balance: { enabled: false, gainMin: 1.2 },
   prefetch: { enabled: false, wasteMax: 0.1, precisionMin: 0.5 },
   scale: { busyMax: 1, downAfterMs: 60_000 },
   transitionTimeoutMs: 60_000,

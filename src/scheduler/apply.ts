@@ -65,7 +65,9 @@ function wanted(turn: Turn, spec: ModelSpec): void {
   const present = turn.state.instances.find(
     ({ spec: { name }, state }) => name === spec.name && (state === 'loading' || state === 'ready'),
   )
-  if (!present) turn.want({ spec, purpose: 'demand', sinceMs: turn.nowMs, notBeforeMs: turn.nowMs })
+  if (present) return
+  const notBeforeMs = turn.crashPauseEndMs(spec.name)
+  turn.want({ spec, purpose: 'demand', sinceMs: turn.nowMs, notBeforeMs })
 }
 
 function ready(turn: Turn, event: Extract<SchedulerEvent, { kind: 'instance-ready' }>): void {

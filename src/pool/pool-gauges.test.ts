@@ -44,7 +44,7 @@ beforeEach(() => {
 
 /** The lines of that metric. */
 function read(name: string): string[] {
-  return [...registry.read()]
+  return [...registry.collect(), ...registry.text('prometheus')]
     .join('')
     .split('\n')
     .filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `))

@@ -18,7 +18,7 @@ function exitsAfter(state: Instance['state'], why: GoneReason): readonly string[
   }
   const event = { kind: 'instance-gone', instanceId: 'm-1', why } as const
   metrics.decided(decide(before, event, plainPolicy, 1), { event, before, nowMs: 1, tookMs: 0.02 })
-  const lines = [...registry.read()].join('').split('\n')
+  const lines = [...registry.collect(), ...registry.text('prometheus')].join('').split('\n')
   expect(lines).toContain('helixflow_decide_seconds_count{event="instance-gone"} 1')
   return lines.filter((line) => line.startsWith('helixflow_engine_exits_total{'))
 }

@@ -3,7 +3,7 @@ import { duration, money } from './quantities.ts'
 
 const Target = z.strictObject({
   url: z.url({ protocol: /^https?$/ }),
-  role: z.enum(['up', 'gateway', 'auth', 'pool', 'node', 'monitor']),
+  role: z.enum(['all', 'gateway', 'auth', 'pool', 'node', 'monitor']),
 })
 
 const INTERVAL_MIN_MS = 100
@@ -22,7 +22,7 @@ export const MonitorSettings = z.strictObject({
     .array(Target)
     .default([])
     .describe(
-      'Processes on other machines: {url: "http://10.0.0.4:9464/metrics", role: gateway}; role is up, gateway, auth, pool, node or monitor.',
+      'Processes on other machines: {url: "http://10.0.0.4:9464/metrics", role: gateway}; role is all (helixflow up), gateway, auth, pool, node or monitor.',
     ),
   keepFine: duration().prefault('12h').describe('How long figures of each 10 seconds are kept.'),
   keepMinutes: duration().prefault('14d').describe('How long figures of each minute are kept.'),

@@ -12,7 +12,7 @@ export interface Target {
   read(signal: AbortSignal): Promise<readonly Sample[]>
 }
 
-/** What one process said, with `instance` and `role` among the labels of each sample. */
+/** What one process said. */
 export interface Reading {
   readonly instance: string
   readonly role: string

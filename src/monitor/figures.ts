@@ -35,6 +35,7 @@ function requestFigures(): readonly Figure[] {
       unit: 'ratio',
       query: {
         kind: 'ratio',
+        orZero: true,
         of: { kind: 'rate', windowMs: QUANTILE_WINDOW_MS, ...errors },
         to: { kind: 'rate', windowMs: QUANTILE_WINDOW_MS, metric: 'helixflow_requests_total' },
       },
@@ -81,6 +82,7 @@ function waitingFigures(): readonly Figure[] {
       unit: 'ratio',
       query: {
         kind: 'ratio',
+        orZero: true,
         of: { kind: 'rate', ...lookUps, where: hits },
         to: { kind: 'rate', ...lookUps, where: asked },
       },

@@ -20,6 +20,8 @@ type Labels = Readonly<Record<string, string>>
 export interface HealthCheck {
   readonly kind: ComponentKind
   readonly query: Query
+  /** What `judge` asks beside it. */
+  readonly also?: readonly Query[] | undefined
   name(labels: Labels): string
   judge(value: number, labels: Labels, ask: Ask): Finding | undefined
 }

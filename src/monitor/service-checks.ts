@@ -1,6 +1,8 @@
 import { degraded, type HealthCheck } from './health-check.ts'
 
 const LOOP_LAG_MAX_SECONDS = 0.25
+/** A load of a model or a large request may hold it up once. */
+const LAG_WINDOW_MS = 60_000
 const SPOOL_MAX_BYTES = 16 * 2 ** 20
 
 const service = ({ role = '', instance = '' }: Readonly<Record<string, string>>) => `${role} ${instance}`
@@ -10,7 +12,8 @@ export const SERVICE_CHECKS: readonly HealthCheck[] = [
   {
     kind: 'service',
     query: {
-      ...{ kind: 'gauge', combine: 'max', metric: 'helixflow_event_loop_lag_seconds' },
+      ...{ kind: 'over', extreme: 'avg', windowMs: LAG_WINDOW_MS, combine: 'max' },
+      ...{ metric: 'helixflow_event_loop_lag_seconds' },
       ...{ where: { quantile: '0.99' }, by: ['role', 'instance'] },
     },
     name: service,

@@ -16,8 +16,12 @@ const DISK_LOW_SHARE = 0.1
 const DISK_LOW_BYTES = 20e9
 const DISK_FULL_BYTES = 500e6
 const CERTIFICATE_WARNING_SECONDS = 14 * 86_400
+const WAITING_MS = 60_000
 const BACKUP_LATE = 2
 const BACKUP_WINDOW_MS = 3_600_000
+
+const LAST_BACKUP = 'helixflow_backup_last_success_timestamp_seconds'
+const PROCESS_START = 'process_start_time_seconds'
 
 type Labels = Readonly<Record<string, string>>
 
@@ -37,11 +41,10 @@ export const STORAGE_CHECKS: readonly HealthCheck[] = [
   },
   {
     kind: 'database',
+    // Who waits only now and then waits for no harm.
     query: {
-      kind: 'gauge',
-      combine: 'max',
-      metric: 'helixflow_db_pool_connections',
-      where: { state: 'waiting' },
+      ...{ kind: 'over', extreme: 'min', windowMs: WAITING_MS, combine: 'max' },
+      ...{ metric: 'helixflow_db_pool_connections', where: { state: 'waiting' } },
     },
     name: () => 'primary',
     judge: (waiting) =>
@@ -101,6 +104,7 @@ export const STORAGE_CHECKS: readonly HealthCheck[] = [
     kind: 'disk',
     query: { kind: 'gauge', combine: 'min', metric: 'helixflow_disk_free_bytes', by: ['instance', 'place'] },
     name: ({ place, instance }) => `${place} at ${instance}`,
+    also: [diskSize({})],
     judge: judgeDisk,
   },
   {
@@ -126,14 +130,13 @@ export const STORAGE_CHECKS: readonly HealthCheck[] = [
       by: ['instance'],
     },
     name: ({ instance }) => `of ${instance}`,
+    also: [backupFailures({}), ageOf(LAST_BACKUP, {}), ageOf(PROCESS_START, {})],
     judge: judgeBackup,
   },
 ]
 
-function judgeDisk(free: number, labels: Labels, ask: Ask): Finding | undefined {
-  const { instance = '', place = '' } = labels
-  const where = { instance, place }
-  const [total] = ask({ kind: 'gauge', combine: 'max', metric: 'helixflow_disk_total_bytes', where })
+function judgeDisk(free: number, { instance, place }: Labels, ask: Ask): Finding | undefined {
+  const [total] = ask(diskSize({ instance, place }))
   const remedy = `Make room there: \`helixflow models remove\`, older backups, or a larger disk for ${place}.`
   const left = `${bytesText(free)} are free${total ? `, ${percent(free / total.value)}` : ''}`
   if (free < DISK_FULL_BYTES) return failed(left, remedy)
@@ -142,20 +145,41 @@ function judgeDisk(free: number, labels: Labels, ask: Ask): Finding | undefined 
 }
 
 /** Where backups are made by a schedule: whether the newest is as new as that promises, and none failed lately. */
-function judgeBackup(interval: number, { instance = '' }: Labels, ask: Ask): Finding | undefined {
-  const where = { instance }
-  const failures: Query = {
-    ...{ kind: 'increase', windowMs: BACKUP_WINDOW_MS, metric: 'helixflow_backup_failures_total', where },
-  }
+function judgeBackup(interval: number, { instance }: Labels, ask: Ask): Finding | undefined {
   const remedy =
     'The log says why; `helixflow backup create` makes one now, `helixflow backup list` shows what there is.'
-  if (ask(failures).some(({ value }) => value >= 0.5)) return degraded('one failed in the last hour', remedy)
+  if (ask(backupFailures({ instance })).some(({ value }) => value >= 0.5))
+    return degraded('one failed in the last hour', remedy)
   if (interval === 0) return undefined
-  const ageOf = (metric: 'helixflow_backup_last_success_timestamp_seconds' | 'process_start_time_seconds') =>
-    ask({ kind: 'age', combine: 'min', metric, where })[0]?.value ?? 0
-  const age = ageOf('helixflow_backup_last_success_timestamp_seconds')
+  const age = ask(ageOf(LAST_BACKUP, { instance }))[0]?.value ?? 0
   // The first one is due when the process has run for so long.
-  const running = ageOf('process_start_time_seconds')
+  const running = ask(ageOf(PROCESS_START, { instance }))[0]?.value ?? 0
   if (Math.min(age, running) < BACKUP_LATE * interval) return undefined
-  return degraded(`the newest is ${spanText(age)} old, and one is due every ${spanText(interval)}`, remedy)
+  return degraded(
+    `${age > 1e9 ? 'there is none' : `the newest is ${spanText(age)} old`}, and one is due every ${spanText(interval)}`,
+    remedy,
+  )
+}
+
+interface Place {
+  readonly instance?: string | undefined
+  readonly place?: string | undefined
+}
+
+function at(instance: string | undefined) {
+  return instance === undefined ? {} : { instance }
+}
+
+function diskSize({ instance, place }: Place): Query {
+  const where = { ...at(instance), ...(place !== undefined && { place }) }
+  return { kind: 'gauge', combine: 'max', metric: 'helixflow_disk_total_bytes', where }
+}
+
+function backupFailures({ instance }: Place): Query {
+  const where = at(instance)
+  return { kind: 'increase', windowMs: BACKUP_WINDOW_MS, metric: 'helixflow_backup_failures_total', where }
+}
+
+function ageOf(metric: typeof LAST_BACKUP | typeof PROCESS_START, { instance }: Place): Query {
+  return { kind: 'age', combine: 'min', metric, where: at(instance) }
 }

@@ -11,13 +11,12 @@ import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
 import type { ModelStore } from '../engines/model-store.ts'
 import { type Gateway, startGateway } from '../gateway/start.ts'
-import { listenForMetrics } from '../metrics/listener.ts'
-import { MetricRegistry } from '../metrics/registry.ts'
 import type { NodeOptions } from '../node/start.ts'
 import { openRedis, type RedisConnection } from '../redis/connection.ts'
 import { systemClock, systemRandom } from '../system.ts'
 import { openAuthClient } from './auth-service.ts'
 import { countedCache, openCache } from './cache-store.ts'
+import { startMetrics } from './metrics-listener.ts'
 import { openPool } from './open-pool.ts'
 import { type OpenStreamsOptions, openStreams } from './stream-store.ts'
 
@@ -56,7 +55,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   try {
     const asked = { settings, places, log, lifecycle }
     const { auth, usage, spend, ...kept } = await openAuthClient(asked)
-    const metrics = await startMetrics(config, lifecycle)
+    const role = config.rpc.poolUrls.length > 0 ? 'gateway' : 'all'
+    const metrics = await startMetrics({ settings, lifecycle, role, version })
     const { pool, store, tls } = await openPool({
       ...{ ...asked, llamaServer, managed, metrics: metrics.registry },
     })
@@ -152,18 +152,4 @@ function limitParts(
 ) {
   const shared = connection && { connection, prefix: redis.prefix, timeoutMs: redis.timeout }
   return { redis: shared, gatewaysMin: database.gateways, outputTokens: limits.outputTokens, spend }
-}
-
-/** @throws HelixError `address_in_use` */
-async function startMetrics({ metrics }: Config, lifecycle: Lifecycle): Promise<StartedMetrics> {
-  const registry = new MetricRegistry()
-  if (!metrics.enabled) return { registry, url: undefined }
-  const listener = await listenForMetrics(registry, metrics)
-  lifecycle.add('metrics', () => listener.stop())
-  return { registry, url: listener.url }
-}
-
-interface StartedMetrics {
-  readonly registry: MetricRegistry
-  readonly url: string | undefined
 }

@@ -14,6 +14,7 @@ import { enginesCommand } from './cli/engines.ts'
 import { explainCommand } from './cli/explain.ts'
 import { gatewayCommand } from './cli/gateway.ts'
 import { modelsCommand } from './cli/models.ts'
+import { monitorCommand } from './cli/monitor.ts'
 import { nodeCommand } from './cli/node.ts'
 import { nodesCommand } from './cli/nodes.ts'
 import { poolCommand } from './cli/pool.ts'
@@ -34,6 +35,7 @@ const program = new Command('helixflow')
   .addCommand(authCommand(version))
   .addCommand(gatewayCommand(version))
   .addCommand(poolCommand(version))
+  .addCommand(monitorCommand(version))
   .addCommand(nodeCommand(version))
   .addCommand(nodesCommand())
   .addCommand(modelsCommand())

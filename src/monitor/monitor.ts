@@ -56,7 +56,7 @@ export class Monitor implements MonitorClient, Stoppable {
 
   constructor(private readonly options: MonitorOptions) {
     const checks = HEALTH_CHECKS.flatMap(({ query, also = [] }): readonly Query[] => [query, ...also])
-    const queries = [...FIGURES.map(({ query }) => query), ...checks, ...options.board.queries]
+    const queries = [...FIGURES.map(({ query }) => query), ...checks, ...(options.board?.queries ?? [])]
     this.store = new SampleStore(new SampleNeeds(queries))
     this.duty = new Duty(options)
   }
@@ -90,7 +90,9 @@ export class Monitor implements MonitorClient, Stoppable {
   }
 
   async alerts(): Promise<readonly AlertView[]> {
-    return this.options.board.views()
+    const { board } = this.options
+    if (board) return board.views()
+    throw new HelixError('not_implemented', 'This monitor judges no alerts.')
   }
 
   silences(): Promise<readonly Silence[]> {
@@ -141,7 +143,7 @@ export class Monitor implements MonitorClient, Stoppable {
     this.judge(nowMs)
     await immediately()
     if (this.duty.works) {
-      this.duty.tell(board.judge(this.store, this.duty.silences, nowMs))
+      if (board) this.duty.tell(board.judge(this.store, this.duty.silences, nowMs))
       await immediately()
       this.duty.record(nowMs, await this.figures(nowMs))
     }
@@ -185,7 +187,7 @@ export class Monitor implements MonitorClient, Stoppable {
     const { metrics, board } = this.options
     metrics.drop('helixflow_alerts', {})
     const counts = new Map<string, { alert: string; state: string; count: number }>()
-    for (const { alert, state } of board.views()) {
+    for (const { alert, state } of board?.views() ?? []) {
       const known = counts.get(`${alert} ${state}`) ?? { alert, state, count: 0 }
       counts.set(`${alert} ${state}`, { ...known, count: known.count + 1 })
     }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { administrationCommands } from './cli/administration.ts'
+import { alertsCommand } from './cli/alerts.ts'
 import { authCommand } from './cli/auth.ts'
 import { backupCommand } from './cli/backup.ts'
 import { broadcastCommand } from './cli/broadcast.ts'
@@ -13,6 +14,7 @@ import { doctorCommand } from './cli/doctor.ts'
 import { enginesCommand } from './cli/engines.ts'
 import { explainCommand } from './cli/explain.ts'
 import { gatewayCommand } from './cli/gateway.ts'
+import { historyCommand } from './cli/history.ts'
 import { modelsCommand } from './cli/models.ts'
 import { monitorCommand } from './cli/monitor.ts'
 import { nodeCommand } from './cli/node.ts'
@@ -49,6 +51,8 @@ const program = new Command('helixflow')
   .addCommand(dbCommand())
   .addCommand(cacheCommand())
   .addCommand(broadcastCommand())
+  .addCommand(historyCommand())
+  .addCommand(alertsCommand())
   .addCommand(doctorCommand(version))
   .addCommand(configCommand())
 for (const administration of administrationCommands()) program.addCommand(administration)

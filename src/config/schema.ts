@@ -47,6 +47,12 @@ const Gateway = z.strictObject({
   keyGrace: duration()
     .prefault('60s')
     .describe('While the database is away, a key that was good before is accepted this long.'),
+  canaryInterval: duration()
+    .nullable()
+    .prefault('60s')
+    .describe(
+      'How often a replica of your own engines that was idle is asked for one token, to see whether it works; null: never. It counts as no use and is not billed.',
+    ),
   trustedProxies: z
     .array(z.string())
     .default([])

@@ -13,6 +13,7 @@ import { Monitor } from '../monitor/monitor.ts'
 import { Notifier, type NotifierOptions } from '../monitor/notify/notifier.ts'
 import { Outbox } from '../monitor/notify/outbox.ts'
 import { remoteTarget } from '../monitor/remote-target.ts'
+import { Silences } from '../monitor/silences.ts'
 import { type DatabaseOptions, openDatabase, type PostgresConnection } from '../storage/database.ts'
 import { systemClock, systemRandom } from '../system.ts'
 import { tlsFiles } from './auth-service.ts'
@@ -78,6 +79,7 @@ export function startMonitor(
   })
   const here = localTarget({ instance: ownInstance(metrics), role, metrics: metrics.registry })
   for (const warning of receiverWarnings(monitor.receivers)) log.warn(warning, {})
+  const silences = new Silences(reading, systemClock)
   const telling: NotifierOptions = {
     ...{ receivers: monitor.receivers, runbookUrl: monitor.runbookUrl, metrics: metrics.registry, log },
     ...{ outbox: new Outbox(reading, systemClock), clock: systemClock, random: systemRandom },
@@ -90,13 +92,19 @@ export function startMonitor(
     leaseMs: LEASE_ROUNDS * Math.max(monitor.interval, WRITE_TIMEOUT_MS),
     ...{ database, reading, metrics: metrics.registry, clock: systemClock, log },
     board: undefined,
-    silences: async () => [],
+    silences: () => silences.list(),
     openTeller: () => {
       const notifier = new Notifier(telling)
       notifier.start()
       return notifier
     },
-    desk: { ...NO_DESK, testReceiver: (name) => new Notifier(telling).test(name) },
+    desk: {
+      silence: (request) => silences.add(request),
+      unsilence: (id) => silences.end(id),
+      kpis: () =>
+        Promise.reject(new HelixError('not_implemented', 'This monitor reckons no business figures.')),
+      testReceiver: (name) => new Notifier(telling).test(name),
+    },
   })
   lifecycle.add('monitor database', async () => {
     await Promise.all([database.close(), reading.close()])
@@ -110,6 +118,3 @@ export function startMonitor(
 function ownInstance({ url }: StartedMetrics): string {
   return url === undefined ? hostname() : new URL(url).host
 }
-
-const missing = () => Promise.reject(new HelixError('not_implemented', 'This monitor does not do that.'))
-const NO_DESK = { silence: missing, unsilence: missing, kpis: missing }

@@ -8,6 +8,8 @@ import { overTls } from '../contracts/rpc-transport.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
+import { AlertBoard } from '../monitor/alert-board.ts'
+import { RULES } from '../monitor/alerts/rules.ts'
 import { localTarget } from '../monitor/local-target.ts'
 import { Monitor } from '../monitor/monitor.ts'
 import { Notifier, type NotifierOptions } from '../monitor/notify/notifier.ts'
@@ -91,7 +93,7 @@ export function startMonitor(
     holder: `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`,
     leaseMs: LEASE_ROUNDS * Math.max(monitor.interval, WRITE_TIMEOUT_MS),
     ...{ database, reading, metrics: metrics.registry, clock: systemClock, log },
-    board: undefined,
+    board: new AlertBoard({ rules: RULES, log }),
     silences: () => silences.list(),
     openTeller: () => {
       const notifier = new Notifier(telling)

@@ -9,11 +9,13 @@ import * as budgetUse from '../../../src/storage/budget-use.ts'
 import { type Database, openDatabase, type Queries } from '../../../src/storage/database.ts'
 import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
 import * as identities from '../../../src/storage/external-identities.ts'
+import * as history from '../../../src/storage/history.ts'
 import * as answers from '../../../src/storage/idempotent-answers.ts'
 import * as keys from '../../../src/storage/keys.ts'
 import * as limitRules from '../../../src/storage/limit-rules.ts'
 import * as memberships from '../../../src/storage/memberships.ts'
 import { migrate } from '../../../src/storage/migrate.ts'
+import * as monitorStates from '../../../src/storage/monitor-states.ts'
 import * as responses from '../../../src/storage/responses.ts'
 import * as serviceAccounts from '../../../src/storage/service-accounts.ts'
 import * as sessions from '../../../src/storage/sessions.ts'
@@ -281,6 +283,22 @@ const CALLS: Readonly<Record<string, Call>> = {
   renewResponses: (queries) =>
     responses.renewResponses(queries, { ids: ['resp_1', 'resp_2'], untilMs: NOW_MS }),
   removeExpiredResponses: (queries) => responses.removeExpiredResponses(queries, Date.UTC(2020, 1, 1)),
+  seriesIds: (queries) => history.seriesIds(queries, [{ figure: 'f', labels: { model: 'new' } }]),
+  insertPoints: (queries) => history.insertPoints(queries, 10, [{ seriesId: 1, atMs: NOW_MS, value: 1 }]),
+  rollUp: (queries) =>
+    history.rollUp(queries, { fineSeconds: 10, coarseSeconds: 60, fromMs: NOW_MS - 60_000, toMs: NOW_MS }),
+  newestPoint: (queries) => history.newestPoint(queries, 10),
+  oldestPoint: (queries) => history.oldestPoint(queries, 10),
+  dropPoints: (queries) => history.dropPoints(queries, 10, NOW_MS - 9_000_000),
+  dropEmptySeries: (queries) => history.dropEmptySeries(queries, [1]),
+  readHistory: (queries) =>
+    history.readHistory(queries, {
+      ...{ figures: ['f'], resolutionSeconds: 10, fromMs: NOW_MS - 600_000, toMs: NOW_MS },
+    }),
+  holdSeat: (queries) => monitorStates.holdSeat(queries, 'me', 1_000),
+  leaveSeat: (queries) => monitorStates.leaveSeat(queries, 'me'),
+  readState: (queries) => monitorStates.readState(queries, 'alerts'),
+  saveState: (queries) => monitorStates.saveState(queries, { name: 'alerts', holder: 'me', state: {} }),
   insertUsage: (_queries, database) => usage.insertUsage(database, [usageRecord]),
   usageSummary: (_queries, database) =>
     usage.usageSummary(database, { ...AUDITED, fromMs: NOW_MS - 86_400_000, toMs: NOW_MS, groupBy: 'day' }),
@@ -359,11 +377,25 @@ const SEEDS: Readonly<Record<string, string>> = {
       expires_at)
     select 'org_' || n % ${ORGANISATIONS}, 'request_' || n, 'key', 'key_' || n, '', 1, now() + interval '1 hour'
     from generate_series(0, ${MEMBERS - 1}) n`,
+  history_series: `insert into history_series (figure, labels)
+    select 'f', jsonb_build_object('model', n) from generate_series(1, 100) n`,
+  history_points: `insert into history_points (series_id, resolution, at, value, low, high)
+    select n % 100 + 1, 10, '2026-11-01'::timestamptz - n / 100 * interval '10 seconds', 1, 1, 1
+    from generate_series(0, ${KEYS - 1}) n`,
+  alert_silences: `insert into alert_silences (id, matchers, until, reason, made_by, created_at)
+    select 's_' || n, '{}', now() + n * interval '1 second', 'r', 'operator', now()
+    from generate_series(0, ${MEMBERS - 1}) n`,
+  notifications: `insert into notifications (id, receiver, group_key, body, next_at, created_at, done_at)
+    select 'n_' || n, 'r_' || n % 3, 'g', '{}', now(), now() - n * interval '1 second', case when n > 10 then now() end
+    from generate_series(0, ${MEMBERS - 1}) n`,
 }
 
 /** Tables that stay so small that reading them as a whole is the best plan. */
 const SMALL: ReadonlySet<string> = new Set([
   'api_key_pepper',
+  // As many as processes export, whatever callers do.
+  'history_series',
+  'monitor_states',
   'pool_leader',
   'schema_migrations',
   'signing_keys',
@@ -385,6 +417,8 @@ const MODULES = {
   'budget-use': budgetUse,
   spend,
   responses,
+  history,
+  'monitor-states': monitorStates,
 } as const
 
 let place: DatabasePlace

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { Receivers } from './notification-settings.ts'
 import { duration, money } from './quantities.ts'
 
 const Target = z.strictObject({
@@ -27,6 +28,13 @@ export const MonitorSettings = z.strictObject({
   keepFine: duration().prefault('12h').describe('How long figures of each 10 seconds are kept.'),
   keepMinutes: duration().prefault('14d').describe('How long figures of each minute are kept.'),
   keepHours: duration().prefault('400d').describe('How long figures of each hour are kept.'),
+  receivers: Receivers,
+  runbookUrl: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .describe(
+      'Where the pages about alerts are read, which notifications link to; by default their path in docs.',
+    ),
   deviceCosts: z
     .record(z.string().min(1).max(256), money())
     .default({})

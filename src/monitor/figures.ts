@@ -14,6 +14,16 @@ const WINDOW_MS = 60_000
 /** Few answers in a minute say little about the slowest of twenty. */
 const QUANTILE_WINDOW_MS = 300_000
 
+/** What processes have each for itself, so that the platform has all of it together. */
+const ADDED: ReadonlySet<string> = new Set([
+  'helixflow_requests_in_flight',
+  'helixflow_ws_connections',
+  'helixflow_queue_depth',
+  'helixflow_db_pool_connections',
+  'helixflow_model_instances',
+  'helixflow_model_memory_bytes',
+])
+
 /** Every figure of the history, in the order in which people want to see them. */
 export const FIGURES: readonly Figure[] = [
   ...requestFigures(),
@@ -193,16 +203,6 @@ function gauge(
   const combine = ADDED.has(selection.metric) ? 'sum' : 'max'
   return { name, title, unit, query: { kind: 'gauge', combine, ...selection } as Of<'gauge'> }
 }
-
-/** What processes have each for itself, so that the platform has all of it together. */
-const ADDED: ReadonlySet<string> = new Set([
-  'helixflow_requests_in_flight',
-  'helixflow_ws_connections',
-  'helixflow_queue_depth',
-  'helixflow_db_pool_connections',
-  'helixflow_model_instances',
-  'helixflow_model_memory_bytes',
-])
 
 function rate(name: string, title: string, selection: Without<Of<'rate'>, 'kind' | 'windowMs'>): Figure {
   const query = { kind: 'rate', windowMs: WINDOW_MS, ...selection } as Of<'rate'>

@@ -20,10 +20,11 @@ import type { Realtime } from '../realtime/realtime.ts'
 import { registerAdministration } from '../routes/administration.ts'
 import { invalidate } from '../routes/cache.ts'
 import { explainLimits } from '../routes/limits.ts'
+import { type MonitorRouteParts, registerMonitor, registerMonitorOfOperator } from '../routes/monitor.ts'
 import { defragment, explainModel, listDevices } from '../routes/scheduler.ts'
 import { refuseUnknown } from '../routes/unknown.ts'
 
-export interface ControlParts {
+export interface ControlParts extends MonitorRouteParts {
   readonly auth: AuthClient
   readonly pool: PoolClient
   readonly limits: LimitGate
@@ -76,6 +77,7 @@ export function buildControlApp({
   vectorsKept,
   log,
   random,
+  ...monitoring
 }: ControlParts): FastifyInstance {
   const app = Fastify({ genReqId: makeRequestId, forceCloseConnections: true, bodyLimit: 65_536 })
   app.removeAllContentTypeParsers()
@@ -105,6 +107,8 @@ export function buildControlApp({
     pool.unload(request.params.name, untilClosed(reply.raw)),
   )
   app.get('/admin/v1/devices', listDevices(pool))
+  registerMonitor(app, monitoring, (request) => operatorOf(request).actor)
+  registerMonitorOfOperator(app, monitoring)
   app.get('/admin/v1/scheduler/explain', explainModel(pool))
   app.get('/admin/v1/scheduler/journal', () => pool.journal())
   app.post('/admin/v1/scheduler/defragment', async (request, reply) =>

@@ -5,14 +5,15 @@ import { receiverWarnings } from '../config/notification-settings.ts'
 import type { MonitorClient } from '../contracts/monitor.ts'
 import { MonitorRpcClient } from '../contracts/monitor-rpc-client.ts'
 import { overTls } from '../contracts/rpc-transport.ts'
-import { HelixError } from '../core/errors.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
+import { Kpis, type KpisOptions } from '../monitor/kpis.ts'
 import { localTarget } from '../monitor/local-target.ts'
 import { Monitor } from '../monitor/monitor.ts'
 import { Notifier, type NotifierOptions } from '../monitor/notify/notifier.ts'
 import { Outbox } from '../monitor/notify/outbox.ts'
 import { remoteTarget } from '../monitor/remote-target.ts'
+import { Silences } from '../monitor/silences.ts'
 import { type DatabaseOptions, openDatabase, type PostgresConnection } from '../storage/database.ts'
 import { systemClock, systemRandom } from '../system.ts'
 import { tlsFiles } from './auth-service.ts'
@@ -24,6 +25,8 @@ export interface OpenMonitorRequest {
   /** Of this process, as in `startMetrics`. */
   readonly role: string
   readonly log: Logger
+  /** For prices by the kind of device; without it devices are known by their ids alone. */
+  readonly devices?: KpisOptions['devices']
   /** Stops what was started. */
   readonly lifecycle: Lifecycle
 }
@@ -57,7 +60,7 @@ export function openMonitor(
 
 /** The monitor itself, which reads this process and those of `monitor.targets`. */
 export function startMonitor(
-  { settings, metrics, role, log, lifecycle }: OpenMonitorRequest,
+  { settings, metrics, role, log, devices = async () => [], lifecycle }: OpenMonitorRequest,
   connection: PostgresConnection | string,
 ): Monitor {
   const { monitor } = settings.config
@@ -82,6 +85,9 @@ export function startMonitor(
     ...{ receivers: monitor.receivers, runbookUrl: monitor.runbookUrl, metrics: metrics.registry, log },
     ...{ outbox: new Outbox(reading, systemClock), clock: systemClock, random: systemRandom },
   }
+  const silences = new Silences(reading, systemClock)
+  const { deviceCosts } = monitor
+  const kpis = new Kpis({ database: reading, clock: systemClock, deviceCosts, devices })
   const running = new Monitor({
     targets: [here, ...monitor.targets.map(remoteTarget)],
     intervalMs: monitor.interval,
@@ -90,13 +96,18 @@ export function startMonitor(
     leaseMs: LEASE_ROUNDS * Math.max(monitor.interval, WRITE_TIMEOUT_MS),
     ...{ database, reading, metrics: metrics.registry, clock: systemClock, log },
     board: undefined,
-    silences: async () => [],
+    silences: () => silences.list(),
     openTeller: () => {
       const notifier = new Notifier(telling)
       notifier.start()
       return notifier
     },
-    desk: { ...NO_DESK, testReceiver: (name) => new Notifier(telling).test(name) },
+    desk: {
+      silence: (asked) => silences.add(asked),
+      unsilence: (id) => silences.end(id),
+      kpis: (query) => kpis.report(query),
+      testReceiver: (name) => new Notifier(telling).test(name),
+    },
   })
   lifecycle.add('monitor database', async () => {
     await Promise.all([database.close(), reading.close()])
@@ -110,6 +121,3 @@ export function startMonitor(
 function ownInstance({ url }: StartedMetrics): string {
   return url === undefined ? hostname() : new URL(url).host
 }
-
-const missing = () => Promise.reject(new HelixError('not_implemented', 'This monitor does not do that.'))
-const NO_DESK = { silence: missing, unsilence: missing, kpis: missing }

@@ -63,10 +63,15 @@ export class Kpis {
     const costs = deviceCosts({
       series: await readHistory(database, span),
       pointMs,
-      priceOf: (id) => devicePrice(prices, { id, kind: kinds.get(id) }),
+      priceOf: (id) => devicePrice(prices, { id, kind: kinds.get(id) ?? kindByName(id) }),
     })
     return { deviceCosts: costs, everybody }
   }
+}
+
+/** Of a device that is not there now: the processors of a node are named after their kind. */
+function kindByName(id: string): string | undefined {
+  return id.endsWith('/cpu') ? 'cpu' : undefined
 }
 
 /** Whole hours, for that is what sums are kept of: the first and the last that the span touches count. */

@@ -7,6 +7,8 @@ import { MonitorRpcClient } from '../contracts/monitor-rpc-client.ts'
 import { overTls } from '../contracts/rpc-transport.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
+import { AlertBoard } from '../monitor/alert-board.ts'
+import { RULES } from '../monitor/alerts/rules.ts'
 import { Kpis, type KpisOptions } from '../monitor/kpis.ts'
 import { localTarget } from '../monitor/local-target.ts'
 import { Monitor } from '../monitor/monitor.ts'
@@ -81,6 +83,7 @@ export function startMonitor(
   })
   const here = localTarget({ instance: ownInstance(metrics), role, metrics: metrics.registry })
   for (const warning of receiverWarnings(monitor.receivers)) log.warn(warning, {})
+  const silences = new Silences(reading, systemClock)
   const telling: NotifierOptions = {
     ...{ receivers: monitor.receivers, runbookUrl: monitor.runbookUrl, metrics: metrics.registry, log },
     ...{ outbox: new Outbox(reading, systemClock), clock: systemClock, random: systemRandom },
@@ -95,7 +98,7 @@ export function startMonitor(
     holder: `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`,
     leaseMs: LEASE_ROUNDS * Math.max(monitor.interval, WRITE_TIMEOUT_MS),
     ...{ database, reading, metrics: metrics.registry, clock: systemClock, log },
-    board: undefined,
+    board: new AlertBoard({ rules: RULES, log }),
     silences: () => silences.list(),
     openTeller: () => {
       const notifier = new Notifier(telling)

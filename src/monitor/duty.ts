@@ -23,8 +23,7 @@ export interface DutyOptions {
   /** Another one begins when this one has not said for so long that it is there. */
   readonly leaseMs: number
   readonly retention: Retention
-  /** Undefined: no alerts are judged. */
-  readonly board: AlertBoard | undefined
+  readonly board: AlertBoard
   readonly silences: () => Promise<readonly Silence[]>
   readonly openTeller: () => Teller
   readonly metrics: Metrics
@@ -109,7 +108,7 @@ export class Duty {
         await this.save()
         await this.history.flush()
       } else {
-        board?.restore(await readState(database, BOARD))
+        board.restore(await readState(database, BOARD))
       }
       if (this.whatIsWrong !== undefined) this.options.log.info('the database serves the monitor again', {})
       this.whatIsWrong = undefined
@@ -123,7 +122,7 @@ export class Duty {
 
   private async begin(): Promise<void> {
     const { database, board, openTeller, log } = this.options
-    board?.restore(await readState(database, BOARD))
+    board.restore(await readState(database, BOARD))
     this.saved = ''
     this.history.begin()
     this.teller = openTeller()
@@ -140,7 +139,6 @@ export class Duty {
 
   private async save(): Promise<void> {
     const { database, holder, board } = this.options
-    if (!board) return
     const state = board.state()
     const text = JSON.stringify(state)
     if (text === this.saved) return

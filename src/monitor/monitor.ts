@@ -39,6 +39,8 @@ export interface MonitorOptions extends DutyOptions {
 /** Of the interval, for reading: what takes longer is judged without. */
 const READING_SHARE = 0.8
 const READING_MAX_MS = 5_000
+/** A monitor that stood still for so many rounds has seen nothing of them. */
+const BREAK_ROUNDS = 5
 /** Series that ended are asked for no longer than the longest window of a rule. */
 const FORGET_AFTER_MS = 6.5 * 3_600_000
 const FORGET_EVERY_MS = 300_000
@@ -50,13 +52,16 @@ export class Monitor implements MonitorClient, Stoppable {
   private report: HealthReport | undefined
   private readings: readonly Reading[] = []
   private forgotMs = 0
+  /** Since when it reads without a break, and when it read last. */
+  private sinceMs = 0
+  private readMs = 0
   private cancel = () => {}
   private running: Promise<void> | undefined
   private stopped = false
 
   constructor(private readonly options: MonitorOptions) {
     const checks = HEALTH_CHECKS.flatMap(({ query, also = [] }): readonly Query[] => [query, ...also])
-    const queries = [...FIGURES.map(({ query }) => query), ...checks, ...(options.board?.queries ?? [])]
+    const queries = [...FIGURES.map(({ query }) => query), ...checks, ...options.board.queries]
     this.store = new SampleStore(new SampleNeeds(queries))
     this.duty = new Duty(options)
   }
@@ -90,9 +95,7 @@ export class Monitor implements MonitorClient, Stoppable {
   }
 
   async alerts(): Promise<readonly AlertView[]> {
-    const { board } = this.options
-    if (board) return board.views()
-    throw new HelixError('not_implemented', 'This monitor judges no alerts.')
+    return this.views()
   }
 
   silences(): Promise<readonly Silence[]> {
@@ -138,13 +141,16 @@ export class Monitor implements MonitorClient, Stoppable {
     const { targets, intervalMs, clock, board } = this.options
     this.readings = await readTargets(targets, Math.min(READING_MAX_MS, READING_SHARE * intervalMs))
     const nowMs = clock.now()
+    if (nowMs - this.readMs > BREAK_ROUNDS * intervalMs) this.sinceMs = nowMs
+    this.readMs = nowMs
     for (const reading of this.readings) await this.take(reading, nowMs)
     this.duty.keep()
     this.judge(nowMs)
     await immediately()
     if (this.duty.works) {
-      if (board) this.duty.tell(board.judge(this.store, this.duty.silences, nowMs))
-      await immediately()
+      this.duty.tell(
+        await board.judge(this.store, { nowMs, readingSinceMs: this.sinceMs, silences: this.duty.silences }),
+      )
       this.duty.record(nowMs, await this.figures(nowMs))
     }
     this.countAlerts()
@@ -183,11 +189,15 @@ export class Monitor implements MonitorClient, Stoppable {
     }
   }
 
+  private views(): readonly AlertView[] {
+    return this.options.board.views(this.duty.silences, this.options.clock.now())
+  }
+
   private countAlerts(): void {
-    const { metrics, board } = this.options
+    const { metrics } = this.options
     metrics.drop('helixflow_alerts', {})
     const counts = new Map<string, { alert: string; state: string; count: number }>()
-    for (const { alert, state } of board?.views() ?? []) {
+    for (const { alert, state } of this.views()) {
       const known = counts.get(`${alert} ${state}`) ?? { alert, state, count: 0 }
       counts.set(`${alert} ${state}`, { ...known, count: known.count + 1 })
     }

@@ -26,7 +26,7 @@ export class MetricValues implements Metrics {
     this.put(name, labels, (before) => before + 1)
   }
 
-  drop<Name extends GaugeName>(name: Name, labels: Partial<LabelsOf<Name>>): void {
+  drop<Name extends CounterName | GaugeName>(name: Name, labels: Partial<LabelsOf<Name>>): void {
     for (const [key, series] of this.series)
       if (series.name === name && has(series.labels, labels as Labels)) this.series.delete(key)
   }

@@ -15,10 +15,12 @@ import { enginesCommand } from './cli/engines.ts'
 import { explainCommand } from './cli/explain.ts'
 import { gatewayCommand } from './cli/gateway.ts'
 import { historyCommand } from './cli/history.ts'
+import { kpisCommand } from './cli/kpis.ts'
 import { modelsCommand } from './cli/models.ts'
 import { monitorCommand } from './cli/monitor.ts'
 import { nodeCommand } from './cli/node.ts'
 import { nodesCommand } from './cli/nodes.ts'
+import { notificationsCommand } from './cli/notifications.ts'
 import { poolCommand } from './cli/pool.ts'
 import { simulateCommand } from './cli/simulate.ts'
 import { topCommand } from './cli/top.ts'
@@ -48,6 +50,8 @@ const program = new Command('helixflow')
   .addCommand(enginesCommand())
   .addCommand(devicesCommand())
   .addCommand(explainCommand())
+  .addCommand(kpisCommand())
+  .addCommand(notificationsCommand())
   .addCommand(dbCommand())
   .addCommand(cacheCommand())
   .addCommand(broadcastCommand())

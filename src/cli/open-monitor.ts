@@ -5,11 +5,11 @@ import { receiverWarnings } from '../config/notification-settings.ts'
 import type { MonitorClient } from '../contracts/monitor.ts'
 import { MonitorRpcClient } from '../contracts/monitor-rpc-client.ts'
 import { overTls } from '../contracts/rpc-transport.ts'
-import { HelixError } from '../core/errors.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import { AlertBoard } from '../monitor/alert-board.ts'
 import { RULES } from '../monitor/alerts/rules.ts'
+import { Kpis, type KpisOptions } from '../monitor/kpis.ts'
 import { localTarget } from '../monitor/local-target.ts'
 import { Monitor } from '../monitor/monitor.ts'
 import { Notifier, type NotifierOptions } from '../monitor/notify/notifier.ts'
@@ -27,6 +27,8 @@ export interface OpenMonitorRequest {
   /** Of this process, as in `startMetrics`. */
   readonly role: string
   readonly log: Logger
+  /** For prices by the kind of device; without it devices are known by their ids alone. */
+  readonly devices?: KpisOptions['devices']
   /** Stops what was started. */
   readonly lifecycle: Lifecycle
 }
@@ -60,7 +62,7 @@ export function openMonitor(
 
 /** The monitor itself, which reads this process and those of `monitor.targets`. */
 export function startMonitor(
-  { settings, metrics, role, log, lifecycle }: OpenMonitorRequest,
+  { settings, metrics, role, log, devices = async () => [], lifecycle }: OpenMonitorRequest,
   connection: PostgresConnection | string,
 ): Monitor {
   const { monitor } = settings.config
@@ -86,6 +88,9 @@ export function startMonitor(
     ...{ receivers: monitor.receivers, runbookUrl: monitor.runbookUrl, metrics: metrics.registry, log },
     ...{ outbox: new Outbox(reading, systemClock), clock: systemClock, random: systemRandom },
   }
+  const silences = new Silences(reading, systemClock)
+  const { deviceCosts } = monitor
+  const kpis = new Kpis({ database: reading, clock: systemClock, deviceCosts, devices })
   const running = new Monitor({
     targets: [here, ...monitor.targets.map(remoteTarget)],
     intervalMs: monitor.interval,
@@ -101,10 +106,9 @@ export function startMonitor(
       return notifier
     },
     desk: {
-      silence: (request) => silences.add(request),
+      silence: (asked) => silences.add(asked),
       unsilence: (id) => silences.end(id),
-      kpis: () =>
-        Promise.reject(new HelixError('not_implemented', 'This monitor reckons no business figures.')),
+      kpis: (query) => kpis.report(query),
       testReceiver: (name) => new Notifier(telling).test(name),
     },
   })

@@ -89,7 +89,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       limits: limitParts(config, redis, spend),
       metrics: metrics.registry,
       databaseProblem: () => auth.problem(),
-      monitor: openMonitor({ settings, metrics, role, log, lifecycle }, connection),
+      monitor: openMonitor({ ...asked, metrics, role, devices: () => pool.listDevices() }, connection),
       controlSocket: places.controlSocket,
       status: async () =>
         statusOf(gateway, { version, startedAtMs, metricsUrl: metrics.url, home: places.home }),

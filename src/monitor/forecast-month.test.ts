@@ -16,12 +16,12 @@ function hoursFrom(fromMs: number, toMs: number, value: (atMs: number) => number
   return hours
 }
 
-const before = (weeks: number) => NOW_MS - weeks * 168 * HOUR_MS
+const weeksAgo = (weeks: number) => NOW_MS - weeks * 168 * HOUR_MS
 
 describe('the forecast of a month', () => {
   test('of what is always the same is that, and narrow', () => {
     const { month, requests, tokens } = forecastMonth(
-      hoursFrom(before(5), NOW_MS, () => 50),
+      hoursFrom(weeksAgo(5), NOW_MS, () => 50),
       NOW_MS,
     )
     expect(month).toBe('2026-11')
@@ -31,7 +31,7 @@ describe('the forecast of a month', () => {
 
   test('knows the hours of the week: weekends without requests stay so', () => {
     const isWorkday = (atMs: number) => new Date(atMs).getUTCDay() % 6 !== 0
-    const all = hoursFrom(before(5), END_MS, (atMs) => (isWorkday(atMs) ? 100 : 0))
+    const all = hoursFrom(weeksAgo(5), END_MS, (atMs) => (isWorkday(atMs) ? 100 : 0))
     const sum = all
       .filter(({ atMs }) => atMs >= MONTH_MS)
       .reduce((whole, { requests }) => whole + requests, 0)
@@ -48,12 +48,12 @@ describe('the forecast of a month', () => {
       const months = 400
       for (let seed = 1; seed <= months; seed++) {
         const random = seededRandom(seed)
-        const all = hoursFrom(Math.min(before(weeks), MONTH_MS), END_MS, (atMs) => {
+        const all = hoursFrom(Math.min(weeksAgo(weeks), MONTH_MS), END_MS, (atMs) => {
           const season = weeks < 1 ? 100 : 100 + 80 * Math.sin((atMs / HOUR_MS / 24) * 2 * Math.PI)
           return Math.max(0, season * (0.5 + random.uniform()))
         })
-        const known = all.filter(({ atMs }) => atMs < NOW_MS && atMs >= before(weeks))
-        const soFar = all.filter(({ atMs }) => atMs >= MONTH_MS && atMs < before(weeks))
+        const known = all.filter(({ atMs }) => atMs < NOW_MS && atMs >= weeksAgo(weeks))
+        const soFar = all.filter(({ atMs }) => atMs >= MONTH_MS && atMs < weeksAgo(weeks))
         const { low, high } = forecastMonth(known, NOW_MS).requests
         const left = (hours: readonly HourFigures[]) => hours.reduce((sum, { requests }) => sum + requests, 0)
         const actual = left(all.filter(({ atMs }) => atMs >= MONTH_MS)) - left(soFar)
@@ -66,7 +66,7 @@ describe('the forecast of a month', () => {
 
   test('is never below what there has been, and knows nothing where there was nothing', () => {
     const random = seededRandom(3)
-    const wild = hoursFrom(before(4), NOW_MS, () => (random.uniform() < 0.01 ? 10_000 : 0))
+    const wild = hoursFrom(weeksAgo(4), NOW_MS, () => (random.uniform() < 0.01 ? 10_000 : 0))
     const { soFar, likely, low, high } = forecastMonth(wild, NOW_MS).requests
     expect(low).toBeGreaterThanOrEqual(soFar)
     expect(likely).toBeGreaterThan(low)

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'vitest'
+import { helixflow } from '../support/helixflow.ts'
 import { processesWith } from '../support/processes.ts'
 import { type Server, startServer } from '../support/server.ts'
 
@@ -50,8 +51,6 @@ test('tests keep no model loaded, and are billed to nobody', async () => {
   expect(enginesOf(server)).toHaveLength(1)
   await expect.poll(() => enginesOf(server), { timeout: 30_000 }).toEqual([])
   await expect.poll(() => metricOf(server, HEALTHY)).toBeUndefined()
-  const answer = await fetch(`${server.origin}/admin/v1/usage`, {
-    headers: { authorization: `Bearer ${server.apiKey}` },
-  })
-  expect(await answer.json()).toEqual({ data: [] })
+  const { out } = await helixflow(server, 'usage', 'requests', '--json')
+  expect(JSON.parse(out)).toEqual({ data: [] })
 })

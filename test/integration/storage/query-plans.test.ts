@@ -12,13 +12,16 @@ import * as identities from '../../../src/storage/external-identities.ts'
 import * as history from '../../../src/storage/history.ts'
 import * as answers from '../../../src/storage/idempotent-answers.ts'
 import * as keys from '../../../src/storage/keys.ts'
+import * as kpis from '../../../src/storage/kpis.ts'
 import * as limitRules from '../../../src/storage/limit-rules.ts'
 import * as memberships from '../../../src/storage/memberships.ts'
 import { migrate } from '../../../src/storage/migrate.ts'
 import * as monitorStates from '../../../src/storage/monitor-states.ts'
+import * as notifications from '../../../src/storage/notifications.ts'
 import * as responses from '../../../src/storage/responses.ts'
 import * as serviceAccounts from '../../../src/storage/service-accounts.ts'
 import * as sessions from '../../../src/storage/sessions.ts'
+import * as silences from '../../../src/storage/silences.ts'
 import * as spend from '../../../src/storage/spend.ts'
 import { acrossOrganisations, type TenantQueries } from '../../../src/storage/tenancy.ts'
 import * as usage from '../../../src/storage/usage.ts'
@@ -72,6 +75,24 @@ const usageRecord = {
   estimated: false,
   streamed: false,
   instance: 'i',
+}
+
+const KPIS = {
+  organisationId: MINE.organisationId,
+  projectId: undefined,
+  fromMs: NOW_MS - 86_400_000,
+  toMs: NOW_MS,
+  groupBy: 'model',
+} as const
+
+const told = {
+  id: 'new',
+  receiver: 'hook',
+  groupKey: 'g',
+  body: {},
+  attempts: 0,
+  createdAtMs: NOW_MS,
+  done: undefined,
 }
 
 const newRule = {
@@ -295,6 +316,35 @@ const CALLS: Readonly<Record<string, Call>> = {
     history.readHistory(queries, {
       ...{ figures: ['f'], resolutionSeconds: 10, fromMs: NOW_MS - 600_000, toMs: NOW_MS },
     }),
+  withKpis: (_queries, database) =>
+    kpis.withKpis(database, MINE.organisationId, (queries) => kpis.kpiSums(queries, KPIS)),
+  kpiSums: async (queries) => {
+    await kpis.kpiSums(queries, KPIS)
+    await kpis.kpiSums(queries, { ...KPIS, ...MINE, groupBy: 'project' })
+  },
+  kpiHours: (queries) => kpis.kpiHours(queries, { ...KPIS, organisationId: undefined }),
+  kpiDetails: async (queries) => {
+    await kpis.kpiDetails(queries, ['org_500', 'org_501'], KPIS)
+    await kpis.kpiDetails(queries, ['org_500'], { ...KPIS, ...MINE, groupBy: 'project' })
+  },
+  saveNotifications: (_queries, database) => notifications.saveNotifications(database, [told], NOW_MS),
+  claimNotifications: (_queries, database) =>
+    notifications.claimNotifications(database, {
+      ...{ receiver: 'hook', nowMs: NOW_MS, leaseUntilMs: NOW_MS, limit: 10, all: false },
+    }),
+  lastNotifications: (_queries, database) => notifications.lastNotifications(database, Date.now() - 60_000),
+  listNotifications: (_queries, database) => notifications.listNotifications(database, 20),
+  dropOldNotifications: (_queries, database) =>
+    notifications.dropOldNotifications(database, {
+      ...{ nowMs: NOW_MS, giveUpBeforeMs: Date.UTC(2020, 1), forgetBeforeMs: Date.UTC(2020, 1) },
+    }),
+  insertSilence: (_queries, database) =>
+    silences.insertSilence(database, {
+      ...{ id: 'new', matchers: { alert: 'x' }, untilMs: NOW_MS, reason: 'r', by: 'me', createdAtMs: NOW_MS },
+    }),
+  listSilences: (_queries, database) => silences.listSilences(database, NOW_MS),
+  endSilence: (_queries, database) => silences.endSilence(database, { id: 'silence_5', nowMs: NOW_MS }),
+  dropOldSilences: (_queries, database) => silences.dropOldSilences(database, Date.UTC(2020, 1)),
   holdSeat: (queries) => monitorStates.holdSeat(queries, 'me', 1_000),
   leaveSeat: (queries) => monitorStates.leaveSeat(queries, 'me'),
   readState: (queries) => monitorStates.readState(queries, 'alerts'),
@@ -419,6 +469,9 @@ const MODULES = {
   responses,
   history,
   'monitor-states': monitorStates,
+  kpis,
+  notifications,
+  silences,
 } as const
 
 let place: DatabasePlace

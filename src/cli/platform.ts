@@ -9,6 +9,7 @@ import { priceList } from '../contracts/prices.ts'
 import { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
+import { noTracer } from '../core/tracing.ts'
 import type { ModelStore } from '../engines/model-store.ts'
 import { type Gateway, startGateway } from '../gateway/start.ts'
 import { listenForMetrics } from '../metrics/listener.ts'
@@ -87,6 +88,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       },
       limits: limitParts(config, redis, spend),
       metrics: metrics.registry,
+      tracer: noTracer,
       databaseProblem: () => auth.problem(),
       controlSocket: places.controlSocket,
       status: async () =>

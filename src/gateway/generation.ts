@@ -3,6 +3,7 @@ import type { Identity } from '../contracts/auth.ts'
 import { modelNotFound } from '../contracts/model-not-found.ts'
 import { may } from '../contracts/permissions.ts'
 import { HelixError } from '../core/errors.ts'
+import type { Span } from '../core/tracing.ts'
 import type { CachingDispatch } from './caching/caching-dispatch.ts'
 import type { Behind } from './caching/refresh-passenger.ts'
 import type { CredentialCache } from './credential-cache.ts'
@@ -40,6 +41,8 @@ export interface GenerationRequest {
   readonly user: string | undefined
   /** When it arrived, on the monotonic clock. */
   readonly startedMs: number
+  /** The whole of it in its trace. */
+  readonly span: Span
   /** Whose leaving ends the wait for a turn. */
   readonly client: Presence
   /** Where the answer goes. @param headers what it says of itself */

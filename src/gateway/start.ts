@@ -15,6 +15,7 @@ import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
 import type { Random } from '../core/random.ts'
+import type { Tracer } from '../core/tracing.ts'
 import type { OneTimeSecrets } from '../streams/secrets.ts'
 import type { Producer, StreamStore, StreamWriter } from '../streams/stream.ts'
 import type { StreamEvent } from '../streams/stream-event.ts'
@@ -63,6 +64,7 @@ export interface GatewayParts {
   readonly usage: Pick<MeterOptions, 'sink' | 'directory' | 'bytesMax' | 'price'>
   readonly limits: Pick<LimitParts, 'redis' | 'gatewaysMin' | 'outputTokens' | 'spend'>
   readonly metrics: Metrics
+  readonly tracer: Tracer
   readonly databaseProblem: () => Promise<HelixError | undefined>
   /** Path of the Unix socket for administration. */
   readonly controlSocket: string
@@ -173,7 +175,7 @@ async function startWork(
   parts: GatewayParts,
   { drain, credentials }: { readonly drain: Drain; readonly credentials: CredentialCache },
 ) {
-  const { config, pool, clock, log } = parts
+  const { config, pool, clock, log, tracer } = parts
   const { dispatch, stop: stopDispatch } = startDispatch(parts)
   const revisions = new ModelRevisions(pool, clock)
   const { index, kept: vectorsKept } = await chooseIndex({
@@ -196,7 +198,7 @@ async function startWork(
   const { runs, responses, keeper, stop: stopRuns } = startRuns({ ...parts, generation, drain })
   const readers = new StreamReaders(credentials)
   const revive = { chat: chatRevival, response: responseRevival(keeper, clock) }
-  const takeover = new Takeover({ generation, credentials, readers, drain, clock, log, revive })
+  const takeover = new Takeover({ generation, credentials, readers, drain, clock, log, tracer, revive })
   const started = {
     caching,
     vectorsKept,

@@ -35,6 +35,7 @@ export function accessLog(log: Logger) {
       const error = settlement?.error ?? failure
       log.info('request', {
         request: request.id,
+        trace: request.span.traceId,
         clientRequest: clientRequestId(request),
         method: request.method,
         route: request.routeOptions.url,

@@ -1,6 +1,7 @@
 import type { Identity } from '../../contracts/auth.ts'
 import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
+import type { Span, Tracer } from '../../core/tracing.ts'
 import type { Settlement } from '../dispatch/settlement.ts'
 
 export interface LoggedGeneration {
@@ -10,11 +11,17 @@ export interface LoggedGeneration {
   readonly route: string
   readonly identity: Identity
   readonly startedMs: number
+  readonly span: Span
   model?: string
   user?: string | undefined
 }
 
-/** The line of the access log that a generation over a socket gets, in the form of those over HTTP. */
+/** A message on a socket asks for as much as a request does, and has a trace of its own. */
+export function traceGeneration(tracer: Tracer, route: string, requestId: string): Span {
+  return tracer.begin(route, 'server', {}, { 'http.route': route, 'helixflow.request.id': requestId })
+}
+
+/** The end of a generation over a socket: its line of the access log, in the form of those over HTTP, and its span. */
 export function logGeneration(
   log: Logger,
   one: LoggedGeneration,
@@ -31,6 +38,7 @@ export function logGeneration(
   const error = settlement?.error ?? (failure === undefined ? undefined : HelixError.from(failure))
   log.info('request', {
     request: one.requestId,
+    trace: one.span.traceId,
     clientRequest: one.clientRequest,
     method: 'WS',
     route: one.route,
@@ -41,9 +49,18 @@ export function logGeneration(
     project: one.identity.projectId,
     key: one.identity.keyId,
     cache: settlement?.cache,
+    replica: settlement?.served?.replica,
+    routing: settlement?.served?.route,
+    waitedMs: settlement?.served && Math.round(settlement.served.waitedMs),
     user: one.user,
     promptTokens: settlement?.usage.promptTokens,
     completionTokens: settlement?.usage.completionTokens,
     ms: Math.round(nowMs - one.startedMs),
   })
+  if (one.span.traceId === undefined) return
+  one.span.set({
+    'helixflow.project.id': one.identity.projectId,
+    ...(settlement && { 'gen_ai.request.model': one.model, 'helixflow.cache': settlement.cache }),
+  })
+  one.span.end(error)
 }

@@ -4,6 +4,7 @@ import type { ResponseRequest } from '../../contracts/openai/responses.ts'
 import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
+import type { Tracer } from '../../core/tracing.ts'
 import type { Stream } from '../../streams/stream.ts'
 import type { Presence } from '../dispatch/recipient.ts'
 import { makeRequestId } from '../hooks/request-id.ts'
@@ -11,7 +12,7 @@ import type { ResponseObject } from '../responses/response-object.ts'
 import type { ResponseRuns } from '../responses/response-runs.ts'
 import { makeStreamId } from '../streaming/stream-runs.ts'
 import { STREAMS_MAX } from './connection-limits.ts'
-import { type LoggedGeneration, logGeneration } from './generation-log.ts'
+import { type LoggedGeneration, logGeneration, traceGeneration } from './generation-log.ts'
 import { socketResponseRequest } from './response-request.ts'
 import type { Said } from './speaker.ts'
 
@@ -21,6 +22,7 @@ export interface ResponsesSessionParts {
   readonly client: Presence
   readonly clock: Clock
   readonly accessLog: Logger
+  readonly tracer: Tracer
   /**
    * Sends the events of a response. Resolves with the response when the last was sent; with nothing when it did not come to
    * that.
@@ -109,13 +111,16 @@ export class ResponsesSession {
   }
 
   private async start(request: ResponseRequest) {
-    const { responses, caller, client, clock, accessLog } = this.parts
+    const { responses, caller, client, clock, accessLog, tracer } = this.parts
+    const requestId = makeRequestId()
+    const identity = await caller.identify()
     const logged: LoggedGeneration = {
-      requestId: makeRequestId(),
+      requestId,
       clientRequest: undefined,
       route: ROUTE,
-      identity: await caller.identify(),
+      identity,
       startedMs: clock.monotonic(),
+      span: traceGeneration(tracer, ROUTE, requestId),
       model: request.model,
       user: request.user ?? request.safety_identifier ?? undefined,
     }
@@ -127,8 +132,9 @@ export class ResponsesSession {
         request,
         // Whoever leaves has no way back to it.
         detachMs: 0,
-        requestId: logged.requestId,
-        identity: logged.identity,
+        requestId,
+        identity,
+        span: logged.span,
         credential: caller.credential,
         route: ROUTE,
         headers: {},

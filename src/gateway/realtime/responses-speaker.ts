@@ -2,6 +2,7 @@ import type { Identity } from '../../contracts/auth.ts'
 import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
+import type { Tracer } from '../../core/tracing.ts'
 import type { Stream } from '../../streams/stream.ts'
 import type { CredentialCache } from '../credential-cache.ts'
 import type { Presence } from '../dispatch/recipient.ts'
@@ -21,6 +22,7 @@ export interface ResponsesSpeakerParts {
   readonly drain: Drain
   readonly clock: Clock
   readonly accessLog: Logger
+  readonly tracer: Tracer
 }
 
 /** One client of `/v1/responses` as a socket: what the `openai` client sends there, and is sent. */

@@ -4,6 +4,7 @@ import type { ClientMessage, Recovery, ResumeRefusal } from '../../contracts/rea
 import { type Clock, delay } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
+import type { Tracer } from '../../core/tracing.ts'
 import type { Stream, StreamStore } from '../../streams/stream.ts'
 import type { Unrecoverable } from '../../streams/stream-event.ts'
 import type { Presence } from '../dispatch/recipient.ts'
@@ -13,7 +14,7 @@ import type { StreamReaders } from '../streaming/stream-readers.ts'
 import { makeStreamId } from '../streaming/stream-runs.ts'
 import { STREAMS_MAX } from './connection-limits.ts'
 import type { Created, Creator, Creators } from './creator.ts'
-import { type LoggedGeneration, logGeneration } from './generation-log.ts'
+import { type LoggedGeneration, logGeneration, traceGeneration } from './generation-log.ts'
 import type { SocketCaller } from './socket-caller.ts'
 import { type Has, type OutletOwner, StreamOutlet } from './stream-outlet.ts'
 
@@ -23,6 +24,7 @@ export interface SessionStreamsParts {
   readonly drain: Drain
   readonly clock: Clock
   readonly accessLog: Logger
+  readonly tracer: Tracer
   readonly readers: StreamReaders
 }
 
@@ -130,11 +132,14 @@ export class SessionStreams {
     message: CreateMessage,
     { identity, name, streamId }: { readonly identity: Identity; name: string; streamId: string },
   ): Promise<Created> {
-    const { clock, store, accessLog } = this.parts
+    const { clock, store, accessLog, tracer } = this.parts
+    const requestId = makeRequestId()
+    const route = `/ws ${message.type}`
     const logged: LoggedGeneration = {
-      requestId: makeRequestId(),
+      requestId,
       clientRequest: message.id,
-      route: `/ws ${message.type}`,
+      route,
+      span: traceGeneration(tracer, route, requestId),
       identity,
       startedMs: clock.monotonic(),
     }
@@ -143,7 +148,8 @@ export class SessionStreams {
         request: message.request,
         detachMs: message.detach_ms,
         streamId,
-        requestId: logged.requestId,
+        requestId,
+        span: logged.span,
         identity,
         credential: this.caller.credential,
         startedMs: logged.startedMs,

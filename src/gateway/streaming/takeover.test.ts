@@ -4,6 +4,7 @@ import type { ChatRequest } from '../../contracts/openai/chat.ts'
 import { ManualClock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import { silentLog } from '../../core/log.ts'
+import { noTracer } from '../../core/tracing.ts'
 import { MemoryStreams } from '../../streams/memory-streams.ts'
 import type { StreamWriter } from '../../streams/stream.ts'
 import { isLast, type StreamEvent } from '../../streams/stream-event.ts'
@@ -76,6 +77,7 @@ async function takenOver(
   readers.begin(head.id, { identity: identityWith('then'), credential: 'hf_' })
   const asked: GenerationRequest[] = []
   const takeover = new Takeover({
+    tracer: noTracer,
     generation: {
       begin: async (one) => {
         asked.push(one)

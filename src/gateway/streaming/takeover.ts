@@ -2,6 +2,7 @@ import type { ChatRequest } from '../../contracts/openai/chat.ts'
 import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
+import type { Tracer } from '../../core/tracing.ts'
 import type { Producer, StreamHead, StreamWriter } from '../../streams/stream.ts'
 import type { StreamEvent } from '../../streams/stream-event.ts'
 import type { CredentialCache } from '../credential-cache.ts'
@@ -39,6 +40,7 @@ export interface TakeoverParts {
   readonly drain: Drain
   readonly clock: Clock
   readonly log: Logger
+  readonly tracer: Tracer
   readonly revive: Readonly<Record<StreamHead['kind'], Revive>>
 }
 
@@ -94,14 +96,18 @@ export class Takeover {
     scribe: Scribe,
     asked: { readonly revival: Revival; readonly caller: ReadingCaller; readonly stopped: AbortSignal },
   ): Promise<void> {
-    const { generation, clock } = this.parts
+    const { generation, clock, tracer } = this.parts
     const { revival, caller, stopped } = asked
     const { route, user } = revival
     let running: RunningGeneration | undefined
+    let failure: HelixError | undefined
+    const requestId = makeRequestId()
+    const span = tracer.begin('take a stream over', 'internal', {}, { 'helixflow.request.id': requestId })
     const writing = rest.rest({
       chunk: (chunk) => scribe.chunk(chunk),
       complete: () => scribe.complete(),
       fail: (error) => {
+        failure = error
         scribe.fail(error)
         // What an engine says beyond it is for nobody.
         running?.end(error)
@@ -111,7 +117,8 @@ export class Takeover {
       running = await generation.begin({
         identity: caller.identity,
         credential: caller.credential,
-        requestId: makeRequestId(),
+        requestId,
+        span,
         exchange: rest.exchange,
         route,
         user,
@@ -127,10 +134,12 @@ export class Takeover {
       if (stopped.aborted) stop()
       await running.work
     } catch (reason) {
-      scribe.fail(HelixError.from(reason))
+      failure = HelixError.from(reason)
+      scribe.fail(failure)
     }
     await running?.ended
     await scribe.written
+    span.end(failure)
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { makePlaces } from '../config/places.ts'
 import { Lifecycle } from '../core/lifecycle.ts'
+import { noMetrics } from '../core/metrics.ts'
 import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
 import { stopSignal } from './stop-signal.ts'
 
@@ -12,10 +13,11 @@ export function authCommand(): Command {
 
 async function serve({ settings, places, log, output }: CommandContext): Promise<number> {
   // Loaded here, so that no other command waits for it.
-  const [{ authRoutes }, { serveRpc }, { startAuthService, tlsFiles }] = await Promise.all([
+  const [{ authRoutes }, { serveRpc }, { startAuthService, tlsFiles }, { startTracing }] = await Promise.all([
     import('../auth/rpc.ts'),
     import('../contracts/rpc-server.ts'),
     import('./auth-service.ts'),
+    import('./start-tracing.ts'),
   ])
   const { authHost: host, authPort: port } = settings.config.rpc
   const tls = tlsFiles(settings)
@@ -23,8 +25,10 @@ async function serve({ settings, places, log, output }: CommandContext): Promise
   const stopping = stopSignal()
   const lifecycle = new Lifecycle(log)
   try {
+    const { config } = settings
+    const tracer = await startTracing({ config, role: 'auth', metrics: noMetrics, log, lifecycle })
     const started = await startAuthService({ settings, places, log, lifecycle })
-    const server = await serveRpc({ host, port, tls, routes: authRoutes({ ...started, log }) })
+    const server = await serveRpc({ host, port, tls, routes: authRoutes({ ...started, log }), tracer })
     lifecycle.add('rpc', () => server.stop())
     output.result({ url: server.url }, () => `The auth service listens at ${server.url}`)
     await stopping.asked

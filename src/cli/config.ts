@@ -31,7 +31,12 @@ export function configCommand(): Command {
         const auth = oidc
           ? { ...settings.config.auth, oidc: { ...oidc, clientSecret: '[redacted]' } }
           : settings.config.auth
-        const shown = { places, config: { ...settings.config, upstreams, database, auth } }
+        const { headers } = settings.config.tracing
+        const tracing = {
+          ...settings.config.tracing,
+          headers: Object.fromEntries(Object.keys(headers).map((name) => [name, '[redacted]'])),
+        }
+        const shown = { places, config: { ...settings.config, upstreams, database, auth, tracing } }
         output.result(shown, () => JSON.stringify(shown, undefined, 2))
         return 0
       }),

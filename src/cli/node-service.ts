@@ -1,6 +1,7 @@
 import { LeaderConnection } from '../contracts/leader-connection.ts'
 import { serveRpc } from '../contracts/rpc-server.ts'
 import { overTls, type TlsFiles } from '../contracts/rpc-transport.ts'
+import { noMetrics } from '../core/metrics.ts'
 import { Fence } from '../node/fence.ts'
 import { PoolMember } from '../node/pool-member.ts'
 import { Relay } from '../node/relay.ts'
@@ -8,6 +9,7 @@ import { nodeRoutes } from '../node/rpc.ts'
 import { systemClock } from '../system.ts'
 import { type OpenNodeRequest, openNode } from './open-node.ts'
 import { publicHost } from './public-host.ts'
+import { startTracing } from './start-tracing.ts'
 
 export interface NodeServiceRequest extends OpenNodeRequest {
   readonly tls: TlsFiles
@@ -24,6 +26,8 @@ export interface StartedNode {
 export async function startNodeService(request: NodeServiceRequest): Promise<StartedNode> {
   const { settings, tls, log, lifecycle } = request
   const { rpc } = settings.config
+  const tracing = { config: settings.config, role: 'node', metrics: noMetrics, log, lifecycle }
+  const tracer = await startTracing(tracing)
   const { node } = await openNode(request)
   lifecycle.add('engines', async () => {
     await Promise.all((await node.engines()).map(({ request: one }) => node.stop(one.instanceId)))
@@ -33,7 +37,7 @@ export async function startNodeService(request: NodeServiceRequest): Promise<Sta
   lifecycle.add('relay', () => relay.stop())
   const fence = new Fence()
   const routes = nodeRoutes({ node, fence, door: relay, log })
-  const server = await serveRpc({ ...listening, port: rpc.nodePort, routes })
+  const server = await serveRpc({ ...listening, port: rpc.nodePort, routes, tracer })
   lifecycle.add('rpc', () => server.stop())
   const open = (url: string) => overTls(url, tls)
   const connection = new LeaderConnection({ urls: rpc.poolUrls, open, clock: systemClock, log })

@@ -6,6 +6,7 @@ import { PoolRpcClient } from '../contracts/pool-rpc-client.ts'
 import { overTls, type TlsFiles } from '../contracts/rpc-transport.ts'
 import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
+import type { Tracer } from '../core/tracing.ts'
 import type { ModelStore } from '../engines/model-store.ts'
 import { localNode } from '../pool/node-directory.ts'
 import { startPool } from '../pool/start.ts'
@@ -15,6 +16,7 @@ import { type OpenNodeRequest, openNode } from './open-node.ts'
 
 export interface OpenPoolRequest extends OpenNodeRequest {
   readonly metrics: Metrics
+  readonly tracer: Tracer
 }
 
 export interface OpenedPool {
@@ -52,10 +54,17 @@ export function poolClient(settings: Settings, log: Logger): PoolRpcClient {
 }
 
 async function startOwnPool(request: OpenPoolRequest): Promise<OpenedPool> {
-  const { settings, metrics, log, lifecycle } = request
+  const { settings, metrics, tracer, log, lifecycle } = request
   const { node, store } = await openNode(request)
   const { config } = settings
-  const running = await startPool({ config, nodes: localNode(node), clock: systemClock, log, metrics })
+  const running = await startPool({
+    config,
+    nodes: localNode(node),
+    clock: systemClock,
+    log,
+    metrics,
+    tracer,
+  })
   lifecycle.add('pool', () => running.stop())
   return { pool: running.pool, store, tls: undefined }
 }

@@ -9,7 +9,6 @@ import { priceList } from '../contracts/prices.ts'
 import { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
-import { noTracer } from '../core/tracing.ts'
 import type { ModelStore } from '../engines/model-store.ts'
 import { type Gateway, startGateway } from '../gateway/start.ts'
 import { listenForMetrics } from '../metrics/listener.ts'
@@ -20,6 +19,7 @@ import { systemClock, systemRandom } from '../system.ts'
 import { openAuthClient } from './auth-service.ts'
 import { countedCache, openCache } from './cache-store.ts'
 import { openPool } from './open-pool.ts'
+import { startTracing } from './start-tracing.ts'
 import { type OpenStreamsOptions, openStreams } from './stream-store.ts'
 
 export interface Platform {
@@ -55,9 +55,11 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   lifecycle.add('sockets', async () => rmSync(places.runtime, { recursive: true, force: true }))
   const startedAtMs = systemClock.now()
   try {
-    const asked = { settings, places, log, lifecycle }
-    const { auth, usage, spend, ...kept } = await openAuthClient(asked)
     const metrics = await startMetrics(config, lifecycle)
+    const role = config.rpc.poolUrls.length > 0 ? 'gateway' : 'up'
+    const tracer = await startTracing({ config, role, version, metrics: metrics.registry, lifecycle, log })
+    const asked = { settings, places, log, lifecycle, tracer }
+    const { auth, usage, spend, ...kept } = await openAuthClient(asked)
     const { pool, store, tls } = await openPool({
       ...{ ...asked, llamaServer, managed, metrics: metrics.registry },
     })
@@ -88,7 +90,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       },
       limits: limitParts(config, redis, spend),
       metrics: metrics.registry,
-      tracer: noTracer,
+      tracer,
+      tracesUpstreams: config.tracing.upstreams,
       databaseProblem: () => auth.problem(),
       controlSocket: places.controlSocket,
       status: async () =>
@@ -101,15 +104,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       accessLog,
     })
     lifecycle.add('gateway', () => gateway.stop())
-    return {
-      auth,
-      pool,
-      gateway,
-      store,
-      places,
-      metricsUrl: metrics.url,
-      stop: () => lifecycle.stop(),
-    }
+    const { url: metricsUrl } = metrics
+    return { auth, pool, gateway, store, places, metricsUrl, stop: () => lifecycle.stop() }
   } catch (reason) {
     await lifecycle.stop()
     throw reason

@@ -78,22 +78,23 @@ export class Generation {
   async begin(request: GenerationRequest): Promise<RunningGeneration> {
     const { limits, meter } = this.parts
     mayGenerate(request)
-    const { requestId, identity, client } = request
+    const { requestId, identity, client, span } = request
     const exchange = withCacheSalt(request.exchange, [identity.organisationId, identity.projectId])
-    const admission = await limits.admit({ requestId, identity, exchange, client })
+    const admission = await limits.admit({ requestId, identity, exchange, client, span })
     const ticket = admitted(() => ticketFor(meter, request, admission.exchange), admission)
     return this.run(request, admission, ticket)
   }
 
   private run(request: GenerationRequest, admission: Admission, ticket: Ticket): RunningGeneration {
     const { dispatch, credentials } = this.parts
-    const { identity, credential, route, headers } = request
+    const { identity, credential, route, headers, span } = request
     const payment = new Payment(admission)
     let release = () => {}
     let end: (reason: HelixError) => void = () => {}
     const work = dispatch.run(admission.exchange, {
       identity,
       tenant: identity.projectId,
+      span,
       route,
       requestHeaders: headers,
       behind: (made) => this.behind(request, admission, made, payment),

@@ -65,6 +65,8 @@ export interface GatewayParts {
   readonly limits: Pick<LimitParts, 'redis' | 'gatewaysMin' | 'outputTokens' | 'spend'>
   readonly metrics: Metrics
   readonly tracer: Tracer
+  /** Whether servers of others are told the trace of a request. */
+  readonly tracesUpstreams: boolean
   readonly databaseProblem: () => Promise<HelixError | undefined>
   /** Path of the Unix socket for administration. */
   readonly controlSocket: string

@@ -14,15 +14,17 @@ export interface DispatchParts {
   readonly pool: PoolClient
   readonly clock: Clock
   readonly metrics: Metrics
+  readonly tracesUpstreams: boolean
   /** For engines of other machines. */
   readonly tls?: TlsFiles | undefined
 }
 
 /** Dispatch with its router and its connections to engines, which follow the pool's table of replicas. */
-export function startDispatch({ config, scheduler, pool, clock, metrics, tls }: DispatchParts): {
+export function startDispatch(parts: DispatchParts): {
   readonly dispatch: Dispatch
   stop(): Promise<void>
 } {
+  const { config, scheduler, pool, clock, metrics, tls, tracesUpstreams } = parts
   const clients = new EngineClients(tls)
   const upstreams = new UpstreamHealth(clock, metrics)
   const unwatch = pool.watchReplicas((replicas) => {
@@ -48,6 +50,7 @@ export function startDispatch({ config, scheduler, pool, clock, metrics, tls }: 
     stallTimeoutMs: config.stallTimeout,
     requestDeadlineMs: config.requestDeadline,
     waitNoticeMs: config.waitNotice,
+    tracesUpstreams,
   })
   const stop = async () => {
     unwatch()

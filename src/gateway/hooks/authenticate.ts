@@ -20,7 +20,7 @@ export function authenticate(cache: CredentialCache) {
       done()
     }
     try {
-      const identity = cache.identify(presentedCredential(request))
+      const identity = cache.identify(presentedCredential(request), request.span)
       if (identity instanceof Promise) identity.then(accept, done)
       else accept(identity)
     } catch (reason) {

@@ -1,17 +1,18 @@
 import { LeaderConnection } from '../contracts/leader-connection.ts'
 import { serveRpc } from '../contracts/rpc-server.ts'
 import { overTls, type TlsFiles } from '../contracts/rpc-transport.ts'
-import { noMetrics } from '../core/metrics.ts'
 import { Fence } from '../node/fence.ts'
 import { PoolMember } from '../node/pool-member.ts'
 import { Relay } from '../node/relay.ts'
 import { nodeRoutes } from '../node/rpc.ts'
 import { systemClock } from '../system.ts'
+import { startMetrics } from './metrics-listener.ts'
 import { type OpenNodeRequest, openNode } from './open-node.ts'
 import { publicHost } from './public-host.ts'
 import { startTracing } from './start-tracing.ts'
 
-export interface NodeServiceRequest extends OpenNodeRequest {
+export interface NodeServiceRequest extends Omit<OpenNodeRequest, 'metrics'> {
+  readonly version: string
   readonly tls: TlsFiles
 }
 
@@ -24,11 +25,12 @@ export interface StartedNode {
 
 /** The engines of this machine, for a pool and gateways on others. */
 export async function startNodeService(request: NodeServiceRequest): Promise<StartedNode> {
-  const { settings, tls, log, lifecycle } = request
+  const { settings, tls, version, log, lifecycle } = request
   const { rpc } = settings.config
-  const tracing = { config: settings.config, role: 'node', metrics: noMetrics, log, lifecycle }
-  const tracer = await startTracing(tracing)
-  const { node } = await openNode(request)
+  const { registry: metrics } = await startMetrics({ settings, lifecycle, role: 'node', version })
+  const { config } = settings
+  const tracer = await startTracing({ config, role: 'node', version, metrics, log, lifecycle })
+  const { node } = await openNode({ ...request, metrics })
   lifecycle.add('engines', async () => {
     await Promise.all((await node.engines()).map(({ request: one }) => node.stop(one.instanceId)))
   })

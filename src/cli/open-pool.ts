@@ -5,7 +5,6 @@ import type { PoolClient } from '../contracts/pool.ts'
 import { PoolRpcClient } from '../contracts/pool-rpc-client.ts'
 import { overTls, type TlsFiles } from '../contracts/rpc-transport.ts'
 import type { Logger } from '../core/log.ts'
-import type { Metrics } from '../core/metrics.ts'
 import type { Tracer } from '../core/tracing.ts'
 import type { ModelStore } from '../engines/model-store.ts'
 import { localNode } from '../pool/node-directory.ts'
@@ -15,7 +14,6 @@ import { tlsFiles } from './auth-service.ts'
 import { type OpenNodeRequest, openNode } from './open-node.ts'
 
 export interface OpenPoolRequest extends OpenNodeRequest {
-  readonly metrics: Metrics
   readonly tracer: Tracer
 }
 

@@ -11,13 +11,12 @@ import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
 import type { ModelStore } from '../engines/model-store.ts'
 import { type Gateway, startGateway } from '../gateway/start.ts'
-import { listenForMetrics } from '../metrics/listener.ts'
-import { MetricRegistry } from '../metrics/registry.ts'
 import type { NodeOptions } from '../node/start.ts'
 import { openRedis, type RedisConnection } from '../redis/connection.ts'
 import { systemClock, systemRandom } from '../system.ts'
-import { openAuthClient } from './auth-service.ts'
+import { type AuthServiceRequest, openAuthClient } from './auth-service.ts'
 import { countedCache, openCache } from './cache-store.ts'
+import { startMetrics } from './metrics-listener.ts'
 import { openPool } from './open-pool.ts'
 import { startTracing } from './start-tracing.ts'
 import { type OpenStreamsOptions, openStreams } from './stream-store.ts'
@@ -55,15 +54,15 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   lifecycle.add('sockets', async () => rmSync(places.runtime, { recursive: true, force: true }))
   const startedAtMs = systemClock.now()
   try {
-    const metrics = await startMetrics(config, lifecycle)
-    const role = config.rpc.poolUrls.length > 0 ? 'gateway' : 'up'
+    const role = config.rpc.poolUrls.length > 0 ? 'gateway' : 'all'
+    const metrics = await startMetrics({ settings, lifecycle, role, version })
     const tracer = await startTracing({ config, role, version, metrics: metrics.registry, lifecycle, log })
-    const asked = { settings, places, log, lifecycle, tracer }
+    const asked = { settings, places, log, lifecycle, metrics: metrics.registry, tracer }
     const { auth, usage, spend, ...kept } = await openAuthClient(asked)
     const { pool, store, tls } = await openPool({
-      ...{ ...asked, llamaServer, managed, metrics: metrics.registry },
+      ...{ ...asked, llamaServer, managed },
     })
-    const redis = startRedis(config, lifecycle, log)
+    const redis = startRedis(config, asked)
     const memories = await openMemories(config, redis, {
       metrics: metrics.registry,
       lifecycle,
@@ -136,9 +135,12 @@ async function openMemories(
 }
 
 /** Undefined: this gateway is the only one. */
-function startRedis({ redis }: Config, lifecycle: Lifecycle, log: Logger): RedisConnection | undefined {
+function startRedis(
+  { redis }: Config,
+  { lifecycle, log, metrics }: Pick<AuthServiceRequest, 'lifecycle' | 'log' | 'metrics'>,
+): RedisConnection | undefined {
   if (redis.urls.length === 0) return undefined
-  const connection = openRedis(redis, log)
+  const connection = openRedis(redis, log, { metrics, clock: systemClock })
   lifecycle.add('redis', () => connection.stop())
   return connection
 }
@@ -150,18 +152,4 @@ function limitParts(
 ) {
   const shared = connection && { connection, prefix: redis.prefix, timeoutMs: redis.timeout }
   return { redis: shared, gatewaysMin: database.gateways, outputTokens: limits.outputTokens, spend }
-}
-
-/** @throws HelixError `address_in_use` */
-async function startMetrics({ metrics }: Config, lifecycle: Lifecycle): Promise<StartedMetrics> {
-  const registry = new MetricRegistry()
-  if (!metrics.enabled) return { registry, url: undefined }
-  const listener = await listenForMetrics(registry, metrics)
-  lifecycle.add('metrics', () => listener.stop())
-  return { registry, url: listener.url }
-}
-
-interface StartedMetrics {
-  readonly registry: MetricRegistry
-  readonly url: string | undefined
 }

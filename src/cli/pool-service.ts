@@ -9,8 +9,6 @@ import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
 import type { Tracer } from '../core/tracing.ts'
-import { listenForMetrics } from '../metrics/listener.ts'
-import { MetricRegistry } from '../metrics/registry.ts'
 import { GatewayTables } from '../pool/gateway-tables.ts'
 import { Leadership } from '../pool/leader.ts'
 import { Nodes } from '../pool/nodes.ts'
@@ -19,6 +17,7 @@ import { startPool } from '../pool/start.ts'
 import { migrate } from '../storage/migrate.ts'
 import { systemClock } from '../system.ts'
 import { tlsFiles } from './auth-service.ts'
+import { startMetrics } from './metrics-listener.ts'
 import { publicHost } from './public-host.ts'
 import { startTracing } from './start-tracing.ts'
 
@@ -27,6 +26,7 @@ export interface PoolServiceRequest {
   readonly log: Logger
   /** Stops what was started. */
   readonly lifecycle: Lifecycle
+  readonly version: string
 }
 
 /** A node answers at once or is not there; what takes longer has no such limit. */
@@ -38,7 +38,7 @@ const INSTANCES_PER_EPOCH = 1_000_000
 
 /** The pool for gateways and nodes of other machines, whenever it is the one that leads. */
 export async function startPoolService(request: PoolServiceRequest): Promise<{ readonly url: string }> {
-  const { settings, log, lifecycle } = request
+  const { settings, log, lifecycle, version } = request
   const { rpc, database } = settings.config
   if (database.driver !== 'postgres') {
     throw new HelixError(
@@ -48,8 +48,9 @@ export async function startPoolService(request: PoolServiceRequest): Promise<{ r
   }
   const tls = tlsFiles(settings)
   await migrate({ connection: database.url, log, clock: systemClock })
-  const metrics = await openMetrics(settings, lifecycle)
-  const tracer = await startTracing({ config: settings.config, role: 'pool', metrics, log, lifecycle })
+  const { registry: metrics } = await startMetrics({ settings, lifecycle, role: 'pool', version })
+  const { config } = settings
+  const tracer = await startTracing({ config, role: 'pool', version, metrics, log, lifecycle })
   let leading: LeadingPool | undefined
   let leadership: Leadership | undefined
   const nobody: LeaderView = { leads: false, epoch: 0, url: undefined }
@@ -66,7 +67,7 @@ export async function startPoolService(request: PoolServiceRequest): Promise<{ r
     leading = undefined
     await one.stop()
   }
-  const standing = { connection: database.url, url: server.url, lead, clock: systemClock, log }
+  const standing = { connection: database.url, url: server.url, lead, clock: systemClock, log, metrics }
   leadership = new Leadership(standing)
   lifecycle.add('leadership', async () => leadership?.stop())
   return { url: server.url }
@@ -109,14 +110,6 @@ async function beginToLead(
     await nodes.stop()
   }
   return { leading, stop }
-}
-
-async function openMetrics({ config: { metrics } }: Settings, lifecycle: Lifecycle): Promise<Metrics> {
-  const registry = new MetricRegistry()
-  if (!metrics.enabled) return registry
-  const listener = await listenForMetrics(registry, metrics)
-  lifecycle.add('metrics', () => listener.stop())
-  return registry
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -1,3 +1,4 @@
+import type { Sample } from '../core/metrics/sample.ts'
 import {
   type CounterName,
   type GaugeName,
@@ -8,6 +9,12 @@ import {
   type Metrics,
 } from '../core/metrics.ts'
 import { Family } from './family.ts'
+import type { Labels, Series } from './series.ts'
+import { SeriesRoom } from './series-room.ts'
+import type { TextFormat } from './text-format.ts'
+
+/** In all, beside one series of each metric that counts for those without room: under 10,000 whatever callers send. */
+const PROCESS_SERIES_MAX = 9_000
 
 /**
  * The metrics of this process. Each series is a few numbers in place, so that counting costs a request nothing that can
@@ -17,17 +24,19 @@ export class MetricRegistry implements Metrics {
   private readonly families = new Map<MetricName, Family>()
   private readonly collectors = new Set<() => void>()
 
-  constructor() {
+  /** @param now when an exemplar was seen */
+  constructor(private readonly now: () => number = Date.now) {
+    const room = new SeriesRoom(PROCESS_SERIES_MAX)
     for (const name of Object.keys(METRICS) as MetricName[])
-      this.families.set(name, new Family(name, METRICS[name]))
+      this.families.set(name, new Family(name, METRICS[name], room))
   }
 
   add<Name extends CounterName>(name: Name, labels: LabelsOf<Name>, by = 1): void {
-    this.families.get(name)?.series(labels).add(by)
+    this.find(name, labels)?.add(by)
   }
 
   set<Name extends GaugeName>(name: Name, labels: LabelsOf<Name>, value: number): void {
-    this.families.get(name)?.series(labels).set(value)
+    this.find(name, labels)?.set(value)
   }
 
   observe<Name extends HistogramName>(
@@ -36,11 +45,14 @@ export class MetricRegistry implements Metrics {
     value: number,
     traceId?: string,
   ): void {
-    this.families.get(name)?.series(labels).observe(value, traceId)
+    const series = this.find(name, labels)
+    if (!series) return
+    const bucket = series.observe(value)
+    if (traceId !== undefined) series.exemplify(bucket, { traceId, value, atMs: this.now() })
   }
 
-  drop<Name extends GaugeName>(name: Name, labels: Partial<LabelsOf<Name>>): void {
-    this.families.get(name)?.drop(labels as Readonly<Record<string, string>>)
+  drop<Name extends GaugeName | CounterName>(name: Name, labels: Partial<LabelsOf<Name>>): void {
+    this.families.get(name)?.drop(labels as Labels)
   }
 
   beforeRead(collect: () => void): () => void {
@@ -48,9 +60,32 @@ export class MetricRegistry implements Metrics {
     return () => this.collectors.delete(collect)
   }
 
-  /** Prometheus' text format, in pieces between which other work may be done. */
-  *read(): Generator<string> {
-    for (const collect of this.collectors) collect()
-    for (const family of this.families.values()) yield* family.text()
+  /** Has everything set that is only looked at when somebody reads; other work may be done after each part of it. */
+  *collect(): Generator<void> {
+    for (const collect of this.collectors) yield collect()
+    let lines = 0
+    for (const family of this.families.values()) lines += family.lines
+    yield this.set('helixflow_metric_series', {}, lines)
+  }
+
+  /** All series as text, in pieces between which other work may be done. `collect` is to be run through before. */
+  *text(format: TextFormat): Generator<string> {
+    for (const family of this.families.values()) yield* family.text(format)
+    if (format === 'openmetrics') yield '# EOF\n'
+  }
+
+  /** The same as numbers, for whoever looks at them in this process. */
+  *samples(): Generator<Sample> {
+    for (const family of this.families.values()) yield* family.samples()
+  }
+
+  private find(name: MetricName, labels: Labels): Series | undefined {
+    const family = this.families.get(name)
+    return family?.series(labels) ?? this.overflowed(name, family)
+  }
+
+  private overflowed(name: MetricName, family: Family | undefined): Series | undefined {
+    this.families.get('helixflow_metric_overflow_total')?.series({ metric: name })?.add(1)
+    return family?.overflow()
   }
 }

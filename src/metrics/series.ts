@@ -1,16 +1,32 @@
+import { bucketLabel } from '../core/metrics/bucket-label.ts'
+import type { Sample } from '../core/metrics/sample.ts'
+import { escapedText, numberText, type TextFormat } from './text-format.ts'
+
+export type Labels = Readonly<Record<string, string>>
+
+/** A request that shows what a bucket holds. */
+interface Exemplar {
+  readonly traceId: string
+  readonly value: number
+  readonly atMs: number
+}
+
 /** Numbers under one name and one set of labels: a counter or gauge is one, a histogram one per bucket and their sum. */
 export class Series {
   private readonly counts: Float64Array | undefined
   private readonly labelText: string
+  private exemplars: (Exemplar | undefined)[] | undefined
   private sum = 0
 
   constructor(
     private readonly name: string,
-    private readonly labels: readonly (readonly [string, string])[],
+    readonly labels: Labels,
     private readonly buckets: readonly number[] | undefined,
   ) {
     this.counts = buckets && new Float64Array(buckets.length + 1)
-    this.labelText = labels.map(([label, value]) => `${label}="${escaped(value)}"`).join(',')
+    this.labelText = Object.entries(labels)
+      .map(([label, value]) => `${label}="${escapedText(value)}"`)
+      .join(',')
   }
 
   add(by: number): void {
@@ -21,36 +37,66 @@ export class Series {
     this.sum = value
   }
 
-  observe(value: number, _traceId: string | undefined): void {
+  observe(value: number): number {
     const { buckets, counts } = this
-    if (!buckets || !counts) return
+    if (!buckets || !counts) return 0
     let index = 0
     while (index < buckets.length && value > (buckets[index] ?? 0)) index++
     counts[index] = (counts[index] ?? 0) + 1
     this.sum += value
+    return index
   }
 
-  has(labels: Readonly<Record<string, string>>): boolean {
-    return this.labels.every(([label, value]) => labels[label] === undefined || labels[label] === value)
+  /** The latest in a bucket stands for it. @param index of the bucket, as `observe` returned it */
+  exemplify(index: number, exemplar: Exemplar): void {
+    this.exemplars ??= new Array(this.counts?.length ?? 0).fill(undefined)
+    this.exemplars[index] = exemplar
   }
 
-  text(): string {
+  has(labels: Partial<Labels>): boolean {
+    return Object.entries(labels).every(
+      ([label, value]) => value === undefined || this.labels[label] === value,
+    )
+  }
+
+  text(format: TextFormat): string {
     const { name, labelText, buckets, counts, sum } = this
     const braces = labelText && `{${labelText}}`
-    if (!buckets || !counts) return `${name}${braces} ${sum}\n`
+    if (!buckets || !counts) return `${name}${braces} ${numberText(sum)}\n`
     let text = ''
     let total = 0
     const before = labelText && `${labelText},`
     for (let index = 0; index <= buckets.length; index++) {
       total += counts[index] ?? 0
-      text += `${name}_bucket{${before}le="${buckets[index] ?? '+Inf'}"} ${total}\n`
+      const exemplar = format === 'openmetrics' ? this.exemplarText(index) : ''
+      text += `${name}_bucket{${before}le="${endOf(buckets, index)}"} ${total}${exemplar}\n`
     }
-    return `${text}${name}_sum${braces} ${sum}\n${name}_count${braces} ${total}\n`
+    return `${text}${name}_sum${braces} ${numberText(sum)}\n${name}_count${braces} ${total}\n`
+  }
+
+  *samples(): Generator<Sample> {
+    const { name, labels, buckets, counts, sum } = this
+    if (!buckets || !counts) {
+      yield { name, labels, value: sum }
+      return
+    }
+    let total = 0
+    for (let index = 0; index <= buckets.length; index++) {
+      total += counts[index] ?? 0
+      yield { name: `${name}_bucket`, labels: { ...labels, le: endOf(buckets, index) }, value: total }
+    }
+    yield { name: `${name}_sum`, labels, value: sum }
+    yield { name: `${name}_count`, labels, value: total }
+  }
+
+  private exemplarText(index: number): string {
+    const exemplar = this.exemplars?.[index]
+    if (!exemplar) return ''
+    const { traceId, value, atMs } = exemplar
+    return ` # {trace_id="${escapedText(traceId)}"} ${numberText(value)} ${(atMs / 1_000).toFixed(3)}`
   }
 }
 
-function escaped(value: string): string {
-  return /[\\\n"]/.test(value)
-    ? value.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('"', '\\"')
-    : value
+function endOf(buckets: readonly number[], index: number): string {
+  return bucketLabel(buckets[index] ?? Number.POSITIVE_INFINITY)
 }

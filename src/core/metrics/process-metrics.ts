@@ -9,7 +9,7 @@ export const PROCESS_METRICS = {
   },
   helixflow_event_loop_lag_seconds: {
     type: 'gauge',
-    help: 'How late the event loop was since it was last asked: median, 99th percentile, longest.',
+    help: 'How late the event loop was over the last seconds: median, 99th percentile, longest.',
     labels: ['quantile'],
   },
   helixflow_disk_free_bytes: {

@@ -3,8 +3,11 @@ import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
 import type { Span, Tracer } from '../../core/tracing.ts'
 import type { Settlement } from '../dispatch/settlement.ts'
+import type { RequestMetrics } from '../metrics/request-metrics.ts'
 
 export interface LoggedGeneration {
+  /** Over a socket where it is not said. */
+  readonly method?: 'WS' | 'CONTINUED'
   readonly requestId: string
   /** The client's own name for it. */
   readonly clientRequest: string | undefined
@@ -16,14 +19,27 @@ export interface LoggedGeneration {
   user?: string | undefined
 }
 
-/** A message on a socket asks for as much as a request does, and has a trace of its own. */
-export function traceGeneration(tracer: Tracer, route: string, requestId: string): Span {
+export interface GenerationLog {
+  readonly accessLog: Logger
+  readonly requests: RequestMetrics
+  readonly tracer: Tracer
+}
+
+/** What is generated without a request over HTTP has a trace of its own. */
+export function traceGeneration(
+  { tracer }: Pick<GenerationLog, 'tracer'>,
+  route: string,
+  requestId: string,
+): Span {
   return tracer.begin(route, 'server', {}, { 'http.route': route, 'helixflow.request.id': requestId })
 }
 
-/** The end of a generation over a socket: its line of the access log, in the form of those over HTTP, and its span. */
+/**
+ * The line of the access log that a generation gets which no request over HTTP stands for, in the form of those, its
+ * share in what is counted, and the end of its span.
+ */
 export function logGeneration(
-  log: Logger,
+  { accessLog, requests }: Omit<GenerationLog, 'tracer'>,
   one: LoggedGeneration,
   {
     nowMs,
@@ -36,16 +52,20 @@ export function logGeneration(
   },
 ): void {
   const error = settlement?.error ?? (failure === undefined ? undefined : HelixError.from(failure))
-  log.info('request', {
+  const { route, model } = one
+  const status = error?.status ?? 200
+  const ms = nowMs - one.startedMs
+  requests.ended({ route, model, status, error, durationMs: settlement && ms, traceId: one.span.traceId })
+  accessLog.info('request', {
     request: one.requestId,
     trace: one.span.traceId,
     clientRequest: one.clientRequest,
-    method: 'WS',
-    route: one.route,
-    status: error?.status ?? 200,
+    method: one.method ?? 'WS',
+    route,
+    status,
     error: error?.code,
     cause: error && error.message !== error.publicMessage ? error.message : undefined,
-    model: one.model,
+    model,
     project: one.identity.projectId,
     key: one.identity.keyId,
     cache: settlement?.cache,
@@ -55,7 +75,7 @@ export function logGeneration(
     user: one.user,
     promptTokens: settlement?.usage.promptTokens,
     completionTokens: settlement?.usage.completionTokens,
-    ms: Math.round(nowMs - one.startedMs),
+    ms: Math.round(ms),
   })
   if (one.span.traceId === undefined) return
   one.span.set({

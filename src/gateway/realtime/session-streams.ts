@@ -3,8 +3,6 @@ import { may } from '../../contracts/permissions.ts'
 import type { ClientMessage, Recovery, ResumeRefusal } from '../../contracts/realtime.ts'
 import { type Clock, delay } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
-import type { Logger } from '../../core/log.ts'
-import type { Tracer } from '../../core/tracing.ts'
 import type { Stream, StreamStore } from '../../streams/stream.ts'
 import type { Unrecoverable } from '../../streams/stream-event.ts'
 import type { Presence } from '../dispatch/recipient.ts'
@@ -14,17 +12,20 @@ import type { StreamReaders } from '../streaming/stream-readers.ts'
 import { makeStreamId } from '../streaming/stream-runs.ts'
 import { STREAMS_MAX } from './connection-limits.ts'
 import type { Created, Creator, Creators } from './creator.ts'
-import { type LoggedGeneration, logGeneration, traceGeneration } from './generation-log.ts'
+import {
+  type GenerationLog,
+  type LoggedGeneration,
+  logGeneration,
+  traceGeneration,
+} from './generation-log.ts'
 import type { SocketCaller } from './socket-caller.ts'
 import { type Has, type OutletOwner, StreamOutlet } from './stream-outlet.ts'
 
-export interface SessionStreamsParts {
+export interface SessionStreamsParts extends GenerationLog {
   readonly store: StreamStore
   readonly creators: Creators
   readonly drain: Drain
   readonly clock: Clock
-  readonly accessLog: Logger
-  readonly tracer: Tracer
   readonly readers: StreamReaders
 }
 
@@ -132,17 +133,18 @@ export class SessionStreams {
     message: CreateMessage,
     { identity, name, streamId }: { readonly identity: Identity; name: string; streamId: string },
   ): Promise<Created> {
-    const { clock, store, accessLog, tracer } = this.parts
+    const { clock, store, requests } = this.parts
     const requestId = makeRequestId()
     const route = `/ws ${message.type}`
     const logged: LoggedGeneration = {
       requestId,
       clientRequest: message.id,
       route,
-      span: traceGeneration(tracer, route, requestId),
+      span: traceGeneration(this.parts, route, requestId),
       identity,
       startedMs: clock.monotonic(),
     }
+    requests.began()
     try {
       const created = await creator.create({
         request: message.request,
@@ -157,12 +159,12 @@ export class SessionStreams {
         note: (facts) => Object.assign(logged, facts),
       })
       void created.ended.then((settlement) =>
-        logGeneration(accessLog, logged, { nowMs: clock.monotonic(), settlement }),
+        logGeneration(this.parts, logged, { nowMs: clock.monotonic(), settlement }),
       )
       return created
     } catch (failure) {
       await store.release(identity.organisationId, name)
-      logGeneration(accessLog, logged, { nowMs: clock.monotonic(), settlement: undefined, failure })
+      logGeneration(this.parts, logged, { nowMs: clock.monotonic(), settlement: undefined, failure })
       throw failure
     }
   }

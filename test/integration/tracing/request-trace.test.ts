@@ -93,7 +93,7 @@ test('one trace goes from the caller through gateway, queue, pool and node to th
     'helixflow.load.outcome': 'ready',
     'helixflow.devices': [expect.any(String)],
   })
-  expect(root.resource).toMatchObject({ 'service.name': 'helixflow', 'helixflow.role': 'up', site: 'test' })
+  expect(root.resource).toMatchObject({ 'service.name': 'helixflow', 'helixflow.role': 'all', site: 'test' })
   expect(receiver.headers[0]).toMatchObject({ 'x-collector': 'known' })
   const line = await server.logged(new RegExp(`.*"trace":"${TRACE}".*`))
   expect(JSON.parse(line[0])).toMatchObject({ event: 'request', status: 200, route: '/v1/chat/completions' })

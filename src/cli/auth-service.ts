@@ -14,6 +14,7 @@ import { HelixError } from '../core/errors.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
+import type { Tracer } from '../core/tracing.ts'
 import { watchDisk } from '../metrics/disk-metrics.ts'
 import type { BackupService } from '../storage/backup/backup-service.ts'
 import type { PostgresConnection } from '../storage/database.ts'
@@ -48,11 +49,15 @@ export interface OpenedAuth {
 }
 
 /** The auth service as the other roles use it: in this process with its database, or where `rpc.authUrl` says. */
-export async function openAuthClient(request: AuthServiceRequest): Promise<OpenedAuth> {
-  const { settings, log, lifecycle } = request
+export async function openAuthClient(
+  request: AuthServiceRequest & { readonly tracer: Tracer },
+): Promise<OpenedAuth> {
+  const { settings, log, lifecycle, tracer } = request
   const { authUrl } = settings.config.rpc
   const here = authUrl === undefined ? await startAuthService(request) : undefined
-  const transport = here ? inMemory(authRoutes({ ...here, log })) : overTls(authUrl ?? '', tlsFiles(settings))
+  const transport = here
+    ? inMemory(authRoutes({ ...here, log }), tracer)
+    : overTls(authUrl ?? '', tlsFiles(settings))
   const auth = new AuthRpcClient({ transport, timeoutMs: RPC_TIMEOUT_MS, clock: systemClock, log })
   lifecycle.add('auth client', () => auth.stop())
   // Records in their thousands are not worth writing and reading twice within one process.

@@ -12,12 +12,14 @@ export function authCommand(version: string): Command {
 
 async function serve({ settings, places, log, output }: CommandContext, version: string): Promise<number> {
   // Loaded here, so that no other command waits for it.
-  const [{ authRoutes }, { serveRpc }, { startAuthService, tlsFiles }, { startMetrics }] = await Promise.all([
-    import('../auth/rpc.ts'),
-    import('../contracts/rpc-server.ts'),
-    import('./auth-service.ts'),
-    import('./metrics-listener.ts'),
-  ])
+  const [{ authRoutes }, { serveRpc }, { startAuthService, tlsFiles }, { startMetrics }, { startTracing }] =
+    await Promise.all([
+      import('../auth/rpc.ts'),
+      import('../contracts/rpc-server.ts'),
+      import('./auth-service.ts'),
+      import('./metrics-listener.ts'),
+      import('./start-tracing.ts'),
+    ])
   const { authHost: host, authPort: port } = settings.config.rpc
   const tls = tlsFiles(settings)
   makePlaces(places)
@@ -30,8 +32,10 @@ async function serve({ settings, places, log, output }: CommandContext, version:
       role: 'auth',
       version,
     })
+    const { config } = settings
+    const tracer = await startTracing({ config, role: 'auth', version, metrics, log, lifecycle })
     const started = await startAuthService({ settings, places, log, lifecycle, metrics })
-    const server = await serveRpc({ host, port, tls, routes: authRoutes({ ...started, log }) })
+    const server = await serveRpc({ host, port, tls, routes: authRoutes({ ...started, log }), tracer })
     lifecycle.add('rpc', () => server.stop())
     output.result({ url: server.url, metricsUrl }, () => `The auth service listens at ${server.url}`)
     await stopping.asked

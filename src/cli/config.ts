@@ -34,7 +34,12 @@ export function configCommand(): Command {
           : settings.config.auth
         const receivers = shownReceivers(settings.config.monitor.receivers)
         const monitor = { ...settings.config.monitor, receivers }
-        const shown = { places, config: { ...settings.config, upstreams, database, auth, monitor } }
+        const { headers } = settings.config.tracing
+        const tracing = {
+          ...settings.config.tracing,
+          headers: Object.fromEntries(Object.keys(headers).map((name) => [name, '[redacted]'])),
+        }
+        const shown = { places, config: { ...settings.config, upstreams, database, auth, monitor, tracing } }
         output.result(shown, () => JSON.stringify(shown, undefined, 2))
         return 0
       }),

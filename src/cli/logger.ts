@@ -1,6 +1,7 @@
 import pino from 'pino'
 import type { Config } from '../config/schema.ts'
 import type { LogFields, Logger } from '../core/log.ts'
+import { listed } from './log-fields.ts'
 import { LogOutput } from './log-output.ts'
 
 const STANDARD_ERROR = 2
@@ -44,11 +45,11 @@ function createLogger({ level }: Config['log'], destination: pino.DestinationStr
 
 function wrap(log: pino.Logger): Logger {
   return {
-    debug: (event, fields) => log.debug(fields ?? {}, event),
-    info: (event, fields) => log.info(fields ?? {}, event),
-    warn: (event, fields) => log.warn(fields ?? {}, event),
-    error: (event, fields) => log.error(fields ?? {}, event),
-    with: (fields) => wrap(log.child(fields)),
+    debug: (event, fields) => log.debug(fields ? listed(fields) : {}, event),
+    info: (event, fields) => log.info(fields ? listed(fields) : {}, event),
+    warn: (event, fields) => log.warn(fields ? listed(fields) : {}, event),
+    error: (event, fields) => log.error(fields ? listed(fields) : {}, event),
+    with: (fields) => wrap(log.child(listed(fields))),
   }
 }
 

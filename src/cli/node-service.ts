@@ -9,6 +9,7 @@ import { systemClock } from '../system.ts'
 import { startMetrics } from './metrics-listener.ts'
 import { type OpenNodeRequest, openNode } from './open-node.ts'
 import { publicHost } from './public-host.ts'
+import { startTracing } from './start-tracing.ts'
 
 export interface NodeServiceRequest extends Omit<OpenNodeRequest, 'metrics'> {
   readonly version: string
@@ -33,6 +34,8 @@ export async function startNodeService(request: NodeServiceRequest): Promise<Sta
     role: 'node',
     version,
   })
+  const { config } = settings
+  const tracer = await startTracing({ config, role: 'node', version, metrics, log, lifecycle })
   const { node } = await openNode({ ...request, metrics })
   lifecycle.add('engines', async () => {
     await Promise.all((await node.engines()).map(({ request: one }) => node.stop(one.instanceId)))
@@ -42,7 +45,7 @@ export async function startNodeService(request: NodeServiceRequest): Promise<Sta
   lifecycle.add('relay', () => relay.stop())
   const fence = new Fence()
   const routes = nodeRoutes({ node, fence, door: relay, log })
-  const server = await serveRpc({ ...listening, port: rpc.nodePort, routes })
+  const server = await serveRpc({ ...listening, port: rpc.nodePort, routes, tracer })
   lifecycle.add('rpc', () => server.stop())
   const open = (url: string) => overTls(url, tls)
   const connection = new LeaderConnection({ urls: rpc.poolUrls, open, clock: systemClock, log })

@@ -19,6 +19,7 @@ import { countedCache, openCache } from './cache-store.ts'
 import { startMetrics } from './metrics-listener.ts'
 import { openMonitor } from './open-monitor.ts'
 import { openPool } from './open-pool.ts'
+import { startTracing } from './start-tracing.ts'
 import { type OpenStreamsOptions, openStreams } from './stream-store.ts'
 
 export interface Platform {
@@ -56,7 +57,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   try {
     const role = config.rpc.poolUrls.length > 0 ? 'gateway' : 'all'
     const metrics = await startMetrics({ settings, lifecycle, role, version })
-    const asked = { settings, places, log, lifecycle, metrics: metrics.registry }
+    const tracer = await startTracing({ config, role, version, metrics: metrics.registry, lifecycle, log })
+    const asked = { settings, places, log, lifecycle, metrics: metrics.registry, tracer }
     const { auth, usage, spend, connection, ...kept } = await openAuthClient(asked)
     const { pool, store, tls } = await openPool({
       ...{ ...asked, llamaServer, managed },
@@ -88,6 +90,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       },
       limits: limitParts(config, redis, spend),
       metrics: metrics.registry,
+      tracer,
+      tracesUpstreams: config.tracing.upstreams,
       databaseProblem: () => auth.problem(),
       monitor: openMonitor({ ...asked, metrics, role, devices: () => pool.listDevices() }, connection),
       controlSocket: places.controlSocket,
@@ -101,15 +105,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       accessLog,
     })
     lifecycle.add('gateway', () => gateway.stop())
-    return {
-      auth,
-      pool,
-      gateway,
-      store,
-      places,
-      metricsUrl: metrics.url,
-      stop: () => lifecycle.stop(),
-    }
+    const { url: metricsUrl } = metrics
+    return { auth, pool, gateway, store, places, metricsUrl, stop: () => lifecycle.stop() }
   } catch (reason) {
     await lifecycle.stop()
     throw reason

@@ -8,6 +8,7 @@ import { HelixError } from '../core/errors.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
+import type { Tracer } from '../core/tracing.ts'
 import { GatewayTables } from '../pool/gateway-tables.ts'
 import { Leadership } from '../pool/leader.ts'
 import { Nodes } from '../pool/nodes.ts'
@@ -18,6 +19,7 @@ import { systemClock } from '../system.ts'
 import { tlsFiles } from './auth-service.ts'
 import { startMetrics } from './metrics-listener.ts'
 import { publicHost } from './public-host.ts'
+import { startTracing } from './start-tracing.ts'
 
 export interface PoolServiceRequest {
   readonly settings: Settings
@@ -57,6 +59,8 @@ export async function startPoolService(request: PoolServiceRequest): Promise<Sta
     role: 'pool',
     version,
   })
+  const { config } = settings
+  const tracer = await startTracing({ config, role: 'pool', version, metrics, log, lifecycle })
   let leading: LeadingPool | undefined
   let leadership: Leadership | undefined
   const nobody: LeaderView = { leads: false, epoch: 0, url: undefined }
@@ -64,10 +68,10 @@ export async function startPoolService(request: PoolServiceRequest): Promise<Sta
     ...{ leading: () => leading, leader: () => leadership?.view() ?? nobody, clock: systemClock, log },
   })
   const listening = { host: rpc.poolHost, port: rpc.poolPort, publicHost: publicHost(settings, rpc.poolHost) }
-  const server = await serveRpc({ ...listening, tls, routes })
+  const server = await serveRpc({ ...listening, tls, routes, tracer })
   lifecycle.add('rpc', () => server.stop())
   const lead = async (epoch: number, over: AbortSignal) => {
-    const one = await beginToLead({ settings, tls, metrics, log }, epoch, over)
+    const one = await beginToLead({ settings, tls, metrics, tracer, log }, epoch, over)
     leading = one.leading
     await aborted(over)
     leading = undefined
@@ -83,10 +87,15 @@ interface LeadParts {
   readonly settings: Settings
   readonly tls: TlsFiles
   readonly metrics: Metrics
+  readonly tracer: Tracer
   readonly log: Logger
 }
 
-async function beginToLead({ settings, tls, metrics, log }: LeadParts, epoch: number, over: AbortSignal) {
+async function beginToLead(
+  { settings, tls, metrics, tracer, log }: LeadParts,
+  epoch: number,
+  over: AbortSignal,
+) {
   const clock = systemClock
   const nodes = new Nodes({
     connect: ({ nodeId, rpcUrl }) =>
@@ -96,7 +105,7 @@ async function beginToLead({ settings, tls, metrics, log }: LeadParts, epoch: nu
     ...{ clock, log },
   })
   const running = await startPool({
-    ...{ config: settings.config, nodes, clock, log, metrics },
+    ...{ config: settings.config, nodes, clock, log, metrics, tracer },
     firstInstance: epoch * INSTANCES_PER_EPOCH + 1,
   })
   const { pool } = running

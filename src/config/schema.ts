@@ -7,6 +7,7 @@ import { duration, money, size } from './quantities.ts'
 import { RealtimeSettings } from './realtime-settings.ts'
 import { RpcSettings } from './rpc-settings.ts'
 import { SchedulerSettings } from './scheduler-settings.ts'
+import { TracingSettings } from './tracing-settings.ts'
 
 const port = z.int().min(0).max(65_535)
 
@@ -336,6 +337,7 @@ export const Config = z.strictObject({
   limits: Limits.prefault({}).describe('How limits and budgets are kept; the rules are set at run time.'),
   metrics: Metrics.prefault({}).describe('For Prometheus.'),
   monitor: MonitorSettings.prefault({}).describe('Health, history and alerts.'),
+  tracing: TracingSettings.prefault({}).describe('Where each request spends its time, for OpenTelemetry.'),
   cache: CacheSettings.prefault({}).describe('Answers that are given again instead of being made again.'),
   realtime: RealtimeSettings.prefault({}).describe('WebSockets, and streams that can be continued.'),
   usage: Usage.prefault({}).describe('What each request cost, kept in the database.'),

@@ -3,6 +3,7 @@ import { type CallOptions, createClient, type Transport } from '@connectrpc/conn
 import { type Clock, delay } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
+import { noSpan, type Span } from '../core/tracing.ts'
 import type {
   AdministrationCall,
   AuthClient,
@@ -59,8 +60,11 @@ export class AuthRpcClient implements AuthClient, TokenIssuer, UsageSink, SpendC
     this.vectors = new VectorRpcClient(this.client, (ask) => this.call(ask))
   }
 
-  async verify(credential: string): Promise<Identity> {
-    const { identity } = await this.call((options) => this.client.verify({ credential }, options))
+  async verify(credential: string, span: Span = noSpan): Promise<Identity> {
+    const headers = span.headers()
+    const { identity } = await this.call((options) =>
+      this.client.verify({ credential }, { ...options, headers }),
+    )
     if (identity) return fromIdentityMessage(identity)
     throw unreachable('the auth service answered with no identity')
   }

@@ -1,4 +1,5 @@
 import type { HelixError } from '../core/errors.ts'
+import type { Span } from '../core/tracing.ts'
 import type { EffectiveLimit } from './limits.ts'
 import type { Rights } from './permissions.ts'
 
@@ -11,8 +12,9 @@ export interface AuthClient {
    * Who presents an API key or an access token.
    * @throws HelixError `invalid_api_key`, `api_key_revoked`, `api_key_expired`, `invalid_token`, `token_expired`,
    *   `storage_unavailable`
+   * @param span of which the question is a part
    */
-  verify(credential: string): Promise<Identity>
+  verify(credential: string, span?: Span): Promise<Identity>
 
   /**
    * An operation of the administration table, by name, for that caller. Input and output are plain JSON values of

@@ -3,6 +3,7 @@ import { type CallOptions, createClient, type Transport } from '@connectrpc/conn
 import { type Clock, delay } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
+import { noSpan, type Span } from '../core/tracing.ts'
 import { EPOCH_METADATA } from './epoch.ts'
 import { NodeService } from './gen/helixflow/v1/node_pb.ts'
 import type {
@@ -98,12 +99,14 @@ export class NodeRpcClient implements NodeClient {
     return running
   }
 
-  async start(request: StartRequest): Promise<StartOutcome> {
+  async start(request: StartRequest, span: Span = noSpan): Promise<StartOutcome> {
     const { instanceId } = request
     this.starting.set(instanceId, undefined)
     try {
       const start = toStartMessage(request)
-      const answer = await this.work((options) => this.client.startEngine(start, options))
+      const answer = await this.work((options) =>
+        this.client.startEngine(start, { ...options, headers: { ...options.headers, ...span.headers() } }),
+      )
       const exit = this.starting.get(instanceId)
       if (exit)
         return { kind: 'gone', why: exit.why, error: new HelixError('engine_failed', exit.description) }

@@ -1,4 +1,5 @@
 import type { HelixError } from '../core/errors.ts'
+import type { Span } from '../core/tracing.ts'
 import type { EngineAddress, LocalEngineKind } from './pool.ts'
 
 /**
@@ -21,8 +22,8 @@ export interface NodeClient {
   cacheFile(model: string): Promise<void>
   /** Engines that run already: they outlived the pool that started them. */
   engines(): Promise<readonly RunningEngineView[]>
-  /** Starts an engine; returns once it is ready to generate or is known not to come. */
-  start(request: StartRequest): Promise<StartOutcome>
+  /** Starts an engine; returns once it is ready to generate or is known not to come. @param span of the load */
+  start(request: StartRequest, span?: Span): Promise<StartOutcome>
   /** Ends the engine, also one that is still starting. Returns when its devices say that its memory is free. */
   stop(instanceId: string): Promise<void>
   /** Calls back for each ready engine that ends without being told to. Returns what ends the watch. */

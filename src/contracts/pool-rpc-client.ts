@@ -2,6 +2,7 @@ import type { CallOptions, Transport } from '@connectrpc/connect'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
+import { noSpan, type Span } from '../core/tracing.ts'
 import { LeaderConnection, type PoolServiceClient } from './leader-connection.ts'
 import type {
   DeviceView,
@@ -71,9 +72,10 @@ export class PoolRpcClient implements PoolClient {
     return (await this.ask((client, options) => client.getRevision({ model }, options))).revision
   }
 
-  async acquire(model: string, signal: AbortSignal): Promise<void> {
+  async acquire(model: string, signal: AbortSignal, span: Span = noSpan): Promise<void> {
     const { gateway } = this.options
-    await this.work(signal, (client, options) => client.acquire({ model, gateway }, options))
+    const headers = span.headers()
+    await this.work(signal, (client, options) => client.acquire({ model, gateway }, { ...options, headers }))
     await this.shown(model, signal)
   }
 

@@ -1,4 +1,5 @@
 import type { HelixError } from '../core/errors.ts'
+import type { Span } from '../core/tracing.ts'
 
 /**
  * What the inference pool offers. It decides where models live and never carries a token: the gateway streams
@@ -20,8 +21,9 @@ export interface PoolClient {
    * `watchReplicas`, before this promise resolves.
    * @throws HelixError `model_not_found`, `model_does_not_fit`, `model_quarantined`, `insufficient_memory`,
    *   `engine_missing`, `engine_failed`; the signal's reason when it aborts first
+   * @param span of whoever waits
    */
-  acquire(model: string, signal: AbortSignal): Promise<void>
+  acquire(model: string, signal: AbortSignal, span?: Span): Promise<void>
   /** What a request for this model is waiting for at the moment. */
   explainWait(model: string): Promise<WaitView>
   /**

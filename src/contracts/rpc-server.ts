@@ -3,6 +3,8 @@ import type { AddressInfo, Server } from 'node:net'
 import type { ConnectRouter } from '@connectrpc/connect'
 import { connectNodeAdapter } from '@connectrpc/connect-node'
 import { HelixError } from '../core/errors.ts'
+import { noTracer, type Tracer } from '../core/tracing.ts'
+import { followTraces } from './rpc-tracing.ts'
 import { type TlsFiles, tlsOptions } from './rpc-transport.ts'
 
 export interface RpcServerOptions {
@@ -12,6 +14,7 @@ export interface RpcServerOptions {
   readonly publicHost?: string | undefined
   readonly tls: TlsFiles
   readonly routes: (router: ConnectRouter) => void
+  readonly tracer?: Tracer
 }
 
 export interface RpcServer {
@@ -30,10 +33,11 @@ export async function serveRpc({
   publicHost,
   tls,
   routes,
+  tracer = noTracer,
 }: RpcServerOptions): Promise<RpcServer> {
   const server = createSecureServer(
     { ...tlsOptions(tls), requestCert: true, rejectUnauthorized: true },
-    connectNodeAdapter({ routes }),
+    connectNodeAdapter({ routes, interceptors: followTraces(tracer) }),
   )
   const sessions = new Set<ServerHttp2Session>()
   server.on('session', (session) => {

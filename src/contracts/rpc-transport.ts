@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs'
 import { type ConnectRouter, createRouterTransport, type Transport } from '@connectrpc/connect'
 import { createGrpcTransport } from '@connectrpc/connect-node'
 import { HelixError } from '../core/errors.ts'
+import { noTracer, type Tracer } from '../core/tracing.ts'
+import { followTraces } from './rpc-tracing.ts'
 
 /** Files of one service's own certificate and key, and of the authority that all of them trust. PEM. */
 export interface TlsFiles {
@@ -21,8 +23,8 @@ export function tlsOptions(files: TlsFiles) {
 }
 
 /** To a service in this very process: the same messages, without a network. */
-export function inMemory(routes: (router: ConnectRouter) => void): Transport {
-  return createRouterTransport(routes)
+export function inMemory(routes: (router: ConnectRouter) => void, tracer: Tracer = noTracer): Transport {
+  return createRouterTransport(routes, { router: { interceptors: followTraces(tracer) } })
 }
 
 /** To a service elsewhere, as gRPC over HTTP/2; both sides show their certificates. */

@@ -1,4 +1,4 @@
-import type { HelixError } from './errors.ts'
+import { HelixError } from './errors.ts'
 
 export type SpanKind = 'server' | 'client' | 'internal'
 
@@ -22,15 +22,17 @@ export interface Span {
   end(error?: HelixError): void
 }
 
+export type TraceHeaders = Readonly<Record<string, string | readonly string[] | undefined>>
+
 /** Where traces begin. */
 export interface Tracer {
-  /** @param headers of whoever asked: where they hold a trace, it is gone on with */
-  begin(
-    name: string,
-    kind: SpanKind,
-    headers: Readonly<Record<string, string | readonly string[] | undefined>>,
-    attributes?: SpanAttributes,
-  ): Span
+  /**
+   * Work that was asked for by anybody, or by nobody. Whether it is recorded is decided here.
+   * @param headers of whoever asked: where they hold a trace, it is gone on with
+   */
+  begin(name: string, kind: SpanKind, headers: TraceHeaders, attributes?: SpanAttributes): Span
+  /** Work for another service of this platform: recorded where the headers say so, and only there. */
+  follow(name: string, kind: SpanKind, headers: TraceHeaders, attributes?: SpanAttributes): Span
 }
 
 /** Of what is not traced: costs nothing. */
@@ -46,4 +48,16 @@ export const noSpan: Span = {
 const NO_HEADERS: Readonly<Record<string, string>> = {}
 
 /** While no exporter is configured. */
-export const noTracer: Tracer = { begin: () => noSpan }
+export const noTracer: Tracer = { begin: () => noSpan, follow: () => noSpan }
+
+/** Ends a span with the work that it is about. */
+export async function spanned<Result>(span: Span, work: Promise<Result>): Promise<Result> {
+  try {
+    const result = await work
+    span.end()
+    return result
+  } catch (reason) {
+    span.end(HelixError.from(reason))
+    throw reason
+  }
+}

@@ -8,6 +8,7 @@ import type { PoolClient } from '../contracts/pool.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { Random } from '../core/random.ts'
+import type { Tracer } from '../core/tracing.ts'
 import type { StreamStore } from '../streams/stream.ts'
 import type { CredentialCache } from './credential-cache.ts'
 import { completionExchange } from './dispatch/completion-exchange.ts'
@@ -20,6 +21,7 @@ import { authenticate, identified } from './hooks/authenticate.ts'
 import { errorReply } from './hooks/error-reply.ts'
 import { accessLog } from './hooks/observe.ts'
 import { makeRequestId } from './hooks/request-id.ts'
+import { traceRequests } from './hooks/trace.ts'
 import { refuseUnreadable } from './hooks/unreadable.ts'
 import type { LimitGate } from './limits/limit-gate.ts'
 import type { CredentialAttempts } from './metrics/credential-attempts.ts'
@@ -63,6 +65,7 @@ export interface AppParts extends MonitorRouteParts {
   readonly requests: RequestMetrics
   readonly attempts: CredentialAttempts
   readonly random: Random
+  readonly tracer: Tracer
   /** Names this gateway in `x-helixflow-instance`. */
   readonly instance: string
   readonly version: string
@@ -98,7 +101,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
   })
   readBodiesAsBytes(app)
   requireAccess(app)
-  for (const field of ['identity', 'credential', 'model', 'settlement', 'work', 'failure', 'user'])
+  for (const field of ['identity', 'credential', 'model', 'settlement', 'work', 'failure', 'user', 'span'])
     app.decorateRequest(field, undefined)
   app.decorateRequest('startedMs', 0)
   app.setErrorHandler(errorReply(log, random))
@@ -109,6 +112,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
     // We are no proxy: an address with a host in it is somebody else's.
     done(request.raw.url?.startsWith('/') ? undefined : new HelixError('unknown_url', 'Send the path alone.'))
   })
+  app.addHook('onRequest', traceRequests(parts.tracer))
   app.addHook('onRequest', accessLog(parts.accessLog, parts.requests))
   acceptUpgrades(app)
 

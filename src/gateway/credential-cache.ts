@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache'
 import type { AuthClient, Identity } from '../contracts/auth.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
+import { noSpan, type Span, spanned } from '../core/tracing.ts'
 
 export interface CredentialCacheOptions {
   readonly auth: Pick<AuthClient, 'verify' | 'watchRevocations'>
@@ -52,8 +53,8 @@ export class CredentialCache {
     this.scheduleRecheck()
   }
 
-  /** @throws HelixError as `AuthClient.verify` */
-  identify(credential: string): Identity | Promise<Identity> {
+  /** @param span of which the question is a part, where there must be one @throws HelixError as `AuthClient.verify` */
+  identify(credential: string, span: Span = noSpan): Identity | Promise<Identity> {
     // The whole of it, hashed: no prefix can stand for another one, and memory holds no plaintext.
     const id = hash('sha256', credential)
     const nowMs = this.options.clock.now()
@@ -61,7 +62,7 @@ export class CredentialCache {
     if (entry && entry.untilMs > nowMs) return entry.identity
     const refusal = this.refused.get(id)
     if (refusal && refusal.untilMs > nowMs) throw refusal.error
-    return this.pending.get(id) ?? this.verify(id, credential, entry)
+    return this.pending.get(id) ?? this.verify(id, { credential, span }, entry)
   }
 
   /** For as long as a request runs, its credential is looked after. Returns what ends that. */
@@ -76,10 +77,14 @@ export class CredentialCache {
     this.cancelRecheck()
   }
 
-  private verify(id: string, credential: string, known: Verified | undefined): Promise<Identity> {
+  private verify(
+    id: string,
+    { credential, span }: { readonly credential: string; readonly span: Span },
+    known: Verified | undefined,
+  ): Promise<Identity> {
     const generation = this.generation
-    const verifying = this.options.auth
-      .verify(credential)
+    const asking = span.child('authenticate', 'client')
+    const verifying = spanned(asking, this.options.auth.verify(credential, asking))
       .then((identity) => {
         // An answer that was on its way while something ended may be older than that end.
         if (generation === this.generation) this.remember(id, identity)

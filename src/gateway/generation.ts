@@ -3,6 +3,7 @@ import type { Identity } from '../contracts/auth.ts'
 import { modelNotFound } from '../contracts/model-not-found.ts'
 import { may } from '../contracts/permissions.ts'
 import { HelixError } from '../core/errors.ts'
+import type { Span } from '../core/tracing.ts'
 import type { CachingDispatch } from './caching/caching-dispatch.ts'
 import type { Behind } from './caching/refresh-passenger.ts'
 import type { CredentialCache } from './credential-cache.ts'
@@ -42,8 +43,8 @@ export interface GenerationRequest {
   readonly user: string | undefined
   /** When it arrived, on the monotonic clock. */
   readonly startedMs: number
-  /** Of its trace; undefined where it has none. */
-  readonly traceId?: string | undefined
+  /** The whole of it in its trace. */
+  readonly span: Span
   /** Whose leaving ends the wait for a turn. */
   readonly client: Presence
   /** Where the answer goes. @param headers what it says of itself */
@@ -79,16 +80,16 @@ export class Generation {
   async begin(request: GenerationRequest): Promise<RunningGeneration> {
     const { limits, meter } = this.parts
     mayGenerate(request)
-    const { requestId, identity, client } = request
+    const { requestId, identity, client, span } = request
     const exchange = withCacheSalt(request.exchange, [identity.organisationId, identity.projectId])
-    const admission = await limits.admit({ requestId, identity, exchange, client })
+    const admission = await limits.admit({ requestId, identity, exchange, client, span })
     const ticket = admitted(() => ticketFor(meter, request, admission.exchange), admission)
     return this.run(request, admission, ticket)
   }
 
   private run(request: GenerationRequest, admission: Admission, ticket: Ticket): RunningGeneration {
     const { dispatch, credentials, counts } = this.parts
-    const { identity, credential, route, headers, startedMs, traceId } = request
+    const { identity, credential, route, headers, startedMs, span } = request
     const { model } = admission.exchange
     const payment = new Payment(admission)
     let release = () => {}
@@ -96,6 +97,7 @@ export class Generation {
     const work = dispatch.run(admission.exchange, {
       identity,
       tenant: identity.projectId,
+      span,
       route,
       requestHeaders: headers,
       behind: (made) => this.behind(request, admission, made, payment),
@@ -107,7 +109,7 @@ export class Generation {
       recipient: (more) => request.recipient({ ...admission.headers, ...more }),
       settled: (settlement) => {
         const cost = ticket.settle(settlement)
-        counts.settled({ identity, model, startedMs, traceId, settlement, cost })
+        counts.settled({ identity, model, startedMs, traceId: span.traceId, settlement, cost })
         payment.settle(settlement)
         this.parts.minutes.add(identity, settlement)
         request.settled(settlement)

@@ -16,6 +16,7 @@ import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
 import type { Random } from '../core/random.ts'
+import type { Tracer } from '../core/tracing.ts'
 import type { OneTimeSecrets } from '../streams/secrets.ts'
 import type { Producer, StreamStore, StreamWriter } from '../streams/stream.ts'
 import type { StreamEvent } from '../streams/stream-event.ts'
@@ -67,6 +68,9 @@ export interface GatewayParts {
   readonly usage: Pick<MeterOptions, 'sink' | 'directory' | 'bytesMax' | 'price'>
   readonly limits: Pick<LimitParts, 'redis' | 'gatewaysMin' | 'outputTokens' | 'spend'>
   readonly metrics: Metrics
+  readonly tracer: Tracer
+  /** Whether servers of others are told the trace of a request. */
+  readonly tracesUpstreams: boolean
   readonly databaseProblem: () => Promise<HelixError | undefined>
   /** Path of the Unix socket for administration. */
   readonly controlSocket: string
@@ -184,7 +188,7 @@ interface WorkParts {
 
 /** What a request passes on its way to an engine. */
 async function startWork(parts: GatewayParts, { drain, credentials, counting }: WorkParts) {
-  const { config, pool, clock, log, accessLog } = parts
+  const { config, pool, clock, log, accessLog, tracer } = parts
   const { dispatch, stop: stopDispatch } = startDispatch(parts)
   const revisions = new ModelRevisions(pool, clock)
   const { index, kept: vectorsKept } = await chooseIndex({
@@ -211,7 +215,7 @@ async function startWork(parts: GatewayParts, { drain, credentials, counting }: 
   const readers = new StreamReaders(credentials)
   const revive = { chat: chatRevival, response: responseRevival(keeper, clock) }
   const takeover = new Takeover({
-    ...{ generation, credentials, readers, drain, clock, log, revive, accessLog, requests },
+    ...{ generation, credentials, readers, drain, clock, log, revive, accessLog, requests, tracer },
   })
   const started = {
     caching,

@@ -15,6 +15,7 @@ import type { EngineAddress } from '../contracts/pool.ts'
 import { pushed, pushedLatest } from '../contracts/pushed.ts'
 import { answering } from '../contracts/rpc-answers.ts'
 import { toConnectError } from '../contracts/rpc-errors.ts'
+import { spanOf } from '../contracts/rpc-tracing.ts'
 import { toWhole } from '../contracts/wire-values.ts'
 import type { Logger } from '../core/log.ts'
 import type { Fence } from './fence.ts'
@@ -123,7 +124,7 @@ async function startFor(
   const end = () => void parts.node.stop(request.instanceId)
   left.addEventListener('abort', end, { once: true })
   try {
-    const outcome = await parts.node.start(request)
+    const outcome = await parts.node.start(request, spanOf(context))
     if (outcome.kind === 'gone') return outcome
     return { kind: 'ready', engine: published(request.instanceId, outcome.engine, parts) }
   } finally {

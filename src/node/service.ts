@@ -16,6 +16,7 @@ import type {
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Metrics } from '../core/metrics.ts'
+import { noSpan, type Span, spanned } from '../core/tracing.ts'
 import type { Engine, EngineEnd } from '../engines/engine.ts'
 import type { GrantedDevice } from '../engines/granted-device.ts'
 import type { MachineDevices } from './devices/machine-devices.ts'
@@ -100,10 +101,13 @@ export class NodeService implements NodeClient {
     return this.parts.memory.need(await this.parts.models.revisionOf(model), shape, reckoned)
   }
 
-  async start(request: StartRequest): Promise<StartOutcome> {
+  async start(request: StartRequest, span: Span = noSpan): Promise<StartOutcome> {
     const abort = new AbortController()
     this.parts.memory.expect(request)
-    const starting = this.startEngine(request, abort.signal)
+    const starting = spanned(
+      span.child('start an engine', 'internal', { 'gen_ai.request.model': request.model }),
+      this.startEngine(request, abort.signal),
+    )
     this.running.set(request.instanceId, {
       abort,
       engine: starting.then(

@@ -1,4 +1,5 @@
 import { HelixError } from '../core/errors.ts'
+import { noSpan, type Span } from '../core/tracing.ts'
 import type { Refusal, SchedulerAction } from '../scheduler/actions.ts'
 import { decide, nextWakeMs } from '../scheduler/decide.ts'
 import type { SchedulerEvent } from '../scheduler/events.ts'
@@ -106,8 +107,11 @@ export class PoolController {
     if (!isComing) this.post({ kind: 'model-wanted', spec })
   }
 
-  /** Resolves when an instance of the model is ready; rejects when it is known that none will be. */
-  waitFor(model: string, signal: AbortSignal): Promise<void> {
+  /**
+   * Resolves when an instance of the model is ready; rejects when it is known that none will be.
+   * @param span of which a load is a part that begins meanwhile
+   */
+  waitFor(model: string, signal: AbortSignal, span: Span = noSpan): Promise<void> {
     return new Promise((resolve, reject) => {
       const ended = [this.over, signal].find(({ aborted }) => aborted)
       if (ended) return reject(ended.reason)
@@ -116,6 +120,7 @@ export class PoolController {
         reject(signal.reason)
       }
       const waiter: Waiter = {
+        span,
         resolve: () => {
           signal.removeEventListener('abort', leave)
           resolve()
@@ -152,7 +157,7 @@ export class PoolController {
   private perform(action: SchedulerAction): void {
     switch (action.kind) {
       case 'load':
-        this.effects.load(action)
+        this.effects.load(action, this.tracedWaiter(action.spec.name))
         break
       case 'unload':
         this.effects.unload(action.instanceId, action.nodeId)
@@ -168,6 +173,12 @@ export class PoolController {
         this.reject(action.model, refusalError(action.model, action.refusal))
         break
     }
+  }
+
+  /** Of those who wait for a load, the first whose request is traced has it in its trace. */
+  private tracedWaiter(model: string): Span | undefined {
+    for (const { span } of this.waiters.get(model) ?? []) if (span.traceId !== undefined) return span
+    return undefined
   }
 
   private resolveReady(): void {
@@ -205,6 +216,7 @@ export class PoolController {
 }
 
 interface Waiter {
+  readonly span: Span
   resolve(): void
   reject(error: unknown): void
 }

@@ -2,6 +2,7 @@ import type { InstanceShape, NodeClient, StartedEngine } from '../contracts/node
 import { type Clock, delay } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
+import { noTracer, type Span, type Tracer } from '../core/tracing.ts'
 import type { SchedulerAction } from '../scheduler/actions.ts'
 import type { SchedulerEvent } from '../scheduler/events.ts'
 import type { NodeDirectory } from './node-directory.ts'
@@ -10,6 +11,8 @@ export interface EffectsParts {
   readonly nodes: NodeDirectory
   readonly clock: Clock
   readonly log: Logger
+  /** For loads that nobody waits for. */
+  readonly tracer?: Tracer | undefined
 }
 
 type LoadAction = Extract<SchedulerAction, { kind: 'load' }>
@@ -69,8 +72,9 @@ export class Effects {
     for (const id of this.engines.keys()) if (isGone(id)) this.engines.delete(id)
   }
 
-  load(action: LoadAction): void {
-    void this.start(action)
+  /** @param waiting of whoever waits for it, whose trace it belongs to */
+  load(action: LoadAction, waiting: Span | undefined): void {
+    void this.start(action, this.loadSpan(action, waiting))
   }
 
   unload(instanceId: string, nodeId: string): void {
@@ -104,13 +108,31 @@ export class Effects {
     }
   }
 
-  private async start({ instanceId, spec, nodeId, shares, purpose }: LoadAction): Promise<void> {
+  private loadSpan(
+    { instanceId, spec, nodeId, shares, purpose }: LoadAction,
+    waiting: Span | undefined,
+  ): Span {
+    const { tracer = noTracer } = this.parts
+    const name = `load ${spec.name}`
+    const span = waiting ? waiting.child(name, 'internal') : tracer.begin(name, 'internal', {})
+    span.set({
+      'gen_ai.request.model': spec.name,
+      'helixflow.instance.id': instanceId,
+      'helixflow.node.id': nodeId,
+      'helixflow.devices': shares.map(({ deviceId }) => deviceId),
+      'helixflow.load.purpose': purpose,
+    })
+    return span
+  }
+
+  private async start({ instanceId, spec, nodeId, shares, purpose }: LoadAction, span: Span): Promise<void> {
     const model = spec.name
     const { nodes, clock, log } = this.parts
     const shape = this.shapes.get(model)
     const node = nodes.get(nodeId)
     if (!shape || !node) {
       const error = new HelixError('node_unavailable', `The node that was to load '${model}' is gone.`)
+      span.end(error)
       this.reports.failed(instanceId, model, error)
       return this.reports.post({ kind: 'instance-gone', instanceId, why: 'killed' })
     }
@@ -118,7 +140,9 @@ export class Effects {
     this.startedMs.set(instanceId, startedMs)
     const devices = shares.map(({ deviceId }) => deviceId)
     log.info('loading model', { model, instance: instanceId, devices, purpose })
-    const outcome = await node.start({ instanceId, model, shape, shares })
+    const outcome = await node.start({ instanceId, model, shape, shares }, span)
+    span.set({ 'helixflow.load.outcome': outcome.kind === 'ready' ? 'ready' : outcome.why })
+    span.end(outcome.kind === 'ready' ? undefined : outcome.error)
     this.startedMs.delete(instanceId)
     if (outcome.kind === 'ready') {
       const tookMs = Math.round(clock.monotonic() - startedMs)

@@ -13,6 +13,7 @@ import {
 import type { LeaderView } from '../contracts/pool-service.ts'
 import { answering } from '../contracts/rpc-answers.ts'
 import { toConnectError } from '../contracts/rpc-errors.ts'
+import { spanOf } from '../contracts/rpc-tracing.ts'
 import { toWhole } from '../contracts/wire-values.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
@@ -121,9 +122,9 @@ function modelMethods(parts: PoolRpcParts) {
 function gatewayMethods(parts: PoolRpcParts) {
   const lead = leadingIn(parts)
   return {
-    acquire: ({ model, gateway }: { model: string; gateway: string }, { signal }: HandlerContext) =>
+    acquire: ({ model, gateway }: { model: string; gateway: string }, context: HandlerContext) =>
       lead(async ({ pool, tables, over }) => {
-        await pool.acquire(model, AbortSignal.any([signal, over]))
+        await pool.acquire(model, AbortSignal.any([context.signal, over]), spanOf(context))
         tables.wish(gateway, model)
         return {}
       }),

@@ -10,6 +10,7 @@ import type {
 } from '../contracts/pool.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
+import { noSpan, type Span, spanned } from '../core/tracing.ts'
 import type { ModelSpec } from '../scheduler/state.ts'
 import type { Catalogue, CatalogueEntry } from './catalogue.ts'
 import { type PoolController, quarantined } from './controller.ts'
@@ -58,11 +59,12 @@ export class PoolService implements PoolClient {
     return revisionOf(file.revision, this.parts.catalogue.shapeOf(file))
   }
 
-  async acquire(model: string, signal: AbortSignal): Promise<void> {
+  async acquire(model: string, signal: AbortSignal, span: Span = noSpan): Promise<void> {
     if (this.upstreamOf(model) || this.isReady(model)) return
     const entry = await this.parts.catalogue.find(model)
     if (entry.file.quarantinedBecause) throw quarantined(model, entry.file.quarantinedBecause)
-    await this.want(entry, signal)
+    const acquiring = span.child('acquire', 'internal', { 'gen_ai.request.model': model })
+    await spanned(acquiring, this.want(entry, signal, acquiring))
   }
 
   async load(model: string, signal: AbortSignal): Promise<ModelView> {
@@ -195,13 +197,13 @@ export class PoolService implements PoolClient {
     return problems.every((problem) => problem !== undefined) ? problems[0] : undefined
   }
 
-  private async want(entry: CatalogueEntry, signal: AbortSignal): Promise<void> {
+  private async want(entry: CatalogueEntry, signal: AbortSignal, span: Span = noSpan): Promise<void> {
     const { controller, catalogue } = this.parts
     const { file } = entry
     controller.effects.setShape(file.name, catalogue.shapeOf(file))
     const spec = await this.prepared(entry)
     signal.throwIfAborted()
-    const ready = controller.waitFor(file.name, signal)
+    const ready = controller.waitFor(file.name, signal, span)
     controller.post({ kind: 'model-wanted', spec })
     await ready
   }

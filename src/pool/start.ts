@@ -2,6 +2,7 @@ import type { Config, UpstreamConfig } from '../config/schema.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
+import type { Tracer } from '../core/tracing.ts'
 import { placementStrategies } from '../scheduler/placement/strategies.ts'
 import type { Policy } from '../scheduler/policy.ts'
 import { emptyCluster } from '../scheduler/state.ts'
@@ -23,6 +24,7 @@ export interface PoolOptions {
   readonly clock: Clock
   readonly log: Logger
   readonly metrics: Metrics
+  readonly tracer?: Tracer
   /** Number of the first instance, where others have numbered some before; 1 by default. */
   readonly firstInstance?: number
 }
@@ -37,12 +39,12 @@ export interface RunningPool {
 
 /** The pool, once the nodes that are there have said what they have. */
 export async function startPool(options: PoolOptions): Promise<RunningPool> {
-  const { config, nodes, clock, log, metrics } = options
+  const { config, nodes, clock, log, metrics, tracer } = options
   const rules = new ModelRules(config.models, config.scheduler.groups)
   const loadTimes = new LoadTimesSeen()
   const catalogue = new Catalogue({ nodes, rules, loadTimes })
   const poolMetrics = new PoolMetrics(metrics, config.scheduler.strategy)
-  const parts = { nodes, clock, log, loadTimes, metrics: poolMetrics, policy: policyOf(config) }
+  const parts = { nodes, clock, log, tracer, loadTimes, metrics: poolMetrics, policy: policyOf(config) }
   const controller = new PoolController(parts, {
     ...emptyCluster([]),
     nextInstance: options.firstInstance ?? 1,

@@ -121,6 +121,7 @@ describe('effects have one home', () => {
     ['process.env', /process\.env\b/, ['config/load.ts', 'cli/welcome.ts']],
     ['the pg client', /from 'pg'/, ['storage/']],
     ['the Redis client', /from 'ioredis'/, ['redis/']],
+    ['OpenTelemetry', /from '@opentelemetry\//, ['tracing/']],
     ['the inherited environment', /env: process\.env/, []],
   ] as const)('%s', (_name, pattern, homes) => {
     const users = files.filter(({ text }) => pattern.test(text)).map(({ name }) => name)

@@ -17,6 +17,7 @@ import type { PoolClient, Replica } from '../../src/contracts/pool.ts'
 import type { Clock } from '../../src/core/clock.ts'
 import { HelixError } from '../../src/core/errors.ts'
 import { noMetrics } from '../../src/core/metrics.ts'
+import { noSpan } from '../../src/core/tracing.ts'
 import { CachingDispatch } from '../../src/gateway/caching/caching-dispatch.ts'
 import { ModelRevisions } from '../../src/gateway/caching/model-revisions.ts'
 import { SemanticLookup } from '../../src/gateway/caching/semantic-lookup.ts'
@@ -95,7 +96,13 @@ export class CachingBench {
     })
     const requestDeadlineMs = options.requestDeadlineMs ?? 8_000
     const stallTimeoutMs = options.stallTimeoutMs ?? 4_000
-    const limits = { firstByteTimeoutMs: 4_000, stallTimeoutMs, requestDeadlineMs, waitNoticeMs: 1_000 }
+    const limits = {
+      firstByteTimeoutMs: 4_000,
+      stallTimeoutMs,
+      requestDeadlineMs,
+      waitNoticeMs: 1_000,
+      tracesUpstreams: false,
+    }
     const dispatch = new Dispatch({
       router: this.router,
       upstreams: new UpstreamHealth(clock, noMetrics),
@@ -202,6 +209,7 @@ export class CachingBench {
         recipient: (headers) => new ClientRecipient(response, () => headers),
         identity: identityOf(request),
         tenant: identityOf(request).projectId,
+        span: noSpan,
         route,
         requestHeaders: request.headers,
         begun: (end) => {

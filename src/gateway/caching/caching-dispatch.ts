@@ -14,6 +14,7 @@ import { SingleFlight } from '../../cache/single-flight.ts'
 import type { Identity } from '../../contracts/auth.ts'
 import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
+import { spanned } from '../../core/tracing.ts'
 import { isBefore } from '../../scheduler/tier.ts'
 import type { Caller, Dispatch } from '../dispatch/dispatch.ts'
 import type { Cacheable, Exchange } from '../dispatch/exchange.ts'
@@ -132,6 +133,7 @@ export class CachingDispatch {
   private bypass(exchange: Exchange, caller: CachingCaller): Promise<void> {
     return this.parts.dispatch.run(exchange, {
       tenant: caller.tenant,
+      span: caller.span,
       begun: (end) => caller.begun(end),
       recipient: (headers) => caller.recipient({ ...headers, [CACHE_HEADER]: 'bypass' }),
       settled: (settlement) => caller.settled(settlement),
@@ -161,9 +163,14 @@ export class CachingDispatch {
 
   private answer(query: Query): Promise<void> {
     if (!query.decision.look) return this.fly(query)
+    const span = query.caller.span.child('look into the cache', 'internal')
     const kept = this.parts.cache.get(query.tenant, query.key)
-    if (!(kept instanceof Promise)) return this.lookedUp(query, kept)
-    return kept.then((found) => this.lookedUp(query, found))
+    if (!(kept instanceof Promise)) {
+      span.set({ 'helixflow.cache.found': kept !== undefined })
+      span.end()
+      return this.lookedUp(query, kept)
+    }
+    return spanned(span, kept).then((found) => this.lookedUp(query, found))
   }
 
   private async lookedUp(query: Query, kept: CachedAnswer | undefined): Promise<void> {
@@ -203,7 +210,9 @@ export class CachingDispatch {
       await this.join(query)
       return
     }
-    const { found, vector } = await semantic.find(like, (exchange) => caller.behind(exchange))
+    const span = caller.span.child('look for a like question', 'internal')
+    const finding = semantic.find(like, (exchange) => caller.behind(exchange), span)
+    const { found, vector } = await spanned(span, finding)
     if (found) {
       const headers = {
         [CACHE_HEADER]: 'semantic',
@@ -274,6 +283,7 @@ export class CachingDispatch {
       dispatch,
       exchange,
       tenant: query.caller.tenant,
+      span: query.caller.span,
       kind: cacheable.kind,
       bytesMax: answerBytesMax,
       closed: () => this.flights.end(key, open),

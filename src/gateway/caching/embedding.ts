@@ -1,4 +1,5 @@
 import type { Clock } from '../../core/clock.ts'
+import type { Span } from '../../core/tracing.ts'
 import { withCacheSalt } from '../dispatch/cache-salt.ts'
 import type { Asker, Dispatch } from '../dispatch/dispatch.ts'
 import { embeddingExchange } from '../dispatch/embedding-exchange.ts'
@@ -15,6 +16,7 @@ export interface EmbeddingQuestion {
   readonly model: string
   readonly text: string
   readonly tenant: string
+  readonly span: Span
 }
 
 /** Longer than this an embedding is not waited for: the answer itself may be there sooner. */
@@ -23,7 +25,7 @@ const EMBEDDING_DEADLINE_MS = 5_000
 /** The embedding of a text by a model of this server; undefined when it cannot be made or paid for. */
 export async function embed(
   { dispatch }: EmbeddingParts,
-  { model, text, tenant }: EmbeddingQuestion,
+  { model, text, tenant, span }: EmbeddingQuestion,
   charge: (exchange: Exchange) => Behind | undefined,
 ): Promise<Float32Array | undefined> {
   const exchange = withCacheSalt(embeddingExchange({ model, input: text }), [tenant])
@@ -32,6 +34,7 @@ export async function embed(
   const keeper = new BodyKeeper()
   const asker: Asker = {
     tenant: behind.tenant,
+    span,
     begun: () => {},
     settled: (settlement) => behind.settled(settlement),
   }

@@ -1,5 +1,6 @@
 import { Flight, type Follower } from '../../cache/flight.ts'
 import { HelixError } from '../../core/errors.ts'
+import type { Span } from '../../core/tracing.ts'
 import type { Tier } from '../../scheduler/tier.ts'
 import type { Asker, Dispatch } from '../dispatch/dispatch.ts'
 import type { AnswerKind, Exchange } from '../dispatch/exchange.ts'
@@ -32,6 +33,8 @@ export interface FlightRunParts {
   readonly exchange: Exchange
   /** Of the first who asked: the flight takes its turn. */
   readonly tenant: string
+  /** Of the same: what the engine does is a part of their request. */
+  readonly span: Span
   readonly kind: AnswerKind
   readonly bytesMax: number
   /** Nobody can join it any more. */
@@ -68,6 +71,10 @@ export class FlightRun implements Recipient, Source, Asker {
 
   get tenant(): string {
     return this.parts.tenant
+  }
+
+  get span(): Span {
+    return this.parts.span
   }
 
   get tier(): Tier {

@@ -5,6 +5,7 @@ import type { LayeredCache } from '../../cache/layered-cache.ts'
 import { canonicalRequest, type KeyParts, responseKey } from '../../cache/response-key.ts'
 import type { Located, VectorIndex } from '../../cache/semantic/vector-index.ts'
 import type { Clock } from '../../core/clock.ts'
+import type { Span } from '../../core/tracing.ts'
 import type { Exchange } from '../dispatch/exchange.ts'
 import { type EmbeddingParts, embed } from './embedding.ts'
 import type { Behind } from './refresh-passenger.ts'
@@ -51,9 +52,13 @@ export class SemanticLookup {
   constructor(private readonly parts: SemanticParts) {}
 
   /** @param charge who pays for the embedding; undefined: nobody can, and there is none */
-  async find(like: Likeness, charge: (exchange: Exchange) => Behind | undefined): Promise<LikenessResult> {
+  async find(
+    like: Likeness,
+    charge: (exchange: Exchange) => Behind | undefined,
+    span: Span,
+  ): Promise<LikenessResult> {
     const { metrics } = this.parts
-    const vector = await this.embedded(like, charge)
+    const vector = await this.embedded(like, charge, span)
     const found = vector && (await this.nearest(like, vector))
     metrics.request('semantic', found ? 'hit' : vector ? 'miss' : 'failed')
     return { found, vector }
@@ -87,12 +92,13 @@ export class SemanticLookup {
   private embedded(
     like: Likeness,
     charge: (exchange: Exchange) => Behind | undefined,
+    span: Span,
   ): Promise<Float32Array | undefined> {
     const name = JSON.stringify([like.rule.model, like.tenant, like.text])
     const present = this.pending.get(name)
     if (present) return present
     const { text, tenant } = like
-    const making = embed(this.parts, { model: like.rule.model, text, tenant }, charge).finally(() =>
+    const making = embed(this.parts, { model: like.rule.model, text, tenant, span }, charge).finally(() =>
       this.pending.delete(name),
     )
     this.pending.set(name, making)

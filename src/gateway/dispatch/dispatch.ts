@@ -1,8 +1,10 @@
 import { EventSplitter, eventData } from '../../contracts/sse.ts'
 import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
-import { denialError } from './denial.ts'
+import type { Span } from '../../core/tracing.ts'
+import { attemptError, type Failure, failureOf, unansweredError } from './attempt-error.ts'
 import type { EngineClients } from './engine-client.ts'
+import { endEngineSpan, engineSpan } from './engine-span.ts'
 import type { Answer, Collector, Exchange } from './exchange.ts'
 import type { Lease } from './lease.ts'
 import type { AnswerRecipient, Recipient } from './recipient.ts'
@@ -24,12 +26,16 @@ export interface DispatchOptions {
   readonly requestDeadlineMs: number
   /** How often a stream that waits for its model is told so. */
   readonly waitNoticeMs: number
+  /** Whether servers of others are told the trace of a request. */
+  readonly tracesUpstreams: boolean
 }
 
 /** Who asks, and is told what became of it. */
 export interface Asker {
   /** Who is to get no more of an engine than others that want it. */
   readonly tenant: string
+  /** Of which its wait and its attempts are parts. */
+  readonly span: Span
   /** Told once, at the start, how to end the request from outside. */
   begun(end: (reason: HelixError) => void): void
   /**
@@ -52,6 +58,8 @@ interface Work {
   readonly account: Account
   readonly signal: AbortSignal
   readonly tenant: string
+  /** Of the whole request; while an engine is asked, of that attempt. */
+  readonly span: Span
   /** When it is given up, on the monotonic clock. */
   readonly deadlineMs: number | undefined
 }
@@ -95,6 +103,7 @@ export class Dispatch {
       account,
       signal: abort.signal,
       tenant: asker.tenant,
+      span: asker.span,
       deadlineMs: deadlineMs === undefined ? undefined : this.options.clock.monotonic() + deadlineMs,
     }
     const running = this.carry(work, abort, deadlineMs)
@@ -174,12 +183,30 @@ export class Dispatch {
     const { upstreams, router } = this.options
     let result: RelayResult = { kind: 'aborted' }
     try {
-      result = work.exchange.stream ? await this.stream(work, lease) : await this.whole(work, lease)
+      result = await this.traced(work, lease)
       return result
     } finally {
       const was = upstreams.usable(lease.replica)
       upstreams.ended(lease.replica, result)
       if (was !== upstreams.usable(lease.replica)) router.changed()
+    }
+  }
+
+  private async traced(work: Work, lease: Lease): Promise<RelayResult> {
+    const { exchange, account, signal } = work
+    const span = engineSpan(work.span, exchange, lease.replica)
+    const ask = (one: Work) => (exchange.stream ? this.stream(one, lease) : this.whole(one, lease))
+    if (span.traceId === undefined) return ask(work)
+    const startMs = this.options.clock.monotonic()
+    try {
+      const result = await ask({ ...work, span })
+      const firstTokenMs = account.firstTokenMs === undefined ? undefined : account.firstTokenMs - startMs
+      const error = result.kind === 'complete' ? undefined : attemptError(result, exchange, lease, signal)
+      endEngineSpan(span, { result, usage: account.used(), firstTokenMs, error })
+      return result
+    } catch (reason) {
+      span.end(HelixError.from(reason))
+      throw reason
     }
   }
 
@@ -221,7 +248,7 @@ export class Dispatch {
   }
 
   private async stream(work: Work, lease: Lease): Promise<RelayResult> {
-    const { exchange, account, recipient, signal } = work
+    const { exchange, account, recipient } = work
     const filter = new StreamFilter(exchange, exchange.rewrite?.(lease.replica))
     account.follow(() => filter.pieces)
     const sink: Sink = {
@@ -233,15 +260,15 @@ export class Dispatch {
       },
       drained: (resume) => recipient.drained(resume),
     }
-    const result = await relayStream(this.request(exchange, lease, true, signal), filter, sink)
+    const result = await relayStream(this.request(work, lease, true), filter, sink)
     if (result.kind === 'complete') recipient.end()
     return result
   }
 
   private async whole(work: Work, lease: Lease): Promise<RelayResult> {
-    const { exchange, account, recipient, signal } = work
+    const { exchange, account, recipient } = work
     if (exchange.collect) return this.collected(work, lease, exchange.collect())
-    const result = await relayWhole(this.request(exchange, lease, false, signal))
+    const result = await relayWhole(this.request(work, lease, false))
     if (result.kind !== 'complete') return result
     account.worked = true
     if (lease.replica.engine === 'upstream') checkWhole(result.body)
@@ -255,14 +282,10 @@ export class Dispatch {
   }
 
   private async collected(work: Work, lease: Lease, collector: Collector): Promise<RelayResult> {
-    const { exchange, account, recipient, signal } = work
+    const { exchange, account, recipient } = work
     const filter = new StreamFilter({ ...exchange, includeUsage: false }, undefined)
     account.follow(() => filter.pieces)
-    const result = await relayStream(
-      this.request(exchange, lease, true, signal),
-      filter,
-      collectingSink(collector),
-    )
+    const result = await relayStream(this.request(work, lease, true), filter, collectingSink(collector))
     if (result.kind !== 'complete') return result
     account.worked = true
     const answer = { ...collector.answer(), usage: usageField(result.usage ?? NO_USAGE) }
@@ -273,12 +296,15 @@ export class Dispatch {
     return result
   }
 
-  private request(exchange: Exchange, lease: Lease, stream: boolean, signal: AbortSignal): RelayRequest {
-    const { clients, firstByteTimeoutMs, stallTimeoutMs, requestDeadlineMs } = this.options
+  private request({ exchange, span, signal }: Work, { replica }: Lease, stream: boolean): RelayRequest {
+    const { clients, tracesUpstreams, firstByteTimeoutMs, stallTimeoutMs, requestDeadlineMs } = this.options
+    const client = clients.get(replica)
+    // A stranger learns nothing of which requests belong together.
+    const isTold = span.traceId !== undefined && (replica.engine !== 'upstream' || tracesUpstreams)
     return {
-      client: clients.get(lease.replica),
+      client: isTold ? { ...client, headers: { ...client.headers, ...span.headers() } } : client,
       path: exchange.path,
-      body: JSON.stringify(exchange.body(lease.replica, { stream })),
+      body: JSON.stringify(exchange.body(replica, { stream })),
       signal,
       // A whole answer begins when it is finished.
       firstByteTimeoutMs: stream ? firstByteTimeoutMs : requestDeadlineMs,
@@ -299,45 +325,11 @@ export function afterDeadline(
   )
 }
 
-type Failure = Exclude<RelayResult, { kind: 'complete' }>
-
 /** Whether an engine took the request up: one that refused it did not, one that may have died of it did. */
 function hasWorked(result: Failure): boolean {
   return (
     result.kind === 'broken' || result.kind === 'aborted' || (result.kind === 'unanswered' && !result.refused)
   )
-}
-
-function failureOf(
-  result: Exclude<Failure, { kind: 'unanswered' }>,
-  exchange: Exchange,
-  lease: Lease,
-  signal: AbortSignal,
-): unknown {
-  switch (result.kind) {
-    case 'denied':
-      return denialError(result, lease.replica.engine, exchange)
-    case 'broken':
-      return result.error
-    case 'aborted':
-      return signal.reason
-  }
-}
-
-function unansweredError(lease: Lease, cause: unknown): HelixError {
-  const internal = `no answer from ${lease.replica.id}: ${String(cause)}`
-  if (lease.replica.engine === 'upstream') {
-    return new HelixError('upstream_unavailable', 'The upstream server cannot be reached.', {
-      internal,
-      cause,
-      retryAfterMs: 1_000,
-    })
-  }
-  return new HelixError('engine_failed', 'The engine failed before it answered.', {
-    internal,
-    cause,
-    retryAfterMs: 1_000,
-  })
 }
 
 /** Another's server is not to be trusted with the form of its answers. @throws HelixError `upstream_invalid_response` */

@@ -1,4 +1,5 @@
 import type { Replica } from '../../contracts/pool.ts'
+import type { Span } from '../../core/tracing.ts'
 import type { RouteReason } from '../../scheduler/routing.ts'
 import type { Tier } from '../../scheduler/tier.ts'
 import type { Usage } from './usage.ts'
@@ -17,6 +18,8 @@ export interface Want {
   readonly model: string
   readonly slots: number
   readonly signal: AbortSignal
+  /** Of which the wait is a part. */
+  readonly span: Span
   /** Who is to get no more of the model than others that want it. */
   readonly tenant: string
   readonly tier: Tier

@@ -2,6 +2,7 @@ import type { PoolClient } from '../../contracts/pool.ts'
 import { type Clock, delay } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import type { Metrics } from '../../core/metrics.ts'
+import type { Span } from '../../core/tracing.ts'
 import { FairQueue, type FairQueueOptions, type Turn, tokenCost } from '../../scheduler/fair-queue.ts'
 import { ServiceEstimate } from '../../scheduler/service-estimate.ts'
 import type { Lease, Want } from './lease.ts'
@@ -27,6 +28,8 @@ interface Turned extends Turn {
 }
 
 interface Waiter extends Turned {
+  /** Of its wait. */
+  readonly span: Span
   /** Ends the present limit on its wait. */
   cancel: () => void
   take(lease: Lease): void
@@ -139,14 +142,17 @@ export class ModelQueue {
       const onAbort = () => waiter.leave(want.signal.reason)
       const waiter: Waiter = {
         ...turned,
+        span: want.span.child('wait for an engine', 'internal'),
         cancel: () => {},
         take: (lease) => {
           gone()
+          waiter.span.end()
           resolve(lease)
         },
         leave: (reason) => {
           if (this.waiters.get(want) !== waiter) return
           gone()
+          waiter.span.end(HelixError.from(reason))
           this.left(waiter)
           reject(reason)
         },
@@ -155,7 +161,18 @@ export class ModelQueue {
       this.waiters.set(want, waiter)
       this.queue.add(waiter, turned.sinceMs)
       this.limit(waiter)
+      if (waiter.span.traceId !== undefined) this.tellPlace(waiter)
       this.changed()
+    })
+  }
+
+  private tellPlace({ want, span }: Waiter): void {
+    const { place, of } = this.placeOf(want) ?? {}
+    span.set({
+      'gen_ai.request.model': this.model,
+      'helixflow.queue.place': place,
+      'helixflow.queue.length': of,
+      'helixflow.queue.reason': this.isReady ? 'slots in use' : 'no replica',
     })
   }
 
@@ -231,7 +248,9 @@ export class ModelQueue {
     this.loading = abort
     try {
       while (this.size > 0 && !this.seats.has(this.model)) {
-        await pool.acquire(this.model, abort.signal)
+        // In the trace of who waits longest; for the others it is a wait.
+        const [first] = this.waiters.values()
+        await pool.acquire(this.model, abort.signal, first?.span)
         this.isUnknown = false
         if (!this.seats.has(this.model)) await delay(clock, ASK_AGAIN_MS, abort.signal)
       }

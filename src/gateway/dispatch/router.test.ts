@@ -3,6 +3,7 @@ import type { ModelDemand, PoolClient, Replica } from '../../contracts/pool.ts'
 import { ManualClock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import { type Metrics, noMetrics } from '../../core/metrics.ts'
+import { noSpan } from '../../core/tracing.ts'
 import type { Lease, Want } from './lease.ts'
 import { promptBlocks } from './prompt-blocks.ts'
 import { Router, type RouterOptions } from './router.ts'
@@ -105,6 +106,7 @@ function wanted(change: Partial<Want> = {}): Want {
     model: 'm',
     slots: 1,
     signal: new AbortController().signal,
+    span: noSpan,
     tenant: 'proj_a',
     tier: 'default',
     deadlineMs: undefined,

@@ -33,7 +33,8 @@ export class Account {
   served: Served | undefined
   private told = false
   private usage: Usage | undefined
-  private firstTokenMs: number | undefined
+  /** When the first piece of a stream went out, on the monotonic clock. */
+  firstTokenMs: number | undefined
   private counted: () => number = () => 0
 
   constructor(

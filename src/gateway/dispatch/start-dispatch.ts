@@ -17,15 +17,17 @@ export interface DispatchParts {
   readonly clock: Clock
   readonly metrics: Metrics
   readonly log: Logger
+  readonly tracesUpstreams: boolean
   /** For engines of other machines. */
   readonly tls?: TlsFiles | undefined
 }
 
 /** Dispatch with its router and its connections to engines, which follow the pool's table of replicas. */
-export function startDispatch({ config, scheduler, pool, clock, metrics, log, tls }: DispatchParts): {
+export function startDispatch(parts: DispatchParts): {
   readonly dispatch: Dispatch
   stop(): Promise<void>
 } {
+  const { config, scheduler, pool, clock, metrics, log, tls, tracesUpstreams } = parts
   const clients = new EngineClients(tls)
   const upstreams = new UpstreamHealth(clock, metrics)
   const unwatch = pool.watchReplicas((replicas) => {
@@ -51,6 +53,7 @@ export function startDispatch({ config, scheduler, pool, clock, metrics, log, tl
     stallTimeoutMs: config.stallTimeout,
     requestDeadlineMs: config.requestDeadline,
     waitNoticeMs: config.waitNotice,
+    tracesUpstreams,
   })
   const canary = new Canary({ router, clients, pool, clock, metrics, log, intervalMs: config.canaryInterval })
   const stop = async () => {

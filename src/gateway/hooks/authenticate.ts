@@ -29,7 +29,7 @@ export function authenticate(cache: CredentialCache, attempts: CredentialAttempt
     }
     try {
       credential = presentedCredential(request)
-      const identity = cache.identify(credential)
+      const identity = cache.identify(credential, request.span)
       if (identity instanceof Promise) identity.then(accept, refuse)
       else accept(identity)
     } catch (reason) {

@@ -39,9 +39,10 @@ export function accessLog(log: Logger, counts: RequestMetrics) {
       const route = request.routeOptions.url
       const ms = performance.now() - request.startedMs
       const durationMs = settlement && ms
-      counts.ended({ route, model: request.model, status, error, durationMs, traceId: undefined })
+      counts.ended({ route, model: request.model, status, error, durationMs, traceId: request.span.traceId })
       log.info('request', {
         request: request.id,
+        trace: request.span.traceId,
         clientRequest: clientRequestId(request),
         method: request.method,
         route,

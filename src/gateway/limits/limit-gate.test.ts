@@ -7,6 +7,7 @@ import { NO_RIGHTS } from '../../contracts/permissions.ts'
 import { ManualClock } from '../../core/clock.ts'
 import { silentLog } from '../../core/log.ts'
 import { noMetrics } from '../../core/metrics.ts'
+import { noSpan } from '../../core/tracing.ts'
 import { MemoryStore } from '../../limits/memory-store.ts'
 import { Shaper } from '../../limits/shaper.ts'
 import { chatExchange } from '../dispatch/chat-exchange.ts'
@@ -69,6 +70,7 @@ function gateOf() {
   const admit = (identity: Identity) =>
     Promise.resolve(
       gate.admit({
+        span: noSpan,
         requestId: `r${++requests}`,
         identity,
         exchange: EXCHANGE,

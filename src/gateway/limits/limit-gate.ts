@@ -5,6 +5,7 @@ import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
 import type { Metrics } from '../../core/metrics.ts'
+import { type Span, spanned } from '../../core/tracing.ts'
 import type { Shaper } from '../../limits/shaper.ts'
 import {
   type Charge,
@@ -45,6 +46,8 @@ export interface LimitedRequest {
   readonly exchange: Exchange
   /** Whose leaving, while the request waits, is the end of the waiting. */
   readonly client: Presence
+  /** Of which a wait for limits is a part. */
+  readonly span: Span
 }
 
 /** A request that its limits let in. */
@@ -180,7 +183,13 @@ export class LimitGate {
     const refusing = first.refused === undefined ? undefined : bindings[first.refused]
     if (!refusing || refusing.rule.shapeMaxWaitMs === 0 || this.stopped) return { ...first, reservation }
     if (!inLine && first.waitMs > refusing.rule.shapeMaxWaitMs) return { ...first, reservation }
-    const decided = await this.waitInLine(request, { reservation, bindings, refusing, first })
+    const { measure, subject } = refusing.rule
+    const span = request.span.child('wait for limits', 'internal', {
+      'helixflow.limit.measure': measure,
+      'helixflow.limit.subject': subject.kind,
+    })
+    const waited = this.waitInLine(request, { reservation, bindings, refusing, first })
+    const decided = await spanned(span, waited)
     if (decided.refused === undefined || decided.standings.length > 0) return decided
     const { tenant, charges } = reservation
     return { ...decided, standings: await this.options.store.peek(tenant, charges) }

@@ -38,6 +38,7 @@ async function createChat(runs: StreamRuns, call: CreateCall) {
     headers: {},
     user,
     startedMs: call.startedMs,
+    span: call.span,
     client: call.client,
   })
   return { stream: writer.stream, ended }

@@ -1,4 +1,5 @@
 import type { Identity } from '../../contracts/auth.ts'
+import type { Span } from '../../core/tracing.ts'
 import type { Stream } from '../../streams/stream.ts'
 import type { Presence } from '../dispatch/recipient.ts'
 import type { Settlement } from '../dispatch/settlement.ts'
@@ -15,6 +16,7 @@ export interface CreateCall {
   readonly credential: string
   /** On the monotonic clock. */
   readonly startedMs: number
+  readonly span: Span
   /** Whose leaving ends the wait for a turn. */
   readonly client: Presence
   /** What is known of it for the log, as soon as it is. */

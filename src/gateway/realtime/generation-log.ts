@@ -1,6 +1,7 @@
 import type { Identity } from '../../contracts/auth.ts'
 import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
+import type { Span, Tracer } from '../../core/tracing.ts'
 import type { Settlement } from '../dispatch/settlement.ts'
 import type { RequestMetrics } from '../metrics/request-metrics.ts'
 
@@ -13,6 +14,7 @@ export interface LoggedGeneration {
   readonly route: string
   readonly identity: Identity
   readonly startedMs: number
+  readonly span: Span
   model?: string
   user?: string | undefined
 }
@@ -20,14 +22,24 @@ export interface LoggedGeneration {
 export interface GenerationLog {
   readonly accessLog: Logger
   readonly requests: RequestMetrics
+  readonly tracer: Tracer
+}
+
+/** What is generated without a request over HTTP has a trace of its own. */
+export function traceGeneration(
+  { tracer }: Pick<GenerationLog, 'tracer'>,
+  route: string,
+  requestId: string,
+): Span {
+  return tracer.begin(route, 'server', {}, { 'http.route': route, 'helixflow.request.id': requestId })
 }
 
 /**
- * The line of the access log that a generation gets which no request over HTTP stands for, in the form of those, and its
- * share in what is counted.
+ * The line of the access log that a generation gets which no request over HTTP stands for, in the form of those, its
+ * share in what is counted, and the end of its span.
  */
 export function logGeneration(
-  { accessLog, requests }: GenerationLog,
+  { accessLog, requests }: Omit<GenerationLog, 'tracer'>,
   one: LoggedGeneration,
   {
     nowMs,
@@ -43,9 +55,10 @@ export function logGeneration(
   const { route, model } = one
   const status = error?.status ?? 200
   const ms = nowMs - one.startedMs
-  requests.ended({ route, model, status, error, durationMs: settlement && ms, traceId: undefined })
+  requests.ended({ route, model, status, error, durationMs: settlement && ms, traceId: one.span.traceId })
   accessLog.info('request', {
     request: one.requestId,
+    trace: one.span.traceId,
     clientRequest: one.clientRequest,
     method: one.method ?? 'WS',
     route,
@@ -56,9 +69,18 @@ export function logGeneration(
     project: one.identity.projectId,
     key: one.identity.keyId,
     cache: settlement?.cache,
+    replica: settlement?.served?.replica,
+    routing: settlement?.served?.route,
+    waitedMs: settlement?.served && Math.round(settlement.served.waitedMs),
     user: one.user,
     promptTokens: settlement?.usage.promptTokens,
     completionTokens: settlement?.usage.completionTokens,
     ms: Math.round(ms),
   })
+  if (one.span.traceId === undefined) return
+  one.span.set({
+    'helixflow.project.id': one.identity.projectId,
+    ...(settlement && { 'gen_ai.request.model': one.model, 'helixflow.cache': settlement.cache }),
+  })
+  one.span.end(error)
 }

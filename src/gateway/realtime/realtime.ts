@@ -5,6 +5,7 @@ import type { Clock } from '../../core/clock.ts'
 import type { Logger } from '../../core/log.ts'
 import type { Metrics } from '../../core/metrics.ts'
 import type { Random } from '../../core/random.ts'
+import type { Tracer } from '../../core/tracing.ts'
 import type { OneTimeSecrets } from '../../streams/secrets.ts'
 import type { StreamStore } from '../../streams/stream.ts'
 import type { Topics } from '../../streams/topics.ts'
@@ -56,6 +57,7 @@ export interface RealtimeParts {
   readonly random: Random
   readonly log: Logger
   readonly accessLog: Logger
+  readonly tracer: Tracer
   readonly requests: RequestMetrics
   readonly attempts: CredentialAttempts
 }

@@ -22,6 +22,7 @@ async function createResponse(responses: ResponseRuns, call: CreateCall) {
     route: RESPONSE_ROUTE,
     headers: {},
     startedMs: call.startedMs,
+    span: call.span,
     client: call.client,
   })
   return { stream: stream.writer.stream, ended: stream.ended }

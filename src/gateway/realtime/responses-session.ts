@@ -10,7 +10,12 @@ import type { ResponseObject } from '../responses/response-object.ts'
 import type { ResponseRuns } from '../responses/response-runs.ts'
 import { makeStreamId } from '../streaming/stream-runs.ts'
 import { STREAMS_MAX } from './connection-limits.ts'
-import { type GenerationLog, type LoggedGeneration, logGeneration } from './generation-log.ts'
+import {
+  type GenerationLog,
+  type LoggedGeneration,
+  logGeneration,
+  traceGeneration,
+} from './generation-log.ts'
 import { socketResponseRequest } from './response-request.ts'
 import type { Said } from './speaker.ts'
 
@@ -108,12 +113,15 @@ export class ResponsesSession {
 
   private async start(request: ResponseRequest) {
     const { responses, caller, client, clock, requests } = this.parts
+    const requestId = makeRequestId()
+    const identity = await caller.identify()
     const logged: LoggedGeneration = {
-      requestId: makeRequestId(),
+      requestId,
       clientRequest: undefined,
       route: ROUTE,
-      identity: await caller.identify(),
+      identity,
       startedMs: clock.monotonic(),
+      span: traceGeneration(this.parts, ROUTE, requestId),
       model: request.model,
       user: request.user ?? request.safety_identifier ?? undefined,
     }
@@ -126,8 +134,9 @@ export class ResponsesSession {
         request,
         // Whoever leaves has no way back to it.
         detachMs: 0,
-        requestId: logged.requestId,
-        identity: logged.identity,
+        requestId,
+        identity,
+        span: logged.span,
         credential: caller.credential,
         route: ROUTE,
         headers: {},

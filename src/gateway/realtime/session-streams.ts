@@ -12,7 +12,12 @@ import type { StreamReaders } from '../streaming/stream-readers.ts'
 import { makeStreamId } from '../streaming/stream-runs.ts'
 import { STREAMS_MAX } from './connection-limits.ts'
 import type { Created, Creator, Creators } from './creator.ts'
-import { type GenerationLog, type LoggedGeneration, logGeneration } from './generation-log.ts'
+import {
+  type GenerationLog,
+  type LoggedGeneration,
+  logGeneration,
+  traceGeneration,
+} from './generation-log.ts'
 import type { SocketCaller } from './socket-caller.ts'
 import { type Has, type OutletOwner, StreamOutlet } from './stream-outlet.ts'
 
@@ -129,10 +134,13 @@ export class SessionStreams {
     { identity, name, streamId }: { readonly identity: Identity; name: string; streamId: string },
   ): Promise<Created> {
     const { clock, store, requests } = this.parts
+    const requestId = makeRequestId()
+    const route = `/ws ${message.type}`
     const logged: LoggedGeneration = {
-      requestId: makeRequestId(),
+      requestId,
       clientRequest: message.id,
-      route: `/ws ${message.type}`,
+      route,
+      span: traceGeneration(this.parts, route, requestId),
       identity,
       startedMs: clock.monotonic(),
     }
@@ -142,7 +150,8 @@ export class SessionStreams {
         request: message.request,
         detachMs: message.detach_ms,
         streamId,
-        requestId: logged.requestId,
+        requestId,
+        span: logged.span,
         identity,
         credential: this.caller.credential,
         startedMs: logged.startedMs,

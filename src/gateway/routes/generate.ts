@@ -29,6 +29,7 @@ export function generate<T extends object>(
       headers: request.headers,
       user: request.user,
       startedMs: request.startedMs,
+      span: request.span,
       client: presenceOf(reply.raw),
       recipient: (headers) => answerTo(request, reply, headers),
       settled: (settlement) => {

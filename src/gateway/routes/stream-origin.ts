@@ -17,6 +17,7 @@ export function originOf(request: FastifyRequest, reply: FastifyReply) {
     route: request.routeOptions.url ?? '',
     headers: request.headers,
     startedMs: request.startedMs,
+    span: request.span,
     client: presenceOf(reply.raw),
   }
 }

@@ -5,6 +5,7 @@ import { ManualClock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import { type LogFields, silentLog } from '../../core/log.ts'
 import { noMetrics } from '../../core/metrics.ts'
+import { noTracer } from '../../core/tracing.ts'
 import { MemoryStreams } from '../../streams/memory-streams.ts'
 import type { StreamWriter } from '../../streams/stream.ts'
 import { isLast, type StreamEvent } from '../../streams/stream-event.ts'
@@ -87,6 +88,7 @@ async function takenOver(
   const asked: GenerationRequest[] = []
   const logged: LogFields[] = []
   const takeover = new Takeover({
+    tracer: noTracer,
     generation: {
       begin: async (one) => {
         asked.push(one)

@@ -2,6 +2,7 @@ import type { ChatRequest } from '../../contracts/openai/chat.ts'
 import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
+import type { Tracer } from '../../core/tracing.ts'
 import type { Producer, StreamHead, StreamWriter } from '../../streams/stream.ts'
 import type { StreamEvent } from '../../streams/stream-event.ts'
 import type { CredentialCache } from '../credential-cache.ts'
@@ -10,7 +11,12 @@ import type { Settlement } from '../dispatch/settlement.ts'
 import type { Drain } from '../drain.ts'
 import type { Generation, RunningGeneration } from '../generation.ts'
 import { makeRequestId } from '../hooks/request-id.ts'
-import { type GenerationLog, type LoggedGeneration, logGeneration } from '../realtime/generation-log.ts'
+import {
+  type GenerationLog,
+  type LoggedGeneration,
+  logGeneration,
+  traceGeneration,
+} from '../realtime/generation-log.ts'
 import { errorFields } from './chat-scribe.ts'
 import { type Continuation, continuation, lostError } from './continuation.ts'
 import { MutedWriter } from './muted-writer.ts'
@@ -41,6 +47,7 @@ export interface TakeoverParts extends GenerationLog {
   readonly drain: Drain
   readonly clock: Clock
   readonly log: Logger
+  readonly tracer: Tracer
   readonly revive: Readonly<Record<StreamHead['kind'], Revive>>
 }
 
@@ -99,8 +106,10 @@ export class Takeover {
     const { generation, clock, requests } = this.parts
     const { revival, caller, stopped } = asked
     const { route, user, request } = revival
+    const requestId = makeRequestId()
     const logged: LoggedGeneration = {
-      ...{ method: 'CONTINUED', requestId: makeRequestId(), clientRequest: undefined, route, user },
+      span: traceGeneration(this.parts, route, requestId),
+      ...{ method: 'CONTINUED', requestId, clientRequest: undefined, route, user },
       ...{ identity: caller.identity, startedMs: clock.monotonic(), model: request.model },
     }
     let settlement: Settlement | undefined
@@ -111,6 +120,7 @@ export class Takeover {
       chunk: (chunk) => scribe.chunk(chunk),
       complete: () => scribe.complete(),
       fail: (error) => {
+        failure = error
         scribe.fail(error)
         // What an engine says beyond it is for nobody.
         running?.end(error)
@@ -120,7 +130,8 @@ export class Takeover {
       running = await generation.begin({
         identity: caller.identity,
         credential: caller.credential,
-        requestId: logged.requestId,
+        requestId,
+        span: logged.span,
         exchange: rest.exchange,
         route,
         user,

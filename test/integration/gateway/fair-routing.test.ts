@@ -3,6 +3,7 @@ import { ChatRequest } from '../../../src/contracts/openai/chat.ts'
 import type { PoolClient, Replica, WaitView } from '../../../src/contracts/pool.ts'
 import { HelixError } from '../../../src/core/errors.ts'
 import { noMetrics } from '../../../src/core/metrics.ts'
+import { noSpan } from '../../../src/core/tracing.ts'
 import { chatExchange } from '../../../src/gateway/dispatch/chat-exchange.ts'
 import { Dispatch } from '../../../src/gateway/dispatch/dispatch.ts'
 import { EngineClients } from '../../../src/gateway/dispatch/engine-client.ts'
@@ -63,7 +64,7 @@ function startWith(pool: PoolClient, fairness: 'tokens' | 'arrival' = 'tokens', 
     loadWaitMs: 1_000,
   })
   const upstreams = new UpstreamHealth(systemClock, noMetrics)
-  const limits = { firstByteTimeoutMs: 30_000, stallTimeoutMs: 30_000, waitNoticeMs }
+  const limits = { firstByteTimeoutMs: 30_000, stallTimeoutMs: 30_000, waitNoticeMs, tracesUpstreams: false }
   dispatch = new Dispatch({
     router,
     upstreams,
@@ -125,7 +126,7 @@ async function ask(
   const settled = (told: Settlement) => {
     settlement = told
   }
-  await dispatch.send(exchange, nobody, { tenant, begun: () => {}, settled })
+  await dispatch.send(exchange, nobody, { tenant, span: noSpan, begun: () => {}, settled })
   if (!settlement) return expect.unreachable('it was not settled')
   return settlement
 }
@@ -232,7 +233,7 @@ test('a stream whose wait is over is not told what it waits for, however late th
   const recipient: Recipient = { ...nobody, comment: (text) => void comments.push(text) }
   const messages = [{ role: 'user', content: 'hello' }]
   const exchange = chatExchange(ChatRequest.parse({ model: 'far', messages, stream: true }))
-  const asker = { tenant: 'proj_a', begun: () => {}, settled: () => {} }
+  const asker = { tenant: 'proj_a', span: noSpan, begun: () => {}, settled: () => {} }
   await expect(dispatch.send(exchange, recipient, asker)).rejects.toThrow('no room')
   explain({ code: 'model_loading', reason: 'loading far', remainingMs: undefined })
   await new Promise(setImmediate)

@@ -5,6 +5,7 @@ import { ChatRequest } from '../../../src/contracts/openai/chat.ts'
 import type { PoolClient, Replica } from '../../../src/contracts/pool.ts'
 import { HelixError } from '../../../src/core/errors.ts'
 import { noMetrics } from '../../../src/core/metrics.ts'
+import { noSpan } from '../../../src/core/tracing.ts'
 import { chatExchange } from '../../../src/gateway/dispatch/chat-exchange.ts'
 import { Dispatch } from '../../../src/gateway/dispatch/dispatch.ts'
 import { EngineClients } from '../../../src/gateway/dispatch/engine-client.ts'
@@ -51,6 +52,7 @@ beforeEach(async () => {
     firstByteTimeoutMs: 2_000,
     stallTimeoutMs: 2_000,
     requestDeadlineMs: 5_000,
+    tracesUpstreams: false,
     waitNoticeMs: 1_000,
   }
   const dispatch = new Dispatch({
@@ -71,6 +73,7 @@ beforeEach(async () => {
     dispatch
       .run(exchange, {
         tenant: 'proj_a',
+        span: noSpan,
         begun: () => {},
         recipient: () => new ClientRecipient(response, () => ({})),
         settled,

@@ -59,7 +59,7 @@ export class PrometheusServer {
   /**
    * @param config its settings file, as text. JSON is YAML too.
    * @param files more of them, by name, that lie beside the settings, such as rules
-   * @param options more of them, as `--name=value`
+   * @param options more of them, as `--name=value`; with `--storage.tsdb.path` its data stay there
    */
   static async start(
     config: string,
@@ -73,7 +73,9 @@ export class PrometheusServer {
     const port = await freePort()
     const parameters = [
       `--config.file=${join(directory, 'prometheus.yaml')}`,
-      `--storage.tsdb.path=${join(directory, 'data')}`,
+      ...(options.some((option) => option.startsWith('--storage.tsdb.path='))
+        ? []
+        : [`--storage.tsdb.path=${join(directory, 'data')}`]),
       `--web.listen-address=127.0.0.1:${port}`,
       '--log.level=warn',
       ...options,

@@ -1,10 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { METRICS, type MetricName } from '../src/core/metrics.ts'
-import type { Query } from '../src/monitor/query/query.ts'
-import { parts } from '../src/monitor/query/selection.ts'
+import { METRICS } from '../src/core/metrics.ts'
 import { DASHBOARDS } from './dashboards.ts'
+import { leavesOf, metricsOf } from './expressions.ts'
 import { COLUMNS, laidOut } from './layout.ts'
 import { NOT_SHOWN } from './not-shown.ts'
 import type { Dashboard, Panel } from './panel.ts'
@@ -79,7 +78,7 @@ describe.each(DASHBOARDS.map((one) => [one.uid, one] as const))('%s', (_uid, das
     const narrowed = new Set(
       panelsOf(dashboard).flatMap(({ panel }) =>
         panel.series.flatMap(({ query }) =>
-          leaves(query).flatMap((leaf) => narrowing(leaf.metric, dashboard.variables)),
+          leavesOf(query).flatMap((leaf) => narrowing(leaf.metric, dashboard.variables)),
         ),
       ),
     )
@@ -99,14 +98,14 @@ describe.each(every)('%s', (_name, { dashboard, panel }) => {
     if (panel.look === 'table') return
     for (const { query, legend } of panel.series) {
       const named = [...legend.matchAll(/\{\{(\w+)\}\}/g)].map(([, label]) => label)
-      expect([...named].sort()).toEqual([...(leaves(query)[0]?.by ?? [])].sort())
+      expect([...named].sort()).toEqual([...(leavesOf(query)[0]?.by ?? [])].sort())
     }
   })
 
   test('compares figures that are narrowed by the same choices', () => {
     if (panel.whole) return
     const ways = panel.series.flatMap(({ query }) =>
-      leaves(query).map((leaf) => narrowing(leaf.metric, dashboard.variables).join()),
+      leavesOf(query).map((leaf) => narrowing(leaf.metric, dashboard.variables).join()),
     )
     expect(new Set(ways).size).toBe(1)
   })
@@ -121,14 +120,4 @@ describe.each(every)('%s', (_name, { dashboard, panel }) => {
 
 function panelsOf(dashboard: Dashboard): { dashboard: Dashboard; panel: Panel }[] {
   return dashboard.sections.flatMap((section) => section.panels.map((panel) => ({ dashboard, panel })))
-}
-
-type Leaf = Extract<Query, { metric: MetricName }>
-
-function leaves(query: Query): Leaf[] {
-  return parts(query).filter((one): one is Leaf => 'metric' in one)
-}
-
-function metricsOf(query: Query): MetricName[] {
-  return leaves(query).map(({ metric }) => metric)
 }

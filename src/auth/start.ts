@@ -3,6 +3,7 @@ import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Stoppable } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
+import type { Metrics } from '../core/metrics.ts'
 import { ensureDefaultAccount } from '../storage/accounts.ts'
 import { checkConnectionLimit } from '../storage/connection-limit.ts'
 import { type Database, openDatabase, type PostgresConnection } from '../storage/database.ts'
@@ -42,6 +43,7 @@ export interface AuthOptions {
   readonly usageRetentionMs: number
   /** How long a response is kept that was asked to be. */
   readonly responsesRetentionMs: number
+  readonly metrics?: Metrics | undefined
   readonly log: Logger
   readonly clock: Clock
 }

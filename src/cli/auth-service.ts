@@ -13,6 +13,8 @@ import type { VectorStore } from '../contracts/vector-store.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
+import type { Metrics } from '../core/metrics.ts'
+import { watchDisk } from '../metrics/disk-metrics.ts'
 import type { BackupService } from '../storage/backup/backup-service.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../storage/embedded-postgres.ts'
 import { systemClock } from '../system.ts'
@@ -23,6 +25,7 @@ export interface AuthServiceRequest {
   readonly settings: Settings
   readonly places: Places
   readonly log: Logger
+  readonly metrics: Metrics
   /** Stops what was started. */
   readonly lifecycle: Lifecycle
 }
@@ -67,10 +70,15 @@ export interface StartedAuth {
 
 /** The auth service itself, on its database. */
 export async function startAuthService(request: AuthServiceRequest): Promise<StartedAuth> {
-  const { settings, places, log, lifecycle } = request
+  const { settings, places, log, lifecycle, metrics } = request
   const { database } = settings.config
   const postgres = await startDatabase(request)
-  if (postgres) lifecycle.add('postgres', () => postgres.stop())
+  if (postgres) {
+    const { directory } = postgres
+    const end = watchDisk(metrics, { place: 'database', directory, clock: systemClock })
+    lifecycle.add('postgres', () => postgres.stop())
+    lifecycle.add('database disk', async () => end())
+  }
   const connection = postgres?.connection ?? databaseUrl(settings)
   const administration = startDatabaseAdministration(connection, database, log)
   lifecycle.add('database administration', () => administration.stop())
@@ -86,12 +94,12 @@ export async function startAuthService(request: AuthServiceRequest): Promise<Sta
     config: settings.config.auth,
     usageRetentionMs: settings.config.usage.retention,
     responsesRetentionMs: settings.config.responses.retention,
+    metrics,
     log,
     clock: systemClock,
   })
   lifecycle.add('auth', stop)
-  const backups = startBackups({ settings, places, postgres, log })
-  lifecycle.add('backups', () => backups.stop())
+  const backups = startBackups({ settings, places, postgres, metrics, lifecycle, log })
   return { ...started, database: administration, backups }
 }
 

@@ -4,18 +4,19 @@ import { Lifecycle } from '../core/lifecycle.ts'
 import { type CommandContext, type CommonOptions, command, runCommand } from './command.ts'
 import { stopSignal } from './stop-signal.ts'
 
-export function authCommand(): Command {
+export function authCommand(version: string): Command {
   return command('auth', 'run the auth service alone, for gateways on other machines').action(
-    (options: CommonOptions) => runCommand(options, serve),
+    (options: CommonOptions) => runCommand(options, (context) => serve(context, version)),
   )
 }
 
-async function serve({ settings, places, log, output }: CommandContext): Promise<number> {
+async function serve({ settings, places, log, output }: CommandContext, version: string): Promise<number> {
   // Loaded here, so that no other command waits for it.
-  const [{ authRoutes }, { serveRpc }, { startAuthService, tlsFiles }] = await Promise.all([
+  const [{ authRoutes }, { serveRpc }, { startAuthService, tlsFiles }, { startMetrics }] = await Promise.all([
     import('../auth/rpc.ts'),
     import('../contracts/rpc-server.ts'),
     import('./auth-service.ts'),
+    import('./metrics-listener.ts'),
   ])
   const { authHost: host, authPort: port } = settings.config.rpc
   const tls = tlsFiles(settings)
@@ -23,7 +24,8 @@ async function serve({ settings, places, log, output }: CommandContext): Promise
   const stopping = stopSignal()
   const lifecycle = new Lifecycle(log)
   try {
-    const started = await startAuthService({ settings, places, log, lifecycle })
+    const { registry: metrics } = await startMetrics({ settings, lifecycle, role: 'auth', version })
+    const started = await startAuthService({ settings, places, log, lifecycle, metrics })
     const server = await serveRpc({ host, port, tls, routes: authRoutes({ ...started, log }) })
     lifecycle.add('rpc', () => server.stop())
     output.result({ url: server.url }, () => `The auth service listens at ${server.url}`)

@@ -1,7 +1,10 @@
 import type { Settings } from '../config/load.ts'
 import type { Places } from '../config/places.ts'
 import { HelixError } from '../core/errors.ts'
+import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
+import type { Metrics } from '../core/metrics.ts'
+import { watchDisk } from '../metrics/disk-metrics.ts'
 import { BackupService } from '../storage/backup/backup-service.ts'
 import { BackupStore, backupDirectory } from '../storage/backup/backup-store.ts'
 import { EmbeddedSource } from '../storage/backup/embedded-source.ts'
@@ -21,9 +24,11 @@ export function startBackups(parts: {
   places: Places
   /** Undefined: the database is somebody else's. */
   postgres: EmbeddedPostgres | undefined
+  metrics: Metrics
+  lifecycle: Lifecycle
   log: Logger
 }): BackupService {
-  const { settings, places, postgres, log } = parts
+  const { settings, places, postgres, metrics, lifecycle, log } = parts
   const { backup } = settings.config
   const store = new BackupStore(backupDirectory(postgres?.directory ?? places.postgres, backup.directory))
   const service = new BackupService({
@@ -33,10 +38,16 @@ export function startBackups(parts: {
     store,
     settings: { ...backup, scheduleMs: backup.schedule ?? undefined },
     secretFiles: secretFiles(places),
+    metrics,
     log: log.with({ part: 'backup' }),
     clock: systemClock,
   })
   service.start()
+  lifecycle.add('backups', () => service.stop())
+  if (backup.enabled) {
+    const end = watchDisk(metrics, { place: 'backups', directory: store.directory, clock: systemClock })
+    lifecycle.add('backup disk', async () => end())
+  }
   return service
 }
 

@@ -2,7 +2,7 @@ import { appendFileSync, closeSync, openSync, readFileSync, rmSync, statSync, tr
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { mountSmallDisk, noSmallDisk } from '../../test/support/small-disk.ts'
-import { LogOutput } from './log-output.ts'
+import { LogOutput, lostLines } from './log-output.ts'
 
 /** A log on a disk with room for one page alone, and what makes more room. */
 function fullDisk(size: string) {
@@ -41,17 +41,26 @@ describe.skipIf(noSmallDisk !== undefined)('on a full disk', () => {
   test('what waits is bounded: lines beyond it are lost, and later ones are not', async () => {
     const { output, makeRoom, text } = fullDisk('32m')
     const long = `${'x'.repeat(2 ** 16)}\n`
+    const lostBefore = lostLines()
+    let said = 0
+    const say = (line: string) => {
+      said += 1
+      output.write(line)
+    }
     for (let at = 0; at < 1_000; at++) {
-      output.write(long)
+      say(long)
       await turn()
     }
     makeRoom()
     const written = async () => {
-      output.write('later\n')
+      say('later\n')
       return text().endsWith('later\n')
     }
     await expect.poll(written, { timeout: 5_000 }).toBe(true)
     expect(text().length).toBeGreaterThan(2 ** 22)
     expect(text().length).toBeLessThan(2 ** 24 + 2 ** 20)
+    const lost = lostLines() - lostBefore
+    expect(lost).toBeGreaterThan(100)
+    await expect.poll(() => text().split('\n').length - 1, { timeout: 5_000 }).toBe(said - lost)
   })
 })

@@ -12,6 +12,16 @@ export interface LogOutputOptions {
 /** Whoever reads too slowly, or has no room, loses the lines beyond it. */
 const WAITING_LENGTH_MAX = 8 * 2 ** 20
 
+/** Of this whole process: what it says goes to one place, through however many outputs. */
+let lost = 0
+
+/** Lines that were lost because nobody took them in time, since the start of the process. */
+export function lostLines(): number {
+  return lost
+}
+
+const NEWLINE = 10
+
 const RETRY_MS = 1_000
 /** A pipe that is full is mostly read soon. */
 const FULL_PIPE_RETRY_MS = 100
@@ -34,7 +44,10 @@ export class LogOutput {
   }
 
   write(line: string): void {
-    if (this.closed || this.waitingLength + line.length > WAITING_LENGTH_MAX) return
+    if (this.closed || this.waitingLength + line.length > WAITING_LENGTH_MAX) {
+      lost += 1
+      return
+    }
     this.waiting.push(line)
     this.waitingLength += line.length
     this.flushWhenDue()
@@ -68,6 +81,7 @@ export class LogOutput {
     if (code === 'EPIPE') {
       // Nobody reads any more, and nobody will.
       this.closed = true
+      lost += this.waiting.length + this.unwritten.filter((byte) => byte === NEWLINE).length
       this.unwritten = Buffer.alloc(0)
       this.waiting = []
       return

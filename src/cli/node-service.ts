@@ -6,10 +6,12 @@ import { PoolMember } from '../node/pool-member.ts'
 import { Relay } from '../node/relay.ts'
 import { nodeRoutes } from '../node/rpc.ts'
 import { systemClock } from '../system.ts'
+import { startMetrics } from './metrics-listener.ts'
 import { type OpenNodeRequest, openNode } from './open-node.ts'
 import { publicHost } from './public-host.ts'
 
-export interface NodeServiceRequest extends OpenNodeRequest {
+export interface NodeServiceRequest extends Omit<OpenNodeRequest, 'metrics'> {
+  readonly version: string
   readonly tls: TlsFiles
 }
 
@@ -22,9 +24,10 @@ export interface StartedNode {
 
 /** The engines of this machine, for a pool and gateways on others. */
 export async function startNodeService(request: NodeServiceRequest): Promise<StartedNode> {
-  const { settings, tls, log, lifecycle } = request
+  const { settings, tls, version, log, lifecycle } = request
   const { rpc } = settings.config
-  const { node } = await openNode(request)
+  const { registry: metrics } = await startMetrics({ settings, lifecycle, role: 'node', version })
+  const { node } = await openNode({ ...request, metrics })
   lifecycle.add('engines', async () => {
     await Promise.all((await node.engines()).map(({ request: one }) => node.stop(one.instanceId)))
   })

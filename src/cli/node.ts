@@ -10,17 +10,17 @@ import { stopSignal } from './stop-signal.ts'
 
 type NodeFlags = CommonOptions & { readonly join?: string; readonly id?: string }
 
-export function nodeCommand(): Command {
+export function nodeCommand(version: string): Command {
   return command('node', 'run the models of this machine for a pool on another one')
     .option('--join <urls>', 'where the pool is: https://pool:9444, or several, with commas between')
     .option('--id <name>', 'what this node is called (default: the name of the machine)')
     .action((options: NodeFlags) => {
       const flags = { 'rpc.poolUrls': options.join?.split(','), 'rpc.nodeId': options.id }
-      return runCommand(options, serve, flags)
+      return runCommand(options, (context) => serve(context, version), flags)
     })
 }
 
-async function serve(context: CommandContext): Promise<number> {
+async function serve(context: CommandContext, version: string): Promise<number> {
   const { settings, places, log, output } = context
   const { rpc } = settings.config
   if (rpc.poolUrls.length === 0) {
@@ -47,6 +47,7 @@ async function serve(context: CommandContext): Promise<number> {
       settings,
       places,
       ...finders,
+      version,
       tls,
       log,
       lifecycle,

@@ -5,17 +5,12 @@ import type { PoolClient } from '../contracts/pool.ts'
 import { PoolRpcClient } from '../contracts/pool-rpc-client.ts'
 import { overTls, type TlsFiles } from '../contracts/rpc-transport.ts'
 import type { Logger } from '../core/log.ts'
-import type { Metrics } from '../core/metrics.ts'
 import type { ModelStore } from '../engines/model-store.ts'
 import { localNode } from '../pool/node-directory.ts'
 import { startPool } from '../pool/start.ts'
 import { systemClock } from '../system.ts'
 import { tlsFiles } from './auth-service.ts'
 import { type OpenNodeRequest, openNode } from './open-node.ts'
-
-export interface OpenPoolRequest extends OpenNodeRequest {
-  readonly metrics: Metrics
-}
 
 export interface OpenedPool {
   readonly pool: PoolClient
@@ -29,7 +24,7 @@ export interface OpenedPool {
 const POOL_TIMEOUT_MS = 5_000
 
 /** The pool as a gateway uses it: in this process with the engines of this machine, or where `rpc.poolUrls` says. */
-export async function openPool(request: OpenPoolRequest): Promise<OpenedPool> {
+export async function openPool(request: OpenNodeRequest): Promise<OpenedPool> {
   const { settings, lifecycle } = request
   if (settings.config.rpc.poolUrls.length === 0) return startOwnPool(request)
   const tls = tlsFiles(settings)
@@ -51,7 +46,7 @@ export function poolClient(settings: Settings, log: Logger): PoolRpcClient {
   })
 }
 
-async function startOwnPool(request: OpenPoolRequest): Promise<OpenedPool> {
+async function startOwnPool(request: OpenNodeRequest): Promise<OpenedPool> {
   const { settings, metrics, log, lifecycle } = request
   const { node, store } = await openNode(request)
   const { config } = settings

@@ -14,7 +14,7 @@ import { type Gateway, startGateway } from '../gateway/start.ts'
 import type { NodeOptions } from '../node/start.ts'
 import { openRedis, type RedisConnection } from '../redis/connection.ts'
 import { systemClock, systemRandom } from '../system.ts'
-import { openAuthClient } from './auth-service.ts'
+import { type AuthServiceRequest, openAuthClient } from './auth-service.ts'
 import { countedCache, openCache } from './cache-store.ts'
 import { startMetrics } from './metrics-listener.ts'
 import { openPool } from './open-pool.ts'
@@ -53,14 +53,14 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   lifecycle.add('sockets', async () => rmSync(places.runtime, { recursive: true, force: true }))
   const startedAtMs = systemClock.now()
   try {
-    const asked = { settings, places, log, lifecycle }
-    const { auth, usage, spend, ...kept } = await openAuthClient(asked)
     const role = config.rpc.poolUrls.length > 0 ? 'gateway' : 'all'
     const metrics = await startMetrics({ settings, lifecycle, role, version })
+    const asked = { settings, places, log, lifecycle, metrics: metrics.registry }
+    const { auth, usage, spend, ...kept } = await openAuthClient(asked)
     const { pool, store, tls } = await openPool({
-      ...{ ...asked, llamaServer, managed, metrics: metrics.registry },
+      ...{ ...asked, llamaServer, managed },
     })
-    const redis = startRedis(config, lifecycle, log)
+    const redis = startRedis(config, asked)
     const memories = await openMemories(config, redis, {
       metrics: metrics.registry,
       lifecycle,
@@ -138,9 +138,12 @@ async function openMemories(
 }
 
 /** Undefined: this gateway is the only one. */
-function startRedis({ redis }: Config, lifecycle: Lifecycle, log: Logger): RedisConnection | undefined {
+function startRedis(
+  { redis }: Config,
+  { lifecycle, log, metrics }: Pick<AuthServiceRequest, 'lifecycle' | 'log' | 'metrics'>,
+): RedisConnection | undefined {
   if (redis.urls.length === 0) return undefined
-  const connection = openRedis(redis, log)
+  const connection = openRedis(redis, log, { metrics, clock: systemClock })
   lifecycle.add('redis', () => connection.stop())
   return connection
 }

@@ -63,7 +63,7 @@ export async function startPoolService(request: PoolServiceRequest): Promise<{ r
     leading = undefined
     await one.stop()
   }
-  const standing = { connection: database.url, url: server.url, lead, clock: systemClock, log }
+  const standing = { connection: database.url, url: server.url, lead, clock: systemClock, log, metrics }
   leadership = new Leadership(standing)
   lifecycle.add('leadership', async () => leadership?.stop())
   return { url: server.url }

@@ -42,7 +42,7 @@ export interface Metrics {
     traceId?: string,
   ): void
   /** Forgets the series with these labels: what they told of is gone. */
-  drop<Name extends GaugeName>(name: Name, labels: Partial<LabelsOf<Name>>): void
+  drop<Name extends GaugeName | CounterName>(name: Name, labels: Partial<LabelsOf<Name>>): void
   /** Has `collect` set, each time before the metrics are read, what is not worth following all the time. Returns what ends that. */
   beforeRead(collect: () => void): () => void
 }

@@ -22,6 +22,8 @@ import { accessLog } from './hooks/observe.ts'
 import { makeRequestId } from './hooks/request-id.ts'
 import { refuseUnreadable } from './hooks/unreadable.ts'
 import type { LimitGate } from './limits/limit-gate.ts'
+import type { CredentialAttempts } from './metrics/credential-attempts.ts'
+import type { RequestMetrics } from './metrics/request-metrics.ts'
 import type { Realtime } from './realtime/realtime.ts'
 import { upgradeCredential } from './realtime/upgrade-credential.ts'
 import { acceptUpgrades } from './realtime/upgrades.ts'
@@ -57,6 +59,8 @@ export interface AppParts {
   readonly readiness: ReadinessChecks
   readonly log: Logger
   readonly accessLog: Logger
+  readonly requests: RequestMetrics
+  readonly attempts: CredentialAttempts
   readonly random: Random
   /** Names this gateway in `x-helixflow-instance`. */
   readonly instance: string
@@ -104,14 +108,14 @@ export function buildApp(parts: AppParts): FastifyInstance {
     // We are no proxy: an address with a host in it is somebody else's.
     done(request.raw.url?.startsWith('/') ? undefined : new HelixError('unknown_url', 'Send the path alone.'))
   })
-  app.addHook('onRequest', accessLog(parts.accessLog))
+  app.addHook('onRequest', accessLog(parts.accessLog, parts.requests))
   acceptUpgrades(app)
 
   app.get('/livez', open, livez())
   app.get('/readyz', open, readyz(readiness))
   app.get('/openapi.json', open, openApiDocument(parts.version))
   app.get('/docs', open, readableDocument(parts.version))
-  registerTokens(app, auth)
+  registerTokens(app, auth, parts.attempts)
 
   app.register(async (v1) => {
     v1.addHook('onRequest', (_request, reply, done) => {
@@ -120,7 +124,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
       done()
     })
     v1.addHook('onRequest', upgradeCredential(parts.realtime.tickets))
-    v1.addHook('onRequest', authenticate(credentials))
+    v1.addHook('onRequest', authenticate(credentials, parts.attempts))
     v1.get('/v1/models', seesModels, listModels(pool))
     v1.get('/v1/models/*', seesModels, showModel(pool))
     v1.get('/v1/limits', seesModels, ownLimits(parts.limits, identified))

@@ -13,6 +13,7 @@ import type { Settlement } from './dispatch/settlement.ts'
 import { makeRequestId } from './hooks/request-id.ts'
 import type { Admission, LimitGate } from './limits/limit-gate.ts'
 import { Payment } from './limits/payment.ts'
+import type { GenerationMetrics } from './metrics/generation-metrics.ts'
 import type { UsageMinutes } from './realtime/usage-minutes.ts'
 import type { Meter, Ticket } from './usage/meter.ts'
 
@@ -23,6 +24,7 @@ export interface GenerationParts {
   readonly limits: LimitGate
   /** What is told of the present. */
   readonly minutes: UsageMinutes
+  readonly counts: GenerationMetrics
 }
 
 /** What somebody wants generated, whichever way they came. */
@@ -40,6 +42,8 @@ export interface GenerationRequest {
   readonly user: string | undefined
   /** When it arrived, on the monotonic clock. */
   readonly startedMs: number
+  /** Of its trace; undefined where it has none. */
+  readonly traceId?: string | undefined
   /** Whose leaving ends the wait for a turn. */
   readonly client: Presence
   /** Where the answer goes. @param headers what it says of itself */
@@ -83,8 +87,9 @@ export class Generation {
   }
 
   private run(request: GenerationRequest, admission: Admission, ticket: Ticket): RunningGeneration {
-    const { dispatch, credentials } = this.parts
-    const { identity, credential, route, headers } = request
+    const { dispatch, credentials, counts } = this.parts
+    const { identity, credential, route, headers, startedMs, traceId } = request
+    const { model } = admission.exchange
     const payment = new Payment(admission)
     let release = () => {}
     let end: (reason: HelixError) => void = () => {}
@@ -101,7 +106,8 @@ export class Generation {
       },
       recipient: (more) => request.recipient({ ...admission.headers, ...more }),
       settled: (settlement) => {
-        ticket.settle(settlement)
+        const cost = ticket.settle(settlement)
+        counts.settled({ identity, model, startedMs, traceId, settlement, cost })
         payment.settle(settlement)
         this.parts.minutes.add(identity, settlement)
         request.settled(settlement)
@@ -129,10 +135,13 @@ export class Generation {
     if (!ticket) return undefined
     const close = () => ticket.close()
     const tenant = request.identity.projectId
-    if (made === admission.exchange)
-      return payment.lend({ tenant, settled: (settlement) => ticket.settle(settlement), close })
+    const recorded = (settlement: Settlement) => {
+      const cost = ticket.settle(settlement)
+      this.parts.counts.used({ identity: request.identity, model: made.model, settlement, cost })
+    }
+    if (made === admission.exchange) return payment.lend({ tenant, settled: recorded, close })
     const settled = (settlement: Settlement) => {
-      ticket.settle(settlement)
+      recorded(settlement)
       this.parts.limits.charge(request.identity, made.model, { requestId, usage: settlement.usage })
     }
     return { tenant, settled, close }

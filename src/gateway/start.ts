@@ -32,6 +32,7 @@ import { startDispatch } from './dispatch/start-dispatch.ts'
 import { Drain } from './drain.ts'
 import { Generation } from './generation.ts'
 import { type LimitParts, startLimits } from './limits/start-limits.ts'
+import { type Counting, startCounting } from './metrics/start-counting.ts'
 import { Realtime, type RealtimeStatus } from './realtime/realtime.ts'
 import { UsageMinutes } from './realtime/usage-minutes.ts'
 import { responseRevival } from './responses/response-revival.ts'
@@ -99,12 +100,14 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
   const { config, pool, clock } = parts
   const drain = new Drain()
   const credentials = makeCredentialCache(parts)
-  const work = await startWork(parts, { drain, credentials })
+  const counting = startCounting(parts)
+  const work = await startWork(parts, { drain, credentials, counting })
   const { caching, meter, limits, revisions, stopRuns, stopDispatch } = work
   const readiness = { drain, database: parts.databaseProblem, usage: () => meter.problem(), pool }
   const realtime = new Realtime({
     ...parts,
     ...work,
+    ...counting,
     settings: parts.realtime,
     credentials,
     readiness,
@@ -112,6 +115,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
   })
   const app = buildApp({
     ...parts,
+    ...counting,
     generation: work.generation,
     runs: work.runs,
     readers: work.readers,
@@ -150,6 +154,7 @@ export async function startGateway(parts: GatewayParts): Promise<Gateway> {
     rmSync(parts.controlSocket, { force: true })
     await app.close()
     stopKeepAlive()
+    counting.stop()
     revisions.stop()
     credentials.stop()
     await stopDispatch()
@@ -168,12 +173,15 @@ function makeCredentialCache({ auth, clock, config }: GatewayParts): CredentialC
   return new CredentialCache({ auth, clock, entriesMax, ttlMs, graceMs })
 }
 
+interface WorkParts {
+  readonly drain: Drain
+  readonly credentials: CredentialCache
+  readonly counting: Counting
+}
+
 /** What a request passes on its way to an engine. */
-async function startWork(
-  parts: GatewayParts,
-  { drain, credentials }: { readonly drain: Drain; readonly credentials: CredentialCache },
-) {
-  const { config, pool, clock, log } = parts
+async function startWork(parts: GatewayParts, { drain, credentials, counting }: WorkParts) {
+  const { config, pool, clock, log, accessLog } = parts
   const { dispatch, stop: stopDispatch } = startDispatch(parts)
   const revisions = new ModelRevisions(pool, clock)
   const { index, kept: vectorsKept } = await chooseIndex({
@@ -192,11 +200,16 @@ async function startWork(
     requestDeadlineMs: config.requestDeadline,
   })
   const minutes = new UsageMinutes(clock)
-  const generation = new Generation({ dispatch: caching, meter, credentials, limits: limits.gate, minutes })
+  counting.watch({ drain, meter })
+  const { counts, requests } = counting
+  const admits = { meter, credentials, limits: limits.gate }
+  const generation = new Generation({ dispatch: caching, ...admits, minutes, counts })
   const { runs, responses, keeper, stop: stopRuns } = startRuns({ ...parts, generation, drain })
   const readers = new StreamReaders(credentials)
   const revive = { chat: chatRevival, response: responseRevival(keeper, clock) }
-  const takeover = new Takeover({ generation, credentials, readers, drain, clock, log, revive })
+  const takeover = new Takeover({
+    ...{ generation, credentials, readers, drain, clock, log, revive, accessLog, requests },
+  })
   const started = {
     caching,
     vectorsKept,

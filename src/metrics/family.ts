@@ -32,8 +32,9 @@ export class Family {
     const { labels, buckets } = declaration
     this.linesEach = buckets ? buckets.length + 3 : 1
     this.labelsOfOther = Object.fromEntries(labels.map((label) => [label, OTHER]))
-    // What has no labels is there from the start: where nothing happened yet, that is told too.
-    if (labels.length === 0) this.series({})
+    // What counts without labels is there from the start: where nothing happened yet, that is told too. A gauge is not: 0
+    // would say that Redis is down where there is none.
+    if (labels.length === 0 && declaration.type !== 'gauge') this.series({})
   }
 
   /** Series as Prometheus counts them. */

@@ -51,7 +51,7 @@ export class MetricRegistry implements Metrics {
     if (traceId !== undefined) series.exemplify(bucket, { traceId, value, atMs: this.now() })
   }
 
-  drop<Name extends GaugeName>(name: Name, labels: Partial<LabelsOf<Name>>): void {
+  drop<Name extends GaugeName | CounterName>(name: Name, labels: Partial<LabelsOf<Name>>): void {
     this.families.get(name)?.drop(labels as Labels)
   }
 

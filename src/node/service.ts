@@ -15,6 +15,7 @@ import type {
 } from '../contracts/node.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
+import type { Metrics } from '../core/metrics.ts'
 import type { Engine, EngineEnd } from '../engines/engine.ts'
 import type { GrantedDevice } from '../engines/granted-device.ts'
 import type { MachineDevices } from './devices/machine-devices.ts'
@@ -22,6 +23,7 @@ import type { PageCache } from './devices/page-cache.ts'
 import type { EngineMemory } from './engine-memory.ts'
 import type { LocalEngines, StartedModel } from './local-engines.ts'
 import type { LocalModels } from './local-models.ts'
+import { memoryPressure } from './memory-pressure.ts'
 import { superviseEngine } from './supervise.ts'
 
 export interface NodeParts {
@@ -35,6 +37,7 @@ export interface NodeParts {
   readonly probeTimeoutMs: number
   readonly stuckTimeoutMs: number
   readonly clock: Clock
+  readonly metrics: Metrics
 }
 
 const READ_BYTES = 2 ** 20
@@ -45,7 +48,11 @@ export class NodeService implements NodeClient {
   private readonly running = new Map<string, Running>()
   private readonly exitListeners = new Set<(exit: EngineExit) => void>()
 
-  constructor(private readonly parts: NodeParts) {}
+  private readonly unread: () => void
+
+  constructor(private readonly parts: NodeParts) {
+    this.unread = parts.metrics.beforeRead(() => this.show(parts.metrics))
+  }
 
   get nodeId(): string {
     return this.parts.nodeId
@@ -143,6 +150,7 @@ export class NodeService implements NodeClient {
 
   /** Ends the watch over the devices. Engines are for the pool to stop. */
   close(): Promise<void> {
+    this.unread()
     return this.parts.memory.close()
   }
 
@@ -164,6 +172,13 @@ export class NodeService implements NodeClient {
     // Whoever asks is about to need it. What failed is told, and tried again only when a model is to be loaded.
     if (!engines.isPrepared()) engines.llamaServer([]).catch(() => {})
     return engines.problem()
+  }
+
+  private show(metrics: Metrics): void {
+    metrics.set('helixflow_node_engines', {}, this.running.size)
+    const pressure = memoryPressure()
+    if (pressure === undefined) metrics.drop('helixflow_node_memory_pressure_ratio', {})
+    else metrics.set('helixflow_node_memory_pressure_ratio', {}, pressure)
   }
 
   private async startEngine(request: StartRequest, signal: AbortSignal): Promise<StartedModel> {

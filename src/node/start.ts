@@ -2,6 +2,7 @@ import { availableParallelism, hostname } from 'node:os'
 import type { Config } from '../config/schema.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/log.ts'
+import { type Metrics, noMetrics } from '../core/metrics.ts'
 import type { LlamaEngine } from '../engines/llama-engine.ts'
 import type { TrialDevice } from '../engines/llama-trial.ts'
 import type { ManagedKind, ManagedProgram } from '../engines/managed-program.ts'
@@ -29,10 +30,20 @@ export interface NodeOptions {
   readonly footprintsPath: string
   readonly clock: Clock
   readonly log: Logger
+  /** None by default. */
+  readonly metrics?: Metrics
 }
 
 export function startNode(options: NodeOptions): NodeService {
-  const { config, nodeId = hostname(), perModel, store, footprintsPath, ...parts } = options
+  const {
+    config,
+    nodeId = hostname(),
+    perModel,
+    store,
+    footprintsPath,
+    metrics = noMetrics,
+    ...parts
+  } = options
   const { clock, log } = parts
   const { threads, startTimeout: startTimeoutMs, memoryLimit, nvmlLibrary } = config
   const pageCache = new PageCache(clock)
@@ -47,6 +58,6 @@ export function startNode(options: NodeOptions): NodeService {
     probeIntervalMs: config.probeInterval,
     probeTimeoutMs: config.probeTimeout,
     stuckTimeoutMs: config.stuckTimeout,
-    clock,
+    ...{ clock, metrics },
   })
 }

@@ -86,7 +86,8 @@ export class PoolController {
     this.current = decision.state
     this.journal.event({ atMs: nowMs, event }, before)
     this.journal.decided(this.parts.clock.now(), decision.records)
-    this.parts.metrics.decided(decision, before)
+    const tookMs = this.parts.clock.monotonic() - nowMs
+    this.parts.metrics.decided(decision, { event, before, nowMs, tookMs })
     for (const action of decision.actions) this.perform(action)
     for (const listener of this.listeners) listener()
     this.resolveReady()

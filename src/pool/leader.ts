@@ -1,6 +1,7 @@
 import type { LeaderView } from '../contracts/pool-service.ts'
 import { type Clock, delay } from '../core/clock.ts'
 import type { Logger } from '../core/log.ts'
+import type { Metrics } from '../core/metrics.ts'
 import type { PostgresConnection } from '../storage/database.ts'
 import { LeaderSeat, type SeatHolder } from '../storage/leader-seat.ts'
 
@@ -12,6 +13,7 @@ export interface LeaderParts {
   readonly lead: (epoch: number, over: AbortSignal) => Promise<void>
   readonly clock: Clock
   readonly log: Logger
+  readonly metrics: Metrics
 }
 
 const TRY_MS = 500
@@ -25,9 +27,12 @@ export class Leadership {
   private present: { readonly epoch: number } | undefined
   private holder: SeatHolder | undefined
   private readonly running: Promise<void>
+  private readonly unread: () => void
 
   constructor(private readonly parts: LeaderParts) {
     this.running = this.run()
+    const { metrics } = this.parts
+    this.unread = metrics.beforeRead(() => metrics.set('helixflow_pool_epoch', {}, this.view().epoch))
   }
 
   view(): LeaderView {
@@ -37,6 +42,7 @@ export class Leadership {
 
   async stop(): Promise<void> {
     this.stopping.abort()
+    this.unread()
     await this.running
   }
 

@@ -12,6 +12,7 @@ import { Membership } from './membership.ts'
 import { ModelRules } from './model-rules.ts'
 import type { UpstreamModel } from './model-view.ts'
 import type { NodeDirectory } from './node-directory.ts'
+import { PoolGauges } from './pool-gauges.ts'
 import { PoolMetrics } from './pool-metrics.ts'
 import { PoolService } from './service.ts'
 import { Survey } from './survey.ts'
@@ -52,20 +53,14 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
     knows: (id) => controller.state.instances.some((instance) => instance.id === id),
   })
   await membership.start()
-  const survey = new Survey({
-    nodes,
-    catalogue,
-    rules,
-    controller,
-    membership,
-    clock,
-    metrics: poolMetrics,
-    log,
-  })
+  const survey = new Survey({ nodes, catalogue, rules, controller, clock, log })
   survey.start()
+  const gauges = new PoolGauges({ metrics, nodes, pool: controller, reports: membership.reports })
+  gauges.start()
   const upstreams = config.upstreams.flatMap(upstreamModels)
   const pool = new PoolService({ nodes, catalogue, controller, membership, clock, upstreams })
   const leave = () => {
+    gauges.stop()
     survey.stop()
     membership.stop()
     controller.leave()

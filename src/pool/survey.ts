@@ -3,18 +3,14 @@ import type { Logger } from '../core/log.ts'
 import type { ModelSpec } from '../scheduler/state.ts'
 import type { Catalogue, CatalogueEntry } from './catalogue.ts'
 import type { PoolController } from './controller.ts'
-import type { Membership } from './membership.ts'
 import type { ModelRules } from './model-rules.ts'
 import type { NodeDirectory } from './node-directory.ts'
-import type { PoolMetrics } from './pool-metrics.ts'
 
 export interface SurveyParts {
   readonly nodes: NodeDirectory
   readonly catalogue: Catalogue
   readonly rules: ModelRules
   readonly controller: PoolController
-  readonly membership: Membership
-  readonly metrics: PoolMetrics
   readonly clock: Clock
   readonly log: Logger
 }
@@ -52,7 +48,7 @@ export class Survey {
   }
 
   private async tell(): Promise<void> {
-    const { catalogue, rules, controller, membership, metrics } = this.parts
+    const { catalogue, rules, controller } = this.parts
     const entries = await catalogue.list()
     const asked = new Set([...Object.keys(controller.state.models), ...rules.owed])
     const specs: ModelSpec[] = []
@@ -69,7 +65,6 @@ export class Survey {
       controller.post({ kind: 'files-cached', nodeId, models })
     }
     if (specs.length > 0) controller.post({ kind: 'models-known', specs })
-    metrics.devices(controller.state, [...membership.reports.values()].flat())
   }
 
   /** As it was known before where it cannot be reckoned now: its trouble is not that of others. */

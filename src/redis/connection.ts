@@ -1,6 +1,7 @@
 import { Cluster, Redis } from 'ioredis'
 import type { Config } from '../config/schema.ts'
 import type { Logger } from '../core/log.ts'
+import { type HeartbeatOptions, watchRedis } from './heartbeat.ts'
 
 export { Cluster }
 
@@ -32,8 +33,9 @@ const COMMAND_TIMEOUT_MS = 2_000
 /**
  * Connects in the background and for as long as it lives: while there is no connection, commands fail at once instead of
  * waiting for one, and none is ever sent twice.
+ * @param watching where it is to be told whether Redis answers
  */
-export function openRedis(config: RedisConfig, log: Logger): RedisConnection {
+export function openRedis(config: RedisConfig, log: Logger, watching?: HeartbeatOptions): RedisConnection {
   const opened: RedisClient[] = []
   const open = (subscribes: boolean) => {
     const client = config.mode === 'cluster' ? openCluster(config, subscribes) : openSingle(config)
@@ -52,10 +54,12 @@ export function openRedis(config: RedisConfig, log: Logger): RedisConnection {
     if (connected) log.warn('redis connection lost', {})
     connected = false
   })
+  const unwatch = watching ? watchRedis(client, watching) : () => {}
   return {
     client,
     subscriber: () => open(true),
     stop: async () => {
+      unwatch()
       for (const one of opened) one.disconnect()
     },
   }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { device, instance, model } from '../../test/support/cluster.ts'
-import { fragmentationRatio, strandedRatio } from './fragmentation.ts'
+import { strandedRatio } from './fragmentation.ts'
 import { emptyCluster, type Instance, type ModelSpec, NO_ARRIVALS } from './state.ts'
 import { viewOf } from './view.ts'
 
@@ -15,13 +15,6 @@ function viewWith(instances: readonly Instance[], specs: readonly (readonly [Mod
   })
   return viewOf({ ...emptyCluster(devices), instances, models: Object.fromEntries(models) }, 0)
 }
-
-test('fragmentation is the share of free memory outside the largest hole, of devices that take models', () => {
-  expect(fragmentationRatio(viewWith([]))).toBe(0.5)
-  expect(fragmentationRatio(viewWith([instance(model('x', 100), 'a')]))).toBe(0)
-  expect(fragmentationRatio(viewWith([instance(model('x', 50), 'a')]))).toBeCloseTo(1 / 3)
-  expect(fragmentationRatio(viewWith(['a', 'b'].map((id) => instance(model('x', 100), id))))).toBe(0)
-})
 
 test('stranded is the share of free memory that is useless to what is asked for, by how often it is', () => {
   const halves = ['a', 'b'].map((id) => instance(model('x', 50), id))

@@ -3,27 +3,23 @@ import type { ClusterState, Device, ModelHistory, ModelSpec } from './state.ts'
 import { shareBytes } from './state.ts'
 import { type ClusterView, isAllowedOn } from './view.ts'
 
-/** Share of the free memory that lies outside the largest hole: 0 where one model could have all of it. */
-export function fragmentationRatio(view: ClusterView): number {
-  const holes = holesOf(view).map(({ freeBytes }) => freeBytes)
-  const free = holes.reduce((sum, bytes) => sum + bytes, 0)
-  return free === 0 ? 0 : 1 - Math.max(...holes) / free
-}
-
 /**
- * Share of the free memory that is of no use to the next model that is asked for, in the mean over what is asked for:
- * the measure of FGD (Weng et al., Beware of Fragmentation, USENIX ATC 2023).
+ * Share of the free memory that is of no use to the next model that is asked for, in the mean over what is asked for
+ * most: the measure of FGD (Weng et al., Beware of Fragmentation, USENIX ATC 2023).
  */
 export function strandedRatio(view: ClusterView): number {
   const holes = holesOf(view)
   const free = holes.reduce((sum, { freeBytes }) => sum + freeBytes, 0)
   if (free === 0) return 0
-  const demand = demandOf(view.state.models)
-  const useless = holes.map(({ device, freeBytes }) => {
-    const tooLarge = demand.filter(({ spec }) => neededOn(device, spec) > freeBytes)
-    return freeBytes * tooLarge.reduce((sum, { chance }) => sum + chance, 0)
-  })
-  return useless.reduce((sum, bytes) => sum + bytes, 0) / free
+  const demand = mostLikely(demandOf(view.state.models))
+  const asked = demand.reduce((sum, { chance }) => sum + chance, 0)
+  let useless = 0
+  for (const { device, freeBytes } of holes) {
+    if (freeBytes === 0) continue
+    for (const { spec, chance } of demand)
+      if (neededOn(device, spec) > freeBytes) useless += (freeBytes * chance) / asked
+  }
+  return useless / free
 }
 
 /**

@@ -25,10 +25,9 @@ export interface Prefetch {
  * caller takes the first and asks again. A model that only fits several devices together is not among them.
  */
 export function choosePrefetches(view: ClusterView, policy: PrefetchPolicy): readonly Prefetch[] {
-  if (!policy.enabled) return []
   const { state, nowMs } = view
   const ledger = agedLedger(state.prefetches, nowMs)
-  if (isTooOftenUseless(ledger, policy)) return []
+  if (!isPrefetching(ledger, policy)) return []
   const outlook = { view, time: timeOf(view), horizonMs: horizonOf(view, ledger) }
   const leftMs = wasteLeftMs(ledger, policy) - wasteExpectedMs(outlook)
   const present = new Set([...state.instances, ...state.waiting].map(({ spec }) => spec.name))
@@ -41,6 +40,11 @@ export function choosePrefetches(view: ClusterView, policy: PrefetchPolicy): rea
     .filter((prefetch) => prefetch !== undefined)
     .filter(({ spec, chance }) => (1 - chance) * spec.loadMs <= leftMs)
     .sort((a, b) => b.gainSeconds - a.gainSeconds)
+}
+
+/** Whether models are loaded ahead at all: it is wanted, and has not been in vain too often. */
+export function isPrefetching(ledger: PrefetchLedger, policy: PrefetchPolicy): boolean {
+  return policy.enabled && !isTooOftenUseless(ledger, policy)
 }
 
 interface Outlook {

@@ -30,6 +30,7 @@ export class ConflictRetry {
   constructor(
     private readonly clock: Clock,
     private readonly random: Random,
+    private readonly onRetry: () => void = () => {},
   ) {
     this.gates = {
       optimistic: new ConflictGate(PATIENCE_MS, clock),
@@ -46,6 +47,7 @@ export class ConflictRetry {
       const outcome = await this.tryOnce(kind, retries, attempt)
       if (outcome.done) return outcome.result
       if (retries === RETRIES_MAX) throw givenUp(outcome.reason)
+      this.onRetry()
       await delay(this.clock, this.random.uniform() * FIRST_DELAY_MAX_MS * 2 ** retries)
     }
   }

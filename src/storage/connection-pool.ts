@@ -1,6 +1,8 @@
 import pg from 'pg'
 import { type Clock, delay } from '../core/clock.ts'
 import type { Logger } from '../core/log.ts'
+import { type Metrics, noMetrics } from '../core/metrics.ts'
+import { DatabaseMeter } from './database-meter.ts'
 import { PermitQueue } from './permit-queue.ts'
 import { Session } from './session.ts'
 import { toStorageError } from './storage-error.ts'
@@ -22,6 +24,8 @@ export interface ConnectionPoolOptions {
   readonly acquireTimeoutMs: number
   /** Longest wait for a new connection, and again for each statement. */
   readonly queryTimeoutMs: number
+  /** Where it counts what callers do; nowhere by default. */
+  readonly metrics?: Metrics | undefined
   readonly log: Logger
   readonly clock: Clock
 }
@@ -42,6 +46,7 @@ export class ConnectionPool {
   readonly settings: pg.ClientConfig
   private readonly pool: pg.Pool
   private readonly permits: PermitQueue
+  private readonly meter: DatabaseMeter
   private cancelWarmUp = () => {}
 
   constructor(
@@ -50,6 +55,7 @@ export class ConnectionPool {
   ) {
     const { queryTimeoutMs, acquireTimeoutMs, log, clock, connectionsMin = 0 } = options
     const max = options.connectionsMax ?? CONNECTIONS_MAX_DEFAULT
+    this.meter = new DatabaseMeter(options.metrics ?? noMetrics, clock)
     this.settings = clientSettings(connection, queryTimeoutMs)
     this.permits = new PermitQueue({
       permits: max,
@@ -74,14 +80,24 @@ export class ConnectionPool {
     return `${host}:${port}`
   }
 
+  /** Connections by what they do, and callers that wait for one. */
+  get usage(): {
+    readonly busy: number
+    readonly idle: number
+    readonly waiting: number
+    readonly max: number
+  } {
+    const { totalCount, idleCount: idle, options } = this.pool
+    return { busy: totalCount - idle, idle, waiting: this.permits.waitingCount, max: options.max }
+  }
+
   /**
    * What `work` makes of a connection that is its own until it ends.
    * @throws HelixError `storage_unavailable` when there is none in time; what `work` throws
    */
   async withSession<Result>(work: (session: Session) => Promise<Result>): Promise<Result> {
-    const release = await this.permits.acquire()
-    const client = await this.connect(release)
-    const session = new Session(client)
+    const { client, release } = await this.acquire()
+    const session = new Session(client, this.meter)
     try {
       return await work(session)
     } finally {
@@ -94,6 +110,19 @@ export class ConnectionPool {
   async close(): Promise<void> {
     this.cancelWarmUp()
     if (!this.pool.ending) await this.pool.end()
+  }
+
+  private async acquire(): Promise<{ readonly client: pg.PoolClient; readonly release: () => void }> {
+    const sinceMs = this.meter.now()
+    try {
+      const release = await this.permits.acquire()
+      return { client: await this.connect(release), release }
+    } catch (reason) {
+      this.meter.failed(reason)
+      throw reason
+    } finally {
+      this.meter.waited(sinceMs)
+    }
   }
 
   private connect(release: () => void): Promise<pg.PoolClient> {

@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import type pg from 'pg'
+import type { Metrics } from '../core/metrics.ts'
 import { type Random, seededRandom } from '../core/random.ts'
 import { type Attempt, type ConflictKind, ConflictRetry } from './conflict-retry.ts'
 import { ConnectionPool, type ConnectionPoolOptions, type PostgresConnection } from './connection-pool.ts'
+import { Heartbeat } from './heartbeat.ts'
 import { Listener, type ListenRequest } from './listener.ts'
 import type { LogPosition } from './replica-lag.ts'
 import { Replicas } from './replicas.ts'
@@ -89,18 +91,22 @@ class PooledDatabase implements Database {
   private readonly pool: ConnectionPool
   private readonly replicas: Replicas | undefined
   private readonly retry: ConflictRetry
+  private readonly heartbeat: Heartbeat | undefined
+  private readonly uncount: () => void
   private readonly listeners = new Set<Listener>()
 
   constructor(
     connection: PostgresConnection | string,
     private readonly options: DatabaseOptions,
   ) {
-    const { replicas = [], clock } = options
+    const { replicas = [], clock, log, metrics } = options
     this.pool = new ConnectionPool(connection, options)
     this.replicas = replicas.length > 0 ? new Replicas(connection, replicas, options) : undefined
     // A seed of each process's own: two that draw the same waits would meet again and again.
     const random = options.random ?? seededRandom(randomBytes(4).readUInt32LE())
-    this.retry = new ConflictRetry(clock, random)
+    this.retry = new ConflictRetry(clock, random, () => metrics?.add('helixflow_db_retries_total', {}))
+    this.heartbeat = metrics && new Heartbeat(connection, { metrics, log, clock })
+    this.uncount = metrics ? countConnections(this.pool, metrics) : () => {}
   }
 
   query<Row extends pg.QueryResultRow>(
@@ -157,8 +163,9 @@ class PooledDatabase implements Database {
   }
 
   async close(): Promise<void> {
+    this.uncount()
     await Promise.all([...this.listeners].map((listener) => listener.stop()))
-    await Promise.all([this.pool.close(), this.replicas?.close()])
+    await Promise.all([this.pool.close(), this.replicas?.close(), this.heartbeat?.stop()])
   }
 
   private write<Result>(kind: ConflictKind, work: (session: Session) => Promise<Result>): Promise<Result> {
@@ -198,4 +205,14 @@ class PooledDatabase implements Database {
       }),
     )
   }
+}
+
+/** When the metrics are read and not before: the counts lie there anyway. */
+function countConnections(pool: ConnectionPool, metrics: Metrics): () => void {
+  return metrics.beforeRead(() => {
+    const { max, ...states } = pool.usage
+    metrics.set('helixflow_db_pool_connections_max', {}, max)
+    for (const [state, count] of Object.entries(states))
+      metrics.set('helixflow_db_pool_connections', { state }, count)
+  })
 }

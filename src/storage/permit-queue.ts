@@ -45,6 +45,10 @@ export class PermitQueue {
     })
   }
 
+  get waitingCount(): number {
+    return this.waiting.size
+  }
+
   /** A permit if one is free at this moment. */
   tryAcquire(): (() => void) | undefined {
     return this.held < this.options.permits ? this.grant() : undefined

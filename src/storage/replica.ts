@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Logger } from '../core/log.ts'
+import { type Metrics, noMetrics } from '../core/metrics.ts'
 import { ConnectionPool, type ConnectionPoolOptions, type PostgresConnection } from './connection-pool.ts'
 import { type PrimaryHistory, positionNumber, type ReplicaLag, tooFarBehind } from './replica-lag.ts'
 import type { Session } from './session.ts'
@@ -12,6 +13,7 @@ export class Replica {
   private readonly name: string
   private readonly log: Logger
   private readonly clock: Clock
+  private readonly metrics: Metrics
   /**
    * How far it was when that connection asked. Not one number for the server: after a crash a replica may begin again
    * at an earlier place, and none of its old connections outlives that.
@@ -28,6 +30,7 @@ export class Replica {
   ) {
     this.log = options.log
     this.clock = options.clock
+    this.metrics = options.metrics ?? noMetrics
     // Half of the time, so that what a silent replica took leaves the primary as much as it needs.
     this.pool = new ConnectionPool(connection, {
       ...options,
@@ -72,13 +75,18 @@ export class Replica {
     try {
       const replayed = await this.probePool.withSession(replayedPosition)
       const { newest } = history
+      this.metrics.set('helixflow_db_replica_up', { replica: this.name }, 1)
       if (replayed === undefined || newest === undefined) return this.leave('it is not known how far it is')
       const bytes = newest > replayed ? newest - replayed : 0n
+      this.metrics.set('helixflow_db_replica_lag_bytes', { replica: this.name }, Number(bytes))
       const lag = { bytes, completeUntilMs: history.completeUntilMs(replayed) }
       const reason = tooFarBehind(lag, this.clock.monotonic())
       if (reason === undefined) this.enter(lag)
       else this.leave(reason)
     } catch (reason) {
+      this.metrics.set('helixflow_db_replica_up', { replica: this.name }, 0)
+      // What is not known must not look like what was.
+      this.metrics.drop('helixflow_db_replica_lag_bytes', { replica: this.name })
       this.leave(HelixError.from(reason).message)
     }
   }

@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import { HelixError } from '../core/errors.ts'
+import type { DatabaseMeter } from './database-meter.ts'
 import { isConflict, leavesConnectionUsable, toStorageError } from './storage-error.ts'
 
 /** What a function of a table group needs: the whole database, or a transaction in it. */
@@ -18,7 +19,10 @@ export class Session implements Queries {
   /** The server gave up a statement in favour of somebody else's: the same work may succeed another time. */
   conflicted = false
 
-  constructor(private readonly client: pg.PoolClient) {}
+  constructor(
+    private readonly client: pg.PoolClient,
+    private readonly meter: DatabaseMeter,
+  ) {}
 
   /** The same object for everybody who gets this connection, one after the other. */
   get connection(): object {
@@ -69,12 +73,16 @@ export class Session implements Queries {
   }
 
   private async run<Row extends pg.QueryResultRow>(sql: string, values: readonly unknown[]) {
+    const sinceMs = this.meter.now()
     try {
       return await this.client.query<Row>(sql, [...values])
     } catch (reason) {
+      this.meter.failed(reason)
       if (!leavesConnectionUsable(reason)) this.broken = true
       if (isConflict(reason)) this.conflicted = true
       throw toStorageError(reason, sql)
+    } finally {
+      this.meter.ended(sql, sinceMs)
     }
   }
 }

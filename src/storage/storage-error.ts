@@ -31,6 +31,13 @@ export function toStorageError(reason: unknown, statement?: string): HelixError 
   )
 }
 
+/** Why it failed, in few words: what the server calls it, `connection` where it said nothing, `busy` where none was free. */
+export function failureLabel(reason: unknown): string {
+  const cause = reason instanceof HelixError ? reason.cause : reason
+  if (cause === undefined) return 'busy'
+  return sqlState(cause) ?? 'connection'
+}
+
 /** Whether the server answered and goes on listening, so that the connection can be used again. */
 export function leavesConnectionUsable(reason: unknown): boolean {
   return reason instanceof pg.DatabaseError && reason.severity === 'ERROR'

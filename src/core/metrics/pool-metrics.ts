@@ -20,7 +20,7 @@ export const POOL_METRICS = {
   },
   helixflow_device_healthy: {
     type: 'gauge',
-    help: '1 while the device takes new models; 0 while it is hot or lost.',
+    help: '1 while the device takes new models; 0 while it is hot, and in the hour since it was lost.',
     labels: ['device'],
   },
   helixflow_model_instances: {
@@ -46,7 +46,7 @@ export const POOL_METRICS = {
   },
   helixflow_fragmentation_ratio: {
     type: 'gauge',
-    help: 'Share of the free memory that the largest model could not use, because it lies on several devices.',
+    help: 'Share of the free memory that is of no use to the next model asked for, in the mean over what is asked for: its pieces are too small.',
     labels: [],
   },
   helixflow_placement_total: {
@@ -61,12 +61,12 @@ export const POOL_METRICS = {
   },
   helixflow_models_waiting: {
     type: 'gauge',
-    help: 'Models that are wanted and not ready, by why: loading, or no room for them.',
+    help: 'Models that are wanted and not ready, by why: loading, room for them, or the pause after a crash.',
     labels: ['reason'],
   },
   helixflow_eviction_regrets_total: {
     type: 'counter',
-    help: 'Evicted models that were asked for again before their load had paid for itself.',
+    help: 'Evicted models that were asked for again within ten times what their load takes: they should have stayed.',
     labels: [],
   },
   helixflow_prefetch_precision_ratio: {
@@ -92,7 +92,7 @@ export const POOL_METRICS = {
   },
   helixflow_node_up: {
     type: 'gauge',
-    help: '1 while the node says that it is there, 0 since it fell silent.',
+    help: '1 while the node says that it is there, 0 in the hour since it fell silent.',
     labels: ['node'],
   },
   helixflow_pool_leader: {

@@ -31,7 +31,7 @@ export const STORAGE_METRICS = {
   },
   helixflow_db_failures_total: {
     type: 'counter',
-    help: 'Statements that failed, by the code of the error.',
+    help: 'Statements that failed and connections that were not to be had, by the code of PostgreSQL; connection where it said nothing, busy where all of ours were in use.',
     labels: ['code'],
   },
   helixflow_db_retries_total: {

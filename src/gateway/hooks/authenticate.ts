@@ -4,27 +4,36 @@ import type { Identity } from '../../contracts/auth.ts'
 import { may } from '../../contracts/permissions.ts'
 import { HelixError } from '../../core/errors.ts'
 import type { CredentialCache } from '../credential-cache.ts'
+import type { CredentialAttempts } from '../metrics/credential-attempts.ts'
 import type { Access } from './access.ts'
 
 /**
  * Refuses a request whose credential is missing, wrong, comes from the wrong place or may not do what the route does;
  * afterwards `request.identity` is set. A credential that is known costs no promise.
  */
-export function authenticate(cache: CredentialCache) {
+export function authenticate(cache: CredentialCache, attempts: CredentialAttempts) {
   return (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void => {
     const { access } = request.routeOptions.config
+    let credential: string | undefined
+    const refuse = (reason: unknown) => {
+      const error = HelixError.from(reason)
+      if (credential !== undefined) attempts.presented(credential, error)
+      done(error)
+    }
     const accept = (identity: Identity) => {
       const problem = addressProblem(identity, request.ip) ?? accessProblem(identity, access)
-      if (problem) return done(problem)
+      if (problem) return refuse(problem)
+      if (credential !== undefined) attempts.presented(credential)
       request.identity = identity
       done()
     }
     try {
-      const identity = cache.identify(presentedCredential(request))
-      if (identity instanceof Promise) identity.then(accept, done)
+      credential = presentedCredential(request)
+      const identity = cache.identify(credential)
+      if (identity instanceof Promise) identity.then(accept, refuse)
       else accept(identity)
     } catch (reason) {
-      done(HelixError.from(reason))
+      refuse(reason)
     }
   }
 }

@@ -33,8 +33,8 @@ export function errorReply(log: Logger, random: Random) {
     const error = fromFramework(reason)
     if (error.code === 'internal_error')
       log.error('request failed', { request: request.id, cause: error.message })
-    if (reply.raw.headersSent || reply.raw.destroyed) return reply.raw.destroy()
     request.failure = error
+    if (reply.raw.headersSent || reply.raw.destroyed) return reply.raw.destroy()
     // A client that is still sending would lose the answer with the connection: what it sends is read and dropped.
     // Of unknown length it may never end: then the connection is closed.
     if (error.code === 'request_too_large' && request.headers['content-length'] !== undefined) {

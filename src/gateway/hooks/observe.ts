@@ -3,6 +3,7 @@ import type { Identity } from '../../contracts/auth.ts'
 import type { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
 import type { Settlement } from '../dispatch/settlement.ts'
+import type { RequestMetrics } from '../metrics/request-metrics.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -24,21 +25,27 @@ declare module 'fastify' {
 
 const CLIENT_ID_PATTERN = /^[\x21-\x7e]{1,128}$/
 
-/** One line per request, when its connection has done with it. Never a prompt, an answer or a key. */
-export function accessLog(log: Logger) {
+/** One line per request, and its share in what is counted, when its connection has done with it. Never a prompt, an answer or a key. */
+export function accessLog(log: Logger, counts: RequestMetrics) {
   return (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
     request.startedMs = performance.now()
+    counts.began()
     reply.raw.once('close', async () => {
       // A client that leaves is gone before the engine has stopped and its tokens are counted.
       await request.work
       const { settlement, failure, identity } = request
       const error = settlement?.error ?? failure
+      const status = error?.status ?? (isAbandoned(request, reply) ? 499 : reply.raw.statusCode)
+      const route = request.routeOptions.url
+      const ms = performance.now() - request.startedMs
+      const durationMs = settlement && ms
+      counts.ended({ route, model: request.model, status, error, durationMs, traceId: undefined })
       log.info('request', {
         request: request.id,
         clientRequest: clientRequestId(request),
         method: request.method,
-        route: request.routeOptions.url,
-        status: error?.status ?? reply.raw.statusCode,
+        route,
+        status,
         error: error?.code,
         cause: error && error.message !== error.publicMessage ? error.message : undefined,
         model: request.model,
@@ -51,11 +58,16 @@ export function accessLog(log: Logger) {
         user: request.user,
         promptTokens: settlement?.usage.promptTokens,
         completionTokens: settlement?.usage.completionTokens,
-        ms: Math.round(performance.now() - request.startedMs),
+        ms: Math.round(ms),
       })
     })
     done()
   }
+}
+
+/** Its client left before the answer was complete. What runs without one is settled, and a socket is an answer. */
+function isAbandoned({ settlement }: FastifyRequest, { raw }: FastifyReply): boolean {
+  return !settlement && !raw.writableFinished && raw.statusCode !== 101
 }
 
 function clientRequestId(request: FastifyRequest): string | undefined {

@@ -2,8 +2,11 @@ import type { Identity } from '../../contracts/auth.ts'
 import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
 import type { Settlement } from '../dispatch/settlement.ts'
+import type { RequestMetrics } from '../metrics/request-metrics.ts'
 
 export interface LoggedGeneration {
+  /** Over a socket where it is not said. */
+  readonly method?: 'WS' | 'CONTINUED'
   readonly requestId: string
   /** The client's own name for it. */
   readonly clientRequest: string | undefined
@@ -14,9 +17,17 @@ export interface LoggedGeneration {
   user?: string | undefined
 }
 
-/** The line of the access log that a generation over a socket gets, in the form of those over HTTP. */
+export interface GenerationLog {
+  readonly accessLog: Logger
+  readonly requests: RequestMetrics
+}
+
+/**
+ * The line of the access log that a generation gets which no request over HTTP stands for, in the form of those, and its
+ * share in what is counted.
+ */
 export function logGeneration(
-  log: Logger,
+  { accessLog, requests }: GenerationLog,
   one: LoggedGeneration,
   {
     nowMs,
@@ -29,21 +40,25 @@ export function logGeneration(
   },
 ): void {
   const error = settlement?.error ?? (failure === undefined ? undefined : HelixError.from(failure))
-  log.info('request', {
+  const { route, model } = one
+  const status = error?.status ?? 200
+  const ms = nowMs - one.startedMs
+  requests.ended({ route, model, status, error, durationMs: settlement && ms, traceId: undefined })
+  accessLog.info('request', {
     request: one.requestId,
     clientRequest: one.clientRequest,
-    method: 'WS',
-    route: one.route,
-    status: error?.status ?? 200,
+    method: one.method ?? 'WS',
+    route,
+    status,
     error: error?.code,
     cause: error && error.message !== error.publicMessage ? error.message : undefined,
-    model: one.model,
+    model,
     project: one.identity.projectId,
     key: one.identity.keyId,
     cache: settlement?.cache,
     user: one.user,
     promptTokens: settlement?.usage.promptTokens,
     completionTokens: settlement?.usage.completionTokens,
-    ms: Math.round(nowMs - one.startedMs),
+    ms: Math.round(ms),
   })
 }

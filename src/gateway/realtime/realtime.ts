@@ -11,6 +11,8 @@ import type { Topics } from '../../streams/topics.ts'
 import type { CredentialCache } from '../credential-cache.ts'
 import type { Drain } from '../drain.ts'
 import { identified, presentedCredential } from '../hooks/authenticate.ts'
+import type { CredentialAttempts } from '../metrics/credential-attempts.ts'
+import type { RequestMetrics } from '../metrics/request-metrics.ts'
 import type { ResponseRuns } from '../responses/response-runs.ts'
 import type { ReadinessChecks } from '../routes/health.ts'
 import type { StreamReaders } from '../streaming/stream-readers.ts'
@@ -54,6 +56,8 @@ export interface RealtimeParts {
   readonly random: Random
   readonly log: Logger
   readonly accessLog: Logger
+  readonly requests: RequestMetrics
+  readonly attempts: CredentialAttempts
 }
 
 /** What `helixflow top` shows of the sockets of a gateway. */

@@ -3,7 +3,6 @@ import type { InputItem } from '../../contracts/openai/response-items.ts'
 import type { ResponseRequest } from '../../contracts/openai/responses.ts'
 import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
-import type { Logger } from '../../core/log.ts'
 import type { Stream } from '../../streams/stream.ts'
 import type { Presence } from '../dispatch/recipient.ts'
 import { makeRequestId } from '../hooks/request-id.ts'
@@ -11,16 +10,15 @@ import type { ResponseObject } from '../responses/response-object.ts'
 import type { ResponseRuns } from '../responses/response-runs.ts'
 import { makeStreamId } from '../streaming/stream-runs.ts'
 import { STREAMS_MAX } from './connection-limits.ts'
-import { type LoggedGeneration, logGeneration } from './generation-log.ts'
+import { type GenerationLog, type LoggedGeneration, logGeneration } from './generation-log.ts'
 import { socketResponseRequest } from './response-request.ts'
 import type { Said } from './speaker.ts'
 
-export interface ResponsesSessionParts {
+export interface ResponsesSessionParts extends GenerationLog {
   readonly responses: Pick<ResponseRuns, 'start'>
   readonly caller: { identify(): Identity | Promise<Identity>; readonly credential: string }
   readonly client: Presence
   readonly clock: Clock
-  readonly accessLog: Logger
   /**
    * Sends the events of a response. Resolves with the response when the last was sent; with nothing when it did not come to
    * that.
@@ -109,7 +107,7 @@ export class ResponsesSession {
   }
 
   private async start(request: ResponseRequest) {
-    const { responses, caller, client, clock, accessLog } = this.parts
+    const { responses, caller, client, clock, requests } = this.parts
     const logged: LoggedGeneration = {
       requestId: makeRequestId(),
       clientRequest: undefined,
@@ -119,8 +117,9 @@ export class ResponsesSession {
       model: request.model,
       user: request.user ?? request.safety_identifier ?? undefined,
     }
+    requests.began()
     const log = (outcome: object) =>
-      logGeneration(accessLog, logged, { nowMs: clock.monotonic(), settlement: undefined, ...outcome })
+      logGeneration(this.parts, logged, { nowMs: clock.monotonic(), settlement: undefined, ...outcome })
     try {
       const { stream, conversation } = await responses.start({
         id: makeStreamId('resp'),

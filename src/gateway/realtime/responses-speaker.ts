@@ -1,7 +1,6 @@
 import type { Identity } from '../../contracts/auth.ts'
 import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
-import type { Logger } from '../../core/log.ts'
 import type { Stream } from '../../streams/stream.ts'
 import type { CredentialCache } from '../credential-cache.ts'
 import type { Presence } from '../dispatch/recipient.ts'
@@ -10,17 +9,17 @@ import type { ResponseObject } from '../responses/response-object.ts'
 import type { ResponseRuns } from '../responses/response-runs.ts'
 import type { Connection } from './connection.ts'
 import { textFrame } from './frames.ts'
+import type { GenerationLog } from './generation-log.ts'
 import { ResponseOutlet } from './response-outlet.ts'
 import { ResponsesSession } from './responses-session.ts'
 import { SocketCaller } from './socket-caller.ts'
 import type { Said, Speaker } from './speaker.ts'
 
-export interface ResponsesSpeakerParts {
+export interface ResponsesSpeakerParts extends GenerationLog {
   readonly responses: ResponseRuns
   readonly credentials: CredentialCache
   readonly drain: Drain
   readonly clock: Clock
-  readonly accessLog: Logger
 }
 
 /** One client of `/v1/responses` as a socket: what the `openai` client sends there, and is sent. */

@@ -3,7 +3,6 @@ import { may } from '../../contracts/permissions.ts'
 import type { ClientMessage, Recovery, ResumeRefusal } from '../../contracts/realtime.ts'
 import { type Clock, delay } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
-import type { Logger } from '../../core/log.ts'
 import type { Stream, StreamStore } from '../../streams/stream.ts'
 import type { Unrecoverable } from '../../streams/stream-event.ts'
 import type { Presence } from '../dispatch/recipient.ts'
@@ -13,16 +12,15 @@ import type { StreamReaders } from '../streaming/stream-readers.ts'
 import { makeStreamId } from '../streaming/stream-runs.ts'
 import { STREAMS_MAX } from './connection-limits.ts'
 import type { Created, Creator, Creators } from './creator.ts'
-import { type LoggedGeneration, logGeneration } from './generation-log.ts'
+import { type GenerationLog, type LoggedGeneration, logGeneration } from './generation-log.ts'
 import type { SocketCaller } from './socket-caller.ts'
 import { type Has, type OutletOwner, StreamOutlet } from './stream-outlet.ts'
 
-export interface SessionStreamsParts {
+export interface SessionStreamsParts extends GenerationLog {
   readonly store: StreamStore
   readonly creators: Creators
   readonly drain: Drain
   readonly clock: Clock
-  readonly accessLog: Logger
   readonly readers: StreamReaders
 }
 
@@ -130,7 +128,7 @@ export class SessionStreams {
     message: CreateMessage,
     { identity, name, streamId }: { readonly identity: Identity; name: string; streamId: string },
   ): Promise<Created> {
-    const { clock, store, accessLog } = this.parts
+    const { clock, store, requests } = this.parts
     const logged: LoggedGeneration = {
       requestId: makeRequestId(),
       clientRequest: message.id,
@@ -138,6 +136,7 @@ export class SessionStreams {
       identity,
       startedMs: clock.monotonic(),
     }
+    requests.began()
     try {
       const created = await creator.create({
         request: message.request,
@@ -151,12 +150,12 @@ export class SessionStreams {
         note: (facts) => Object.assign(logged, facts),
       })
       void created.ended.then((settlement) =>
-        logGeneration(accessLog, logged, { nowMs: clock.monotonic(), settlement }),
+        logGeneration(this.parts, logged, { nowMs: clock.monotonic(), settlement }),
       )
       return created
     } catch (failure) {
       await store.release(identity.organisationId, name)
-      logGeneration(accessLog, logged, { nowMs: clock.monotonic(), settlement: undefined, failure })
+      logGeneration(this.parts, logged, { nowMs: clock.monotonic(), settlement: undefined, failure })
       throw failure
     }
   }

@@ -9,6 +9,7 @@ import {
 } from '../../contracts/realtime.ts'
 import { type ErrorCode, HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
+import type { CredentialAttempts } from '../metrics/credential-attempts.ts'
 import { errorFields } from '../streaming/chat-scribe.ts'
 import { CLOSE } from './close-codes.ts'
 import type { Connection } from './connection.ts'
@@ -30,6 +31,7 @@ import type { DrainNotice, Said, Speaker } from './speaker.ts'
 export interface SessionParts extends SessionStreamsParts, SessionTopicsParts {
   readonly credentials: SocketCallerParts['credentials']
   readonly connections: Connections
+  readonly attempts: CredentialAttempts
   readonly node: string
   readonly heartbeatMs: number
   readonly helloTimeoutMs: number
@@ -204,11 +206,22 @@ export class Session implements Speaker {
         this.topics.unsubscribe(message.topic)
         return this.acknowledge(message, { topic: message.topic })
       case 'auth.refresh':
-        await this.caller.refresh(message.token)
+        await this.refresh(message.token)
         return this.acknowledge(message, {})
       case 'broadcast':
         await this.broadcast(message)
         return this.acknowledge(message, {})
+    }
+  }
+
+  private async refresh(token: string): Promise<void> {
+    const { attempts } = this.parts
+    try {
+      await this.caller.refresh(token)
+      attempts.presented(token)
+    } catch (reason) {
+      attempts.presented(token, HelixError.from(reason))
+      throw reason
     }
   }
 

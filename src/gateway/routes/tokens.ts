@@ -4,6 +4,7 @@ import { text } from '../../contracts/administration/operation.ts'
 import type { IssuedTokens, TokenIssuer, TokenRequest } from '../../contracts/auth.ts'
 import { parseJson, parseRequest } from '../../contracts/openai/parse.ts'
 import { HelixError } from '../../core/errors.ts'
+import type { CredentialAttempts, CredentialMethod } from '../metrics/credential-attempts.ts'
 
 const secret = z.string().min(1).max(4_096)
 
@@ -33,11 +34,17 @@ const LOGIN_SECONDS = 600
 
 const open = { config: { access: 'public' } } as const
 
+const METHODS: Readonly<Record<z.output<typeof TokenBody>['grant_type'], CredentialMethod>> = {
+  api_key: 'api_key',
+  password: 'login',
+  refresh_token: 'refresh',
+}
+
 /** Tokens: OAuth-like grants, the public keys, and the login of browsers at an identity provider. */
-export function registerTokens(app: FastifyInstance, auth: TokenIssuer): void {
+export function registerTokens(app: FastifyInstance, auth: TokenIssuer, attempts: CredentialAttempts): void {
   app.post('/auth/v1/token', open, async (request, reply) => {
     const body = parseRequest(TokenBody, parseJson(request.body as Buffer))
-    const tokens = await auth.issueToken(grantOf(body, request))
+    const tokens = await attempts.grant(METHODS[body.grant_type], auth.issueToken(grantOf(body, request)))
     if (body.grant_type === 'refresh_token' && body.refresh_token === undefined) {
       setRefreshCookie(request, reply, tokens.refreshToken)
       return answer(reply, { ...tokens, refreshToken: undefined })
@@ -62,10 +69,8 @@ export function registerTokens(app: FastifyInstance, auth: TokenIssuer): void {
     const state = cookieOf(request, LOGIN_COOKIE)
     if (state === undefined)
       throw new HelixError('invalid_grant', 'This login was not begun in this browser.')
-    const { returnTo, ...tokens } = await auth.finishLogin({
-      callbackUrl: originOf(request) + request.url,
-      state,
-    })
+    const finishing = auth.finishLogin({ callbackUrl: originOf(request) + request.url, state })
+    const { returnTo, ...tokens } = await attempts.grant('oidc', finishing)
     setCookie(request, reply, { name: LOGIN_COOKIE, value: '', seconds: 0, sameSite: 'Lax' })
     setRefreshCookie(request, reply, tokens.refreshToken)
     if (returnTo !== '') return reply.redirect(returnTo, 302)

@@ -4,11 +4,13 @@ import type { ChatRequest } from '../../contracts/openai/chat.ts'
 import { ManualClock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import { silentLog } from '../../core/log.ts'
+import { noMetrics } from '../../core/metrics.ts'
 import { MemoryStreams } from '../../streams/memory-streams.ts'
 import type { StreamWriter } from '../../streams/stream.ts'
 import { isLast, type StreamEvent } from '../../streams/stream-event.ts'
 import { Drain } from '../drain.ts'
 import type { GenerationRequest } from '../generation.ts'
+import { RequestMetrics } from '../metrics/request-metrics.ts'
 import { chatRevival } from './chat-revival.ts'
 import { StreamReaders } from './stream-readers.ts'
 import { type Revive, Takeover } from './takeover.ts'
@@ -87,6 +89,8 @@ async function takenOver(
     drain: new Drain(),
     clock,
     log: silentLog,
+    accessLog: silentLog,
+    requests: new RequestMetrics(noMetrics, { label: (model) => model ?? '' }),
     revive: { chat: revive, response: revive },
   })
   const again = JSON.stringify({ request: request as ChatRequest, route: '/ws chat.create' })

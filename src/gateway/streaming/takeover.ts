@@ -6,9 +6,11 @@ import type { Producer, StreamHead, StreamWriter } from '../../streams/stream.ts
 import type { StreamEvent } from '../../streams/stream-event.ts'
 import type { CredentialCache } from '../credential-cache.ts'
 import type { Answer } from '../dispatch/exchange.ts'
+import type { Settlement } from '../dispatch/settlement.ts'
 import type { Drain } from '../drain.ts'
 import type { Generation, RunningGeneration } from '../generation.ts'
 import { makeRequestId } from '../hooks/request-id.ts'
+import { type GenerationLog, type LoggedGeneration, logGeneration } from '../realtime/generation-log.ts'
 import { errorFields } from './chat-scribe.ts'
 import { type Continuation, continuation, lostError } from './continuation.ts'
 import { MutedWriter } from './muted-writer.ts'
@@ -32,7 +34,7 @@ export interface Revival {
 /** Reads `StreamHead.again`. */
 export type Revive = (again: unknown, head: StreamHead, caller: ReadingCaller) => Revival
 
-export interface TakeoverParts {
+export interface TakeoverParts extends GenerationLog {
   readonly generation: Pick<Generation, 'begin'>
   readonly credentials: Pick<CredentialCache, 'identify'>
   readonly readers: StreamReaders
@@ -94,9 +96,16 @@ export class Takeover {
     scribe: Scribe,
     asked: { readonly revival: Revival; readonly caller: ReadingCaller; readonly stopped: AbortSignal },
   ): Promise<void> {
-    const { generation, clock } = this.parts
+    const { generation, clock, requests } = this.parts
     const { revival, caller, stopped } = asked
-    const { route, user } = revival
+    const { route, user, request } = revival
+    const logged: LoggedGeneration = {
+      ...{ method: 'CONTINUED', requestId: makeRequestId(), clientRequest: undefined, route, user },
+      ...{ identity: caller.identity, startedMs: clock.monotonic(), model: request.model },
+    }
+    let settlement: Settlement | undefined
+    let failure: unknown
+    requests.began()
     let running: RunningGeneration | undefined
     const writing = rest.rest({
       chunk: (chunk) => scribe.chunk(chunk),
@@ -111,15 +120,17 @@ export class Takeover {
       running = await generation.begin({
         identity: caller.identity,
         credential: caller.credential,
-        requestId: makeRequestId(),
+        requestId: logged.requestId,
         exchange: rest.exchange,
         route,
         user,
         headers: {},
-        startedMs: clock.monotonic(),
+        startedMs: logged.startedMs,
         client: { gone: false, whenGone: () => () => {} },
         recipient: () => new StreamRecipient(writing),
-        settled: () => {},
+        settled: (told) => {
+          settlement = told
+        },
       })
       const { end } = running
       const stop = () => end(stopped.reason as HelixError)
@@ -127,9 +138,11 @@ export class Takeover {
       if (stopped.aborted) stop()
       await running.work
     } catch (reason) {
+      failure = reason
       scribe.fail(HelixError.from(reason))
     }
     await running?.ended
+    logGeneration(this.parts, logged, { nowMs: clock.monotonic(), settlement, failure })
     await scribe.written
   }
 }

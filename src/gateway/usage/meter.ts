@@ -42,10 +42,10 @@ export interface Meter {
 export interface Ticket {
   /**
    * Before the last bytes of a complete answer go out, or when a failed one has ended. What no engine has worked on
-   * leaves no record.
+   * leaves no record. Returns what it cost, in billionths.
    * @throws HelixError `storage_unavailable` when a complete answer cannot be recorded: then it must not be completed
    */
-  settle(settlement: Settlement): void
+  settle(settlement: Settlement): number
   /** Gives back what was not used. */
   close(): void
 }
@@ -93,6 +93,11 @@ export class UsageMeter implements Meter {
     )
   }
 
+  /** Records that the database has not taken yet. */
+  get undeliveredBytes(): number {
+    return this.spool.undeliveredBytes
+  }
+
   /** Why requests are refused, or undefined. For `/readyz`. */
   problem(): HelixError | undefined {
     return this.spool.problem()
@@ -121,8 +126,8 @@ class SpoolTicket implements Ticket {
     this.startedAtMs = Math.round(clock.now() - (clock.monotonic() - request.startedMs))
   }
 
-  settle(settlement: Settlement): void {
-    if (!this.open || !settlement.worked) return
+  settle(settlement: Settlement): number {
+    if (!this.open || !settlement.worked) return 0
     const { spool, delivery, log } = this.parts
     const record = this.record(settlement)
     try {
@@ -133,6 +138,7 @@ class SpoolTicket implements Ticket {
       if (settlement.error === undefined) throw reason
       log.error('usage record lost', { record, cause: HelixError.from(reason).message })
     }
+    return record.cost
   }
 
   close(): void {

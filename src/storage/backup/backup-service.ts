@@ -1,6 +1,7 @@
 import type { Clock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
 import type { Logger } from '../../core/log.ts'
+import { type Metrics, noMetrics } from '../../core/metrics.ts'
 import type { Progress } from '../../core/progress.ts'
 import { ADVISORY_LOCKS } from '../advisory-locks.ts'
 import { toBackupError } from './backup-failure.ts'
@@ -18,6 +19,8 @@ export interface BackupServiceParts {
   readonly settings: BackupSettings
   /** Files without which the data is of no use. */
   readonly secretFiles: readonly string[]
+  /** Where it is told how old the newest backup is, and that one failed; nowhere by default. */
+  readonly metrics?: Metrics | undefined
   readonly clock: Clock
   readonly log: Logger
 }
@@ -56,13 +59,24 @@ export class BackupService {
   private work: Promise<unknown> = Promise.resolve()
   private cancelTick = () => {}
 
-  constructor(private readonly parts: BackupServiceParts) {}
+  private readonly metrics: Metrics
+
+  constructor(private readonly parts: BackupServiceParts) {
+    this.metrics = parts.metrics ?? noMetrics
+  }
 
   start(): void {
-    if (!this.parts.settings.enabled) return
+    const { enabled, scheduleMs = 0 } = this.parts.settings
+    if (!enabled) return
+    this.metrics.set('helixflow_backup_expected_interval_seconds', {}, scheduleMs / 1_000)
+    this.work = this.tellNewest()
+    this.waitForTick()
+  }
+
+  private waitForTick(): void {
     this.cancelTick = this.parts.clock.schedule(TICK_MS, () => {
       this.work = this.tick().finally(() => {
-        if (!this.stopping.signal.aborted) this.start()
+        if (!this.stopping.signal.aborted) this.waitForTick()
       })
     })
   }
@@ -130,7 +144,10 @@ export class BackupService {
       return viewOf(await work)
     } catch (reason) {
       signal.throwIfAborted()
-      throw toBackupError(reason, store.directory)
+      const error = toBackupError(reason, store.directory)
+      // Another HelixFlow on the same database makes one.
+      if (error.code !== 'already_running') this.metrics.add('helixflow_backup_failures_total', {})
+      throw error
     }
   }
 
@@ -147,6 +164,7 @@ export class BackupService {
       const removed = await store.prune(settings.keep)
       if (removed.length > 0) log.info('old backups removed', { ids: removed })
       this.lastFailure = undefined
+      await this.tellNewest()
       return manifest
     } finally {
       await session.close()
@@ -169,8 +187,25 @@ export class BackupService {
     return { format: 1, id, source: source.kind, startedAtMs, ...part, secrets, ...records }
   }
 
+  /** To be told that a backup was found to be of no use, by whoever tried it out. */
+  foundBad(id: string): void {
+    this.metrics.add('helixflow_backup_failures_total', {})
+    this.parts.log.error('backup cannot be relied on', { id })
+  }
+
+  /** Also of one that somebody else made in the same folder. */
+  private async tellNewest(): Promise<void> {
+    const newest = await this.newest()
+    this.metrics.set(
+      'helixflow_backup_last_success_timestamp_seconds',
+      {},
+      (newest?.createdAtMs ?? 0) / 1_000,
+    )
+  }
+
   private async tick(): Promise<void> {
     const { settings, log, clock } = this.parts
+    await this.tellNewest()
     await this.watchArchive().catch((reason: unknown) => {
       log.warn('archive of the log not looked at', { cause: String(reason) })
     })

@@ -1,6 +1,7 @@
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { silentLog } from '../../../src/core/log.ts'
+import { noMetrics } from '../../../src/core/metrics.ts'
 import { Leadership } from '../../../src/pool/leader.ts'
 import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
 import { LeaderSeat } from '../../../src/storage/leader-seat.ts'
@@ -35,7 +36,14 @@ function contend(url: string) {
     seen.acts = false
   }
   const { connection } = postgres
-  const leadership = new Leadership({ connection, url, lead, clock: systemClock, log: silentLog })
+  const leadership = new Leadership({
+    connection,
+    url,
+    lead,
+    clock: systemClock,
+    log: silentLog,
+    metrics: noMetrics,
+  })
   open.push(leadership)
   return { seen, leadership }
 }

@@ -4,14 +4,19 @@ import { silentLog } from '../../../src/core/log.ts'
 import { openRedis, type RedisConnection } from '../../../src/redis/connection.ts'
 import { withinDeadline } from '../../../src/redis/deadline.ts'
 import { systemClock } from '../../../src/system.ts'
+import { MetricValues } from '../../support/metric-values.ts'
 import { RedisServer } from '../../support/redis.ts'
 
 let server: RedisServer
 let redis: RedisConnection
+const metrics = new MetricValues()
 
 beforeAll(async () => {
   server = await RedisServer.start()
-  redis = openRedis(parseConfig({ redis: { urls: [server.url] } }).redis, silentLog)
+  redis = openRedis(parseConfig({ redis: { urls: [server.url] } }).redis, silentLog, {
+    metrics,
+    clock: systemClock,
+  })
   await answering()
 })
 afterAll(async () => {
@@ -44,5 +49,22 @@ describe('a Redis that fails', () => {
     await server.startAgain()
     await answering()
     expect(await redis.client.get('a')).toBeNull()
+  })
+
+  test('frozen or gone, it is not up; that it was gone is counted', async () => {
+    const soon = { timeout: 10_000, interval: 20 }
+    const up = () => metrics.value('helixflow_redis_up')
+    const reconnects = () => metrics.value('helixflow_redis_reconnects_total') ?? 0
+    await expect.poll(up, soon).toBe(1)
+    server.freeze()
+    await expect.poll(up, soon).toBe(0)
+    server.thaw()
+    await expect.poll(up, soon).toBe(1)
+    const before = reconnects()
+    await server.kill()
+    await expect.poll(up, soon).toBe(0)
+    await server.startAgain()
+    await expect.poll(up, soon).toBe(1)
+    expect(reconnects()).toBe(before + 1)
   })
 })

@@ -13,21 +13,21 @@ export interface Window {
 }
 
 /**
- * How close the readings of a counter are kept, by their age: as they came for ten minutes, then one in 30 s, after an hour
- * one in three minutes. A window of an hour or six then begins within 0.83 % of its length of where it should. Resets are
- * added up before readings are dropped, so that none is lost.
+ * How close the readings of a counter are kept, by their age: as they came for half an hour, then one in 30 s, after an hour
+ * one in three minutes. Where a longer window begins between two of them, growth is taken to be even there: of an hour or
+ * six that is 0.83 %. Resets are added up before readings are dropped, so that none is lost.
  */
 const TIERS = [
   { olderThanMs: 3_600_000, stepMs: 180_000 },
-  { olderThanMs: 600_000, stepMs: 30_000 },
+  { olderThanMs: 1_800_000, stepMs: 30_000 },
 ] as const
 
 /** Windows up to this are answered from every reading. */
-export const EXACT_WINDOW_MS = 600_000
+export const EXACT_WINDOW_MS = 1_800_000
 /** Readings do not come to the millisecond. */
 const STEP_TOLERANCE = 0.9
 const FIRST_CAPACITY = 8
-/** Six hours of a counter need 300; gauges are only asked about minutes. */
+/** Six hours of a counter need 350; gauges are only asked about minutes. */
 const CAPACITY_MAX = 1024
 
 /** Prometheus takes a value for the present one for five minutes, if nobody says that its series has ended. */

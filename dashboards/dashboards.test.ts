@@ -2,6 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { METRICS } from '../src/core/metrics.ts'
+import { RULES } from '../src/monitor/alerts/rules.ts'
+import { alertsAbout } from './alerts-about.ts'
 import { DASHBOARDS } from './dashboards.ts'
 import { leavesOf, metricsOf } from './expressions.ts'
 import { COLUMNS, laidOut } from './layout.ts'
@@ -116,6 +118,11 @@ describe.each(every)('%s', (_name, { dashboard, panel }) => {
     if (panel.thresholds) expect(panel.thresholds[0]?.from).toBeNull()
     if (panel.look === 'states') expect(panel.words?.length).toBeGreaterThan(1)
   })
+})
+
+test('every alert is linked from a panel about it', () => {
+  const linked = new Set(panels.flatMap(({ panel }) => alertsAbout(panel)))
+  expect(RULES.map(({ name }) => name).filter((name) => !linked.has(name))).toEqual([])
 })
 
 function panelsOf(dashboard: Dashboard): { dashboard: Dashboard; panel: Panel }[] {

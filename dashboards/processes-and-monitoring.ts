@@ -56,8 +56,8 @@ const processes: Section = {
       thresholds: worseAbove(0.05, 0.25),
       series: [
         {
-          query: gauge('max', 'helixflow_event_loop_lag_seconds', { by: ['instance', 'quantile'] }),
-          legend: '{{instance}} {{quantile}}',
+          query: gauge('max', 'helixflow_event_loop_lag_seconds', { by: ['instance', 'share'] }),
+          legend: '{{instance}} {{share}}',
         },
       ],
     },

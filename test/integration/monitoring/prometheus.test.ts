@@ -4,9 +4,12 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parse, stringify } from 'yaml'
 import { DASHBOARDS } from '../../../dashboards/dashboards.ts'
-import { panelExpressions } from '../../../dashboards/expressions.ts'
+import { metricsOf, type PanelExpression, panelExpressions } from '../../../dashboards/expressions.ts'
 import { ALERTS } from '../../../dashboards/render.ts'
 import type { MetricName } from '../../../src/core/metrics.ts'
+import { RULES } from '../../../src/monitor/alerts/rules.ts'
+import { promql, promqlOfCondition } from '../../../src/monitor/query/promql.ts'
+import { queriesOf } from '../../../src/monitor/query/selection.ts'
 import { freePort } from '../../support/free-port.ts'
 import { PlatformLoad } from '../../support/platform-load.ts'
 import { PrometheusServer, prometheusPrograms, promtool } from '../../support/prometheus.ts'
@@ -14,7 +17,51 @@ import { RedisServer } from '../../support/redis.ts'
 import { type Server, startServer, tinyModel } from '../../support/server.ts'
 
 /** Metrics that no part exports yet; what asks for them must be valid all the same. */
-const AWAITED: readonly MetricName[] = []
+const AWAITED: readonly MetricName[] = [
+  'helixflow_alerts',
+  'helixflow_backup_expected_interval_seconds',
+  'helixflow_backup_failures_total',
+  'helixflow_backup_last_success_timestamp_seconds',
+  'helixflow_budget_used_ratio',
+  'helixflow_canary_failures_total',
+  'helixflow_canary_healthy',
+  'helixflow_canary_seconds',
+  'helixflow_certificate_expiry_timestamp_seconds',
+  'helixflow_component_healthy',
+  'helixflow_db_acquire_seconds',
+  'helixflow_db_failures_total',
+  'helixflow_db_pool_connections',
+  'helixflow_db_pool_connections_max',
+  'helixflow_db_query_seconds',
+  'helixflow_db_replica_lag_bytes',
+  'helixflow_db_replica_up',
+  'helixflow_db_retries_total',
+  'helixflow_db_size_bytes',
+  'helixflow_db_up',
+  'helixflow_decide_seconds',
+  'helixflow_disk_free_bytes',
+  'helixflow_disk_total_bytes',
+  'helixflow_engine_exits_total',
+  'helixflow_eviction_regrets_total',
+  'helixflow_history_failures_total',
+  'helixflow_history_points_total',
+  'helixflow_log_dropped_total',
+  'helixflow_model_memory_bytes',
+  'helixflow_models_waiting',
+  'helixflow_monitor_round_seconds',
+  'helixflow_node_engines',
+  'helixflow_node_memory_pressure_ratio',
+  'helixflow_node_up',
+  'helixflow_notifications_total',
+  'helixflow_pool_epoch',
+  'helixflow_pool_leader',
+  'helixflow_prefetch_active',
+  'helixflow_prefetch_precision_ratio',
+  'helixflow_redis_reconnects_total',
+  'helixflow_redis_up',
+  'helixflow_target_up',
+  'helixflow_trace_spans_dropped_total',
+]
 
 /** What cannot be here, and why. */
 const WITHOUT_DATA: { readonly [Name in MetricName]?: string } = {
@@ -43,7 +90,9 @@ beforeAll(async () => {
       upstreams: [{ name: 'far', url: `http://127.0.0.1:${await freePort()}/v1`, models: ['far'], slots: 4 }],
     },
   })
-  prometheus = await PrometheusServer.start(scrapeSettings(server.metricsUrl))
+  prometheus = await PrometheusServer.start(scrapeSettings(server.metricsUrl), {
+    'alerts.yaml': readFileSync(join(deploy, 'prometheus', 'alerts.yaml'), 'utf8'),
+  })
   load = await PlatformLoad.start(server)
 })
 afterAll(async () => {
@@ -55,22 +104,31 @@ afterAll(async () => {
 
 describe('a Prometheus that reads a running platform', () => {
   test('has data for every expression of every panel, but for those that cannot have any here', async () => {
-    const expressions = DASHBOARDS.flatMap(panelExpressions)
-    const excused = new Set<string>([...Object.keys(WITHOUT_DATA), ...AWAITED])
-    const wanted = expressions.filter(({ metrics }) => !metrics.some((name) => excused.has(name)))
-    const missing = async () => {
-      const answers = await Promise.all(
-        wanted.map(async (one) => ({ one, data: await hasData(one.expression) })),
-      )
-      return answers.filter(({ data }) => !data).map(({ one }) => `${one.panel}: ${one.expression}`)
-    }
-    await expect.poll(missing, { timeout: 40_000, interval: 1_000 }).toEqual([])
-    // What is excused is valid, and has none indeed.
-    const others = expressions.filter((one) => !wanted.includes(one))
-    const found = await Promise.all(
-      others.map(async ({ expression }) => ((await hasData(expression)) ? expression : [])),
+    await everyOneHasData(DASHBOARDS.flatMap(panelExpressions))
+  })
+
+  test('has data for every question that an alert asks, and takes what is made of them', async () => {
+    const questions = RULES.flatMap(({ name, condition }) =>
+      queriesOf(condition).map((query) => ({
+        panel: name,
+        expression: promql(query),
+        metrics: metricsOf(query),
+      })),
     )
-    expect(found.flat()).toEqual([])
+    await everyOneHasData(questions)
+    for (const { condition } of RULES) {
+      expect(await prometheus.query(promqlOfCondition(condition))).toBeInstanceOf(Array)
+    }
+  })
+
+  test('evaluates the rules that lie in deploy', async () => {
+    const rules = async () => {
+      const { groups } = (await prometheus.api('rules')) as RulesAnswer
+      return groups.flatMap((group) => group.rules)
+    }
+    await expect.poll(async () => (await rules()).filter(({ health }) => health === 'unknown')).toEqual([])
+    expect((await rules()).filter(({ health }) => health !== 'ok')).toEqual([])
+    expect((await rules()).length).toBeGreaterThanOrEqual(RULES.length)
   })
 
   test('knows every label by which dashboards are narrowed', async () => {
@@ -101,17 +159,38 @@ describe('promtool', () => {
   })
 })
 
+interface RulesAnswer {
+  readonly groups: readonly {
+    readonly rules: readonly { readonly name: string; readonly health: string }[]
+  }[]
+}
+
+/** But for what is excused; and that is valid, and has none indeed. */
+async function everyOneHasData(expressions: readonly PanelExpression[]): Promise<void> {
+  const isExcused = (name: MetricName) => name in WITHOUT_DATA || AWAITED.includes(name)
+  const wanted = expressions.filter(({ metrics }) => !metrics.some(isExcused))
+  const without = async (some: readonly PanelExpression[]) => {
+    const has = await Promise.all(some.map(({ expression }) => hasData(expression)))
+    return some.filter((_, at) => !has[at]).map(({ panel, expression }) => `${panel}: ${expression}`)
+  }
+  await expect.poll(() => without(wanted), { timeout: 40_000, interval: 1_000 }).toEqual([])
+  const others = expressions.filter((one) => !wanted.includes(one))
+  await without(others)
+  const impossible = others.filter(({ metrics }) => metrics.some((name) => name in WITHOUT_DATA))
+  expect(await without(impossible)).toHaveLength(impossible.length)
+}
+
 /** Grafana's variables as they are when nothing is chosen. */
-function hasData(expression: string): Promise<boolean> {
+async function hasData(expression: string): Promise<boolean> {
   const filled = expression.replaceAll('$__rate_interval', '20s').replaceAll(/"\$\w+"/g, '".*"')
-  return prometheus.query(filled).then((samples) => samples.some(({ value }) => Number.isFinite(value)))
+  const samples = await prometheus.query(filled)
+  return samples.some(({ value }) => Number.isFinite(value))
 }
 
 /** Those of deploy, with a server of this test, read each second. */
 function scrapeSettings(metricsUrl: string): string {
   const settings = parse(readFileSync(join(deploy, 'prometheus', 'prometheus.yaml'), 'utf8'))
   settings.global = { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '1s' }
-  settings.rule_files = []
   settings.scrape_configs[0].static_configs[0].targets = [new URL(metricsUrl).host]
   return stringify(settings)
 }

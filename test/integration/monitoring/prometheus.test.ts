@@ -70,6 +70,8 @@ const WITHOUT_DATA: { readonly [Name in MetricName]?: string } = {
   helixflow_device_power_watts: 'the only device is the memory of this machine',
   helixflow_db_replica_lag_bytes: 'the database has no replica',
   helixflow_db_replica_up: 'the database has no replica',
+  helixflow_prefetch_total: 'who loads ahead must have seen the same hour of an earlier week',
+  helixflow_metric_overflow_total: 'no metric here has too many series',
 }
 
 const deploy = join(import.meta.dirname, '..', '..', '..', 'deploy')

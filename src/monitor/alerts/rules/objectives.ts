@@ -25,6 +25,8 @@ const answered = { metric: 'helixflow_requests_total', where: { route: /\/v1\/.*
 /** Fewer in the long window are too few to say anything. */
 const REQUESTS_MIN = 50
 
+const answered = { metric: 'helixflow_requests_total', where: { route: /\/v1\/.*/ } } as const
+
 export const OBJECTIVE_RULES: readonly AlertRule[] = BURNS.flatMap(
   ({ severity, factor, longMs, shortMs, forMs }): AlertRule[] => [
     {

@@ -20,8 +20,6 @@ const BURNS = [
   { severity: 'warning', factor: 6, longMs: 6 * HOUR_MS, shortMs: 30 * MINUTE_MS, forMs: 5 * MINUTE_MS },
 ] as const
 
-const answered = { metric: 'helixflow_requests_total', where: { route: /\/v1\/.*/ } } as const
-
 /** Fewer in the long window are too few to say anything. */
 const REQUESTS_MIN = 50
 

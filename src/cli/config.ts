@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { exampleConfig } from '../config/document.ts'
+import { shownReceivers } from '../config/notification-settings.ts'
 import { type CommonOptions, command, runCommand } from './command.ts'
 
 export function configCommand(): Command {
@@ -31,7 +32,9 @@ export function configCommand(): Command {
         const auth = oidc
           ? { ...settings.config.auth, oidc: { ...oidc, clientSecret: '[redacted]' } }
           : settings.config.auth
-        const shown = { places, config: { ...settings.config, upstreams, database, auth } }
+        const receivers = shownReceivers(settings.config.monitor.receivers)
+        const monitor = { ...settings.config.monitor, receivers }
+        const shown = { places, config: { ...settings.config, upstreams, database, auth, monitor } }
         output.result(shown, () => JSON.stringify(shown, undefined, 2))
         return 0
       }),

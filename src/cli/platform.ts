@@ -17,6 +17,7 @@ import { systemClock, systemRandom } from '../system.ts'
 import { type AuthServiceRequest, openAuthClient } from './auth-service.ts'
 import { countedCache, openCache } from './cache-store.ts'
 import { startMetrics } from './metrics-listener.ts'
+import { openMonitor } from './open-monitor.ts'
 import { openPool } from './open-pool.ts'
 import { type OpenStreamsOptions, openStreams } from './stream-store.ts'
 
@@ -56,7 +57,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     const role = config.rpc.poolUrls.length > 0 ? 'gateway' : 'all'
     const metrics = await startMetrics({ settings, lifecycle, role, version })
     const asked = { settings, places, log, lifecycle, metrics: metrics.registry }
-    const { auth, usage, spend, ...kept } = await openAuthClient(asked)
+    const { auth, usage, spend, connection, ...kept } = await openAuthClient(asked)
     const { pool, store, tls } = await openPool({
       ...{ ...asked, llamaServer, managed },
     })
@@ -88,6 +89,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       limits: limitParts(config, redis, spend),
       metrics: metrics.registry,
       databaseProblem: () => auth.problem(),
+      monitor: openMonitor({ ...asked, metrics, role, devices: () => pool.listDevices() }, connection),
       controlSocket: places.controlSocket,
       status: async () =>
         statusOf(gateway, { version, startedAtMs, metricsUrl: metrics.url, home: places.home }),

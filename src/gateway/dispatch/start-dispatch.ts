@@ -2,7 +2,9 @@ import type { Config } from '../../config/schema.ts'
 import type { PoolClient } from '../../contracts/pool.ts'
 import type { TlsFiles } from '../../contracts/rpc-transport.ts'
 import type { Clock } from '../../core/clock.ts'
+import type { Logger } from '../../core/log.ts'
 import type { Metrics } from '../../core/metrics.ts'
+import { Canary } from '../canary/canary.ts'
 import { Dispatch } from './dispatch.ts'
 import { EngineClients } from './engine-client.ts'
 import { Router } from './router.ts'
@@ -14,12 +16,13 @@ export interface DispatchParts {
   readonly pool: PoolClient
   readonly clock: Clock
   readonly metrics: Metrics
+  readonly log: Logger
   /** For engines of other machines. */
   readonly tls?: TlsFiles | undefined
 }
 
 /** Dispatch with its router and its connections to engines, which follow the pool's table of replicas. */
-export function startDispatch({ config, scheduler, pool, clock, metrics, tls }: DispatchParts): {
+export function startDispatch({ config, scheduler, pool, clock, metrics, log, tls }: DispatchParts): {
   readonly dispatch: Dispatch
   stop(): Promise<void>
 } {
@@ -49,8 +52,10 @@ export function startDispatch({ config, scheduler, pool, clock, metrics, tls }: 
     requestDeadlineMs: config.requestDeadline,
     waitNoticeMs: config.waitNotice,
   })
+  const canary = new Canary({ router, clients, pool, clock, metrics, log, intervalMs: config.canaryInterval })
   const stop = async () => {
     unwatch()
+    canary.stop()
     router.stop()
     await clients.stop()
   }

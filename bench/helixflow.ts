@@ -13,6 +13,8 @@ export interface HelixFlow extends Omit<Started<unknown>, 'ready'> {
   readonly apiKey: string
   /** Where its log goes, the access log included. */
   readonly logPath: string
+  /** Of whoever started it in its own way. */
+  readonly controlPort: number | undefined
 }
 
 /**
@@ -22,6 +24,8 @@ export interface HelixFlow extends Omit<Started<unknown>, 'ready'> {
 export async function startHelixFlow(options: {
   readonly config: Readonly<Record<string, unknown>>
   readonly core?: number
+  /** What starts it in place of the program, and takes its arguments. */
+  readonly launcher?: string
 }): Promise<HelixFlow> {
   const home = mkdtempSync(join(tmpdir(), 'helixflow-bench-'))
   const config = {
@@ -37,9 +41,9 @@ export async function startHelixFlow(options: {
   for (const directory of [home, runtime]) chmodSync(directory, 0o711)
   const logPath = join(home, 'helixflow.log')
   const log = openSync(logPath, 'a')
-  const { ready, ...started } = await startProcess<{ url: string; apiKey: string }>({
+  const { ready, ...started } = await startProcess<{ url: string; apiKey: string; controlPort?: number }>({
     command: process.execPath,
-    args: [program, 'up', '--json', '--config', configPath],
+    args: [options.launcher ?? program, 'up', '--json', '--config', configPath],
     environment: { HELIXFLOW_HOME: home },
     stderr: log,
     ...(options.core === undefined ? {} : { core: options.core }),
@@ -48,5 +52,6 @@ export async function startHelixFlow(options: {
       for (const directory of [home, runtime]) rmSync(directory, { recursive: true, force: true })
     },
   })
-  return { ...started, port: Number(new URL(ready.url).port), apiKey: ready.apiKey, logPath }
+  const { url, apiKey, controlPort } = ready
+  return { ...started, port: Number(new URL(url).port), apiKey, logPath, controlPort }
 }

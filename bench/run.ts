@@ -9,6 +9,7 @@ import { gateway } from './gateway.ts'
 import { hits } from './hits.ts'
 import { keys } from './keys.ts'
 import { limits } from './limits.ts'
+import { monitoring } from './monitoring.ts'
 import { pool } from './pool.ts'
 import { stopAll } from './process.ts'
 import { type Benchmark, goalLine, machineFacts, sourceFacts } from './report.ts'
@@ -21,6 +22,7 @@ import { usage } from './usage.ts'
 /** Every benchmark, by the name it is run by. */
 const BENCHMARKS = {
   gateway,
+  monitoring,
   tokens,
   keys,
   pool,

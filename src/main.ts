@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { administrationCommands } from './cli/administration.ts'
+import { alertsCommand } from './cli/alerts.ts'
 import { authCommand } from './cli/auth.ts'
 import { backupCommand } from './cli/backup.ts'
 import { broadcastCommand } from './cli/broadcast.ts'
@@ -13,9 +14,13 @@ import { doctorCommand } from './cli/doctor.ts'
 import { enginesCommand } from './cli/engines.ts'
 import { explainCommand } from './cli/explain.ts'
 import { gatewayCommand } from './cli/gateway.ts'
+import { historyCommand } from './cli/history.ts'
+import { kpisCommand } from './cli/kpis.ts'
 import { modelsCommand } from './cli/models.ts'
+import { monitorCommand } from './cli/monitor.ts'
 import { nodeCommand } from './cli/node.ts'
 import { nodesCommand } from './cli/nodes.ts'
+import { notificationsCommand } from './cli/notifications.ts'
 import { poolCommand } from './cli/pool.ts'
 import { simulateCommand } from './cli/simulate.ts'
 import { topCommand } from './cli/top.ts'
@@ -34,6 +39,7 @@ const program = new Command('helixflow')
   .addCommand(authCommand(version))
   .addCommand(gatewayCommand(version))
   .addCommand(poolCommand(version))
+  .addCommand(monitorCommand(version))
   .addCommand(nodeCommand(version))
   .addCommand(nodesCommand())
   .addCommand(modelsCommand())
@@ -44,9 +50,13 @@ const program = new Command('helixflow')
   .addCommand(enginesCommand())
   .addCommand(devicesCommand())
   .addCommand(explainCommand())
+  .addCommand(kpisCommand())
+  .addCommand(notificationsCommand())
   .addCommand(dbCommand())
   .addCommand(cacheCommand())
   .addCommand(broadcastCommand())
+  .addCommand(historyCommand())
+  .addCommand(alertsCommand())
   .addCommand(doctorCommand(version))
   .addCommand(configCommand())
 for (const administration of administrationCommands()) program.addCommand(administration)

@@ -4,7 +4,7 @@ import type { Logger } from '../core/log.ts'
 import type { Database } from '../storage/database.ts'
 import { EXPIRED_AT_ONCE, removeExpiredResponses } from '../storage/responses.ts'
 import { acrossOrganisations } from '../storage/tenancy.ts'
-import { startHourly } from './hourly.ts'
+import { HOUR_MS, startRegularly } from './regularly.ts'
 
 export interface ResponsesUpkeepOptions {
   readonly database: Database
@@ -14,7 +14,8 @@ export interface ResponsesUpkeepOptions {
 
 /** Removes responses whose time is over; nobody finds them before that either. */
 export function startResponsesUpkeep({ database, clock, log }: ResponsesUpkeepOptions): Promise<Stoppable> {
-  return startHourly({
+  return startRegularly({
+    everyMs: HOUR_MS,
     failure: 'expired responses could not be removed',
     work: async () => {
       const nowMs = clock.now()

@@ -15,6 +15,7 @@ import { readOrCreateSecret, readSecret } from '../storage/secret-file.ts'
 import { acrossOrganisations } from '../storage/tenancy.ts'
 import { AccessTokens } from './access-tokens.ts'
 import { pepperFingerprint } from './api-keys.ts'
+import { startBudgetWatch } from './budget-watch.ts'
 import { OidcLogin } from './oidc.ts'
 import { hashPassword } from './passwords.ts'
 import { ResponsesService } from './responses.ts'
@@ -97,6 +98,7 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
     const upkeep = await Promise.all([
       startUsageUpkeep({ database, retentionMs: options.usageRetentionMs, clock, log }),
       startResponsesUpkeep({ database, clock, log }),
+      ...(options.metrics ? [startBudgetWatch({ database, metrics: options.metrics, clock, log })] : []),
     ])
     const stop = async () => {
       await Promise.all([...upkeep, keeping].map((one) => one.stop()))

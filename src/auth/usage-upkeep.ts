@@ -3,7 +3,7 @@ import type { Stoppable } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import type { Database } from '../storage/database.ts'
 import { keepUsagePartitions } from '../storage/usage-partitions.ts'
-import { startHourly } from './hourly.ts'
+import { HOUR_MS, startRegularly } from './regularly.ts'
 
 export interface UsageUpkeepOptions {
   readonly database: Database
@@ -22,7 +22,8 @@ export function startUsageUpkeep({
   clock,
   log,
 }: UsageUpkeepOptions): Promise<Stoppable> {
-  return startHourly({
+  return startRegularly({
+    everyMs: HOUR_MS,
     failure: 'usage partitions could not be kept',
     work: () => keepUsagePartitions(database, { nowMs: clock.now(), retentionMs, log }),
     clock,

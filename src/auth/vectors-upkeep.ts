@@ -4,7 +4,7 @@ import type { Logger } from '../core/log.ts'
 import type { Database } from '../storage/database.ts'
 import { acrossOrganisations } from '../storage/tenancy.ts'
 import { removeExpiredVectors, trimTenants } from '../storage/vectors.ts'
-import { startHourly } from './hourly.ts'
+import { HOUR_MS, startRegularly } from './regularly.ts'
 
 export interface VectorsUpkeepOptions {
   readonly database: Database
@@ -17,7 +17,8 @@ export interface VectorsUpkeepOptions {
 /** Removes vectors whose time is over, and the oldest of a tenant that has too many. */
 export function startVectorsUpkeep(options: VectorsUpkeepOptions): Promise<Stoppable> {
   const { database, entriesMax, clock, log } = options
-  return startHourly({
+  return startRegularly({
+    everyMs: HOUR_MS,
     failure: 'vectors could not be removed',
     work: async () => {
       const nowMs = clock.now()

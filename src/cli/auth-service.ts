@@ -17,6 +17,7 @@ import type { Metrics } from '../core/metrics.ts'
 import type { Tracer } from '../core/tracing.ts'
 import { watchDisk } from '../metrics/disk-metrics.ts'
 import type { BackupService } from '../storage/backup/backup-service.ts'
+import type { PostgresConnection } from '../storage/database.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../storage/embedded-postgres.ts'
 import { systemClock } from '../system.ts'
 import { startBackups } from './backup-place.ts'
@@ -43,6 +44,8 @@ export interface OpenedAuth {
   /** Undefined where the database is somebody else's. */
   readonly database: DatabaseAdministration | undefined
   readonly backups: BackupService | undefined
+  /** Of the database that this process has; undefined where it is somebody else's. */
+  readonly connection: PostgresConnection | string | undefined
 }
 
 /** The auth service as the other roles use it: in this process with its database, or where `rpc.authUrl` says. */
@@ -60,7 +63,8 @@ export async function openAuthClient(
   // Records in their thousands are not worth writing and reading twice within one process.
   const usage = here?.usage ?? auth
   const { responses, vectors } = auth
-  return { auth, usage, spend: auth, responses, vectors, database: here?.database, backups: here?.backups }
+  const { database, backups, connection } = here ?? {}
+  return { auth, usage, spend: auth, responses, vectors, database, backups, connection }
 }
 
 export interface StartedAuth {
@@ -71,6 +75,7 @@ export interface StartedAuth {
   readonly vectors: VectorStore
   readonly database: DatabaseAdministration
   readonly backups: BackupService
+  readonly connection: PostgresConnection | string
 }
 
 /** The auth service itself, on its database. */
@@ -105,7 +110,7 @@ export async function startAuthService(request: AuthServiceRequest): Promise<Sta
   })
   lifecycle.add('auth', stop)
   const backups = startBackups({ settings, places, postgres, metrics, lifecycle, log })
-  return { ...started, database: administration, backups }
+  return { ...started, database: administration, backups, connection }
 }
 
 /** @throws HelixError `invalid_configuration` */

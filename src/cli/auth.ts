@@ -26,13 +26,18 @@ async function serve({ settings, places, log, output }: CommandContext, version:
   const stopping = stopSignal()
   const lifecycle = new Lifecycle(log)
   try {
-    const { registry: metrics } = await startMetrics({ settings, lifecycle, role: 'auth', version })
+    const { registry: metrics, url: metricsUrl } = await startMetrics({
+      settings,
+      lifecycle,
+      role: 'auth',
+      version,
+    })
     const { config } = settings
     const tracer = await startTracing({ config, role: 'auth', version, metrics, log, lifecycle })
     const started = await startAuthService({ settings, places, log, lifecycle, metrics })
     const server = await serveRpc({ host, port, tls, routes: authRoutes({ ...started, log }), tracer })
     lifecycle.add('rpc', () => server.stop())
-    output.result({ url: server.url }, () => `The auth service listens at ${server.url}`)
+    output.result({ url: server.url, metricsUrl }, () => `The auth service listens at ${server.url}`)
     await stopping.asked
   } finally {
     await lifecycle.stop()

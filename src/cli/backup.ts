@@ -117,14 +117,25 @@ function verify(id: string, options: CommonOptions): Promise<void> {
     try {
       const { onProgress } = progress
       const binaries = databaseBinaries(context)
-      const report = await verifyBackup({ store, id, ...place, binaries, lastArchived, signal, onProgress })
+      const request = { store, id, ...place, binaries, lastArchived, signal, onProgress }
+      const report = await verifyBackup(request).catch(async (reason: unknown) => {
+        if (HelixError.from(reason).code === 'backup_invalid') await tellOfBad(control, id)
+        throw reason
+      })
       progress.end()
+      if (report.problems.length > 0) await tellOfBad(control, id)
       output.result(report, () => reportText(report))
       return report.problems.length === 0 ? 0 : 1
     } finally {
       progress.end()
     }
   })
+}
+
+/** Where a server runs, so that its metrics and alerts say it too; what was found is printed here in any case. */
+async function tellOfBad(control: ControlClient, id: string): Promise<void> {
+  if (!control.isRunning) return
+  await control.post(`/admin/v1/backups/${id}/found-bad`, {}).catch(() => {})
 }
 
 function reportText(report: VerifyReport): string {

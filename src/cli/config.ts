@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { exampleConfig } from '../config/document.ts'
+import { shownReceivers } from '../config/notification-settings.ts'
 import { type CommonOptions, command, runCommand } from './command.ts'
 
 export function configCommand(): Command {
@@ -36,7 +37,9 @@ export function configCommand(): Command {
           ...settings.config.tracing,
           headers: Object.fromEntries(Object.keys(headers).map((name) => [name, '[redacted]'])),
         }
-        const shown = { places, config: { ...settings.config, upstreams, database, auth, tracing } }
+        const receivers = shownReceivers(settings.config.monitor.receivers)
+        const monitor = { ...settings.config.monitor, receivers }
+        const shown = { places, config: { ...settings.config, upstreams, database, auth, monitor, tracing } }
         output.result(shown, () => JSON.stringify(shown, undefined, 2))
         return 0
       }),

@@ -20,6 +20,10 @@ export class ControlClient {
     return this.send('POST', path, body, organisationHeader(organisation))
   }
 
+  delete<T>(path: string): Promise<T> {
+    return this.send('DELETE', path)
+  }
+
   /** An operation of the administration table, in an organisation or the default one. */
   administer(
     { method, path }: Operation,

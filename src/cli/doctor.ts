@@ -1,5 +1,6 @@
 import { accessSync, constants, statfsSync } from 'node:fs'
 import type { Command } from 'commander'
+import type { HealthReport } from '../contracts/monitor.ts'
 import { HelixError } from '../core/errors.ts'
 import { findLlamaServers } from '../engines/llama-locate.ts'
 import { availableMemory, memoryForModels } from '../node/memory.ts'
@@ -21,7 +22,11 @@ export function doctorCommand(version: string): Command {
     (options: CommonOptions) =>
       runCommand(options, async (context) => {
         const checks = [server, engine, models, memory, disk]
-        const findings = await Promise.all(checks.map((check) => finding(check, context)))
+        const [here, ...running] = await Promise.all([
+          Promise.all(checks.map((check) => finding(check, context))),
+          platform(context),
+        ])
+        const findings = [...here, ...running.flat()]
         context.output.result({ version, findings }, () => findings.map(line).join('\n'))
         return findings.every(({ healthy }) => healthy) ? 0 : 1
       }),
@@ -29,7 +34,7 @@ export function doctorCommand(version: string): Command {
 }
 
 function line({ subject, healthy, finding }: Finding): string {
-  return `${healthy ? 'ok  ' : 'FAIL'}  ${subject.padEnd(8)}  ${finding}`
+  return `${healthy ? 'ok  ' : 'FAIL'}  ${subject.padEnd(11)}  ${finding}`
 }
 
 async function finding(
@@ -40,6 +45,22 @@ async function finding(
     return await check(context)
   } catch (reason) {
     return { subject: check.name, healthy: false, finding: HelixError.from(reason).publicMessage }
+  }
+}
+
+/** What the monitor of the running server says of every part. Nothing where nothing runs: that was found out already. */
+async function platform({ control }: CommandContext): Promise<readonly Finding[]> {
+  if (!control.isRunning) return []
+  try {
+    const { components } = await control.get<HealthReport>('/admin/v1/monitor/health')
+    return components.map(({ kind, name, health, reason, remedy }) => ({
+      subject: kind,
+      healthy: health === 'healthy',
+      finding: [reason === undefined ? name : `${name}: ${reason}`, remedy].filter(Boolean).join('. '),
+    }))
+  } catch (reason) {
+    const { code, publicMessage } = HelixError.from(reason)
+    return code === 'not_running' ? [] : [{ subject: 'monitor', healthy: false, finding: publicMessage }]
   }
 }
 

@@ -19,6 +19,7 @@ export interface NodeServiceRequest extends Omit<OpenNodeRequest, 'metrics'> {
 export interface StartedNode {
   readonly nodeId: string
   readonly url: string
+  readonly metricsUrl: string | undefined
   /** Resolves when a pool has heard of it. */
   readonly joined: Promise<void>
 }
@@ -27,7 +28,12 @@ export interface StartedNode {
 export async function startNodeService(request: NodeServiceRequest): Promise<StartedNode> {
   const { settings, tls, version, log, lifecycle } = request
   const { rpc } = settings.config
-  const { registry: metrics } = await startMetrics({ settings, lifecycle, role: 'node', version })
+  const { registry: metrics, url: metricsUrl } = await startMetrics({
+    settings,
+    lifecycle,
+    role: 'node',
+    version,
+  })
   const { config } = settings
   const tracer = await startTracing({ config, role: 'node', version, metrics, log, lifecycle })
   const { node } = await openNode({ ...request, metrics })
@@ -47,5 +53,5 @@ export async function startNodeService(request: NodeServiceRequest): Promise<Sta
   const { nodeId } = node
   const member = new PoolMember({ nodeId, rpcUrl: server.url, connection, fence, clock: systemClock, log })
   lifecycle.add('pool member', () => member.stop())
-  return { nodeId, url: server.url, joined: member.joined }
+  return { nodeId, url: server.url, metricsUrl, joined: member.joined }
 }

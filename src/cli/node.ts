@@ -43,7 +43,7 @@ async function serve(context: CommandContext, version: string): Promise<number> 
   const work = { log, onProgress: progress.onProgress, signal: stopping.signal }
   const finders = engineFinders(settings, places, work)
   try {
-    const { nodeId, url, joined } = await startNodeService({
+    const { nodeId, url, metricsUrl, joined } = await startNodeService({
       settings,
       places,
       ...finders,
@@ -53,7 +53,8 @@ async function serve(context: CommandContext, version: string): Promise<number> 
       lifecycle,
     })
     await Promise.race([joined, stopping.asked])
-    if (!stopping.signal.aborted) output.result({ node: nodeId, url }, () => `Node ${nodeId} is in the pool.`)
+    if (!stopping.signal.aborted)
+      output.result({ node: nodeId, url, metricsUrl }, () => `Node ${nodeId} is in the pool.`)
     await stopping.asked
   } finally {
     await lifecycle.stop()

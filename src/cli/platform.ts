@@ -17,6 +17,7 @@ import { systemClock, systemRandom } from '../system.ts'
 import { type AuthServiceRequest, openAuthClient } from './auth-service.ts'
 import { countedCache, openCache } from './cache-store.ts'
 import { startMetrics } from './metrics-listener.ts'
+import { openMonitor } from './open-monitor.ts'
 import { openPool } from './open-pool.ts'
 import { startTracing } from './start-tracing.ts'
 import { type OpenStreamsOptions, openStreams } from './stream-store.ts'
@@ -58,7 +59,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     const metrics = await startMetrics({ settings, lifecycle, role, version })
     const tracer = await startTracing({ config, role, version, metrics: metrics.registry, lifecycle, log })
     const asked = { settings, places, log, lifecycle, metrics: metrics.registry, tracer }
-    const { auth, usage, spend, ...kept } = await openAuthClient(asked)
+    const { auth, usage, spend, connection, ...kept } = await openAuthClient(asked)
     const { pool, store, tls } = await openPool({
       ...{ ...asked, llamaServer, managed },
     })
@@ -92,6 +93,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       tracer,
       tracesUpstreams: config.tracing.upstreams,
       databaseProblem: () => auth.problem(),
+      monitor: openMonitor({ ...asked, metrics, role, devices: () => pool.listDevices() }, connection),
       controlSocket: places.controlSocket,
       status: async () =>
         statusOf(gateway, { version, startedAtMs, metricsUrl: metrics.url, home: places.home }),

@@ -36,8 +36,13 @@ const SETTLE_MS = 2_000
 /** Instances are numbered anew by each leader, above those of all before. */
 const INSTANCES_PER_EPOCH = 1_000_000
 
+export interface StartedPool {
+  readonly url: string
+  readonly metricsUrl: string | undefined
+}
+
 /** The pool for gateways and nodes of other machines, whenever it is the one that leads. */
-export async function startPoolService(request: PoolServiceRequest): Promise<{ readonly url: string }> {
+export async function startPoolService(request: PoolServiceRequest): Promise<StartedPool> {
   const { settings, log, lifecycle, version } = request
   const { rpc, database } = settings.config
   if (database.driver !== 'postgres') {
@@ -48,7 +53,12 @@ export async function startPoolService(request: PoolServiceRequest): Promise<{ r
   }
   const tls = tlsFiles(settings)
   await migrate({ connection: database.url, log, clock: systemClock })
-  const { registry: metrics } = await startMetrics({ settings, lifecycle, role: 'pool', version })
+  const { registry: metrics, url: metricsUrl } = await startMetrics({
+    settings,
+    lifecycle,
+    role: 'pool',
+    version,
+  })
   const { config } = settings
   const tracer = await startTracing({ config, role: 'pool', version, metrics, log, lifecycle })
   let leading: LeadingPool | undefined
@@ -70,7 +80,7 @@ export async function startPoolService(request: PoolServiceRequest): Promise<{ r
   const standing = { connection: database.url, url: server.url, lead, clock: systemClock, log, metrics }
   leadership = new Leadership(standing)
   lifecycle.add('leadership', async () => leadership?.stop())
-  return { url: server.url }
+  return { url: server.url, metricsUrl }
 }
 
 interface LeadParts {

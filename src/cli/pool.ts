@@ -21,8 +21,8 @@ async function serve({ settings, log, output }: CommandContext, version: string)
   const stopping = stopSignal()
   const lifecycle = new Lifecycle(log)
   try {
-    const { url } = await startPoolService({ settings, log, lifecycle, version })
-    output.result({ url }, () => `The pool listens at ${url}`)
+    const { url, metricsUrl } = await startPoolService({ settings, log, lifecycle, version })
+    output.result({ url, metricsUrl }, () => `The pool listens at ${url}`)
     await stopping.asked
   } finally {
     await lifecycle.stop()

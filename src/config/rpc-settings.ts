@@ -29,6 +29,11 @@ export const RpcSettings = z.strictObject({
   relayPort: port
     .default(9446)
     .describe('Port at which gateways reach the engines of `helixflow node`. 0 takes any free port.'),
+  monitorUrl: secureUrl
+    .optional()
+    .describe('Where `helixflow monitor` runs; by default the process that has the database monitors.'),
+  monitorHost: z.string().default('127.0.0.1').describe('Address that `helixflow monitor` listens on.'),
+  monitorPort: port.default(9447).describe('Port that `helixflow monitor` listens on.'),
   nodeId: z
     .string()
     .regex(/^[\w.-]{1,63}$/)

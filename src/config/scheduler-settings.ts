@@ -28,7 +28,9 @@ export const SchedulerSettings = z.strictObject({
   defragment: z
     .boolean()
     .default(true)
-    .describe('Move models to other devices when that alone makes room for one that waits.'),
+    .describe(
+      'Move models to other devices when that alone makes room for one that waits, and with auto so that devices compute evenly.',
+    ),
   defragmentMovesMax: z.int().min(1).max(8).default(3).describe('Moves of one such plan.'),
   prefetch: z
     .boolean()

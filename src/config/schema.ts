@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { HelixError } from '../core/errors.ts'
 import { CacheSettings } from './cache-settings.ts'
 import { EngineSettings } from './engine-settings.ts'
+import { MonitorSettings } from './monitor-settings.ts'
 import { duration, money, size } from './quantities.ts'
 import { RealtimeSettings } from './realtime-settings.ts'
 import { RpcSettings } from './rpc-settings.ts'
@@ -47,6 +48,12 @@ const Gateway = z.strictObject({
   keyGrace: duration()
     .prefault('60s')
     .describe('While the database is away, a key that was good before is accepted this long.'),
+  canaryInterval: duration()
+    .nullable()
+    .prefault('60s')
+    .describe(
+      'How often a replica of your own engines that was idle is asked for one token, to see whether it works; null: never. It counts as no use and is not billed.',
+    ),
   trustedProxies: z
     .array(z.string())
     .default([])
@@ -330,6 +337,7 @@ export const Config = z.strictObject({
   limits: Limits.prefault({}).describe('How limits and budgets are kept; the rules are set at run time.'),
   metrics: Metrics.prefault({}).describe('For Prometheus.'),
   tracing: TracingSettings.prefault({}).describe('Where each request spends its time, for OpenTelemetry.'),
+  monitor: MonitorSettings.prefault({}).describe('Health, history and alerts.'),
   cache: CacheSettings.prefault({}).describe('Answers that are given again instead of being made again.'),
   realtime: RealtimeSettings.prefault({}).describe('WebSockets, and streams that can be continued.'),
   usage: Usage.prefault({}).describe('What each request cost, kept in the database.'),

@@ -67,7 +67,7 @@ export interface HistoryQuery {
   readonly figures?: readonly string[] | undefined
   readonly fromMs: number
   readonly toMs: number
-  /** Undefined: the finest that is kept for the whole span and gives no more than 1,000 points a series. */
+  /** Undefined: the finest that is kept for the whole span. Never more than 1,000 points a series: then several are one. */
   readonly resolution?: Resolution | undefined
 }
 

@@ -37,6 +37,7 @@ import { generate } from './routes/generate.ts'
 import { livez, type ReadinessChecks, readyz } from './routes/health.ts'
 import { ownLimits } from './routes/limits.ts'
 import { listModels, showModel } from './routes/models.ts'
+import { healthz, type MonitorRouteParts, registerMonitor } from './routes/monitor.ts'
 import { type ResponseRouteParts, registerResponses } from './routes/responses.ts'
 import { explainModel, listDevices } from './routes/scheduler.ts'
 import { cancelStream, readStream } from './routes/streams.ts'
@@ -45,7 +46,7 @@ import { refuseUnknown } from './routes/unknown.ts'
 import type { StreamReaders } from './streaming/stream-readers.ts'
 import type { StreamRuns } from './streaming/stream-runs.ts'
 
-export interface AppParts {
+export interface AppParts extends MonitorRouteParts {
   readonly credentials: CredentialCache
   readonly auth: AuthClient & TokenIssuer
   readonly generation: Generation
@@ -117,6 +118,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
 
   app.get('/livez', open, livez())
   app.get('/readyz', open, readyz(readiness))
+  app.get('/healthz', open, healthz(parts))
   app.get('/openapi.json', open, openApiDocument(parts.version))
   app.get('/docs', open, readableDocument(parts.version))
   registerTokens(app, auth, parts.attempts)
@@ -146,6 +148,7 @@ export function buildApp(parts: AppParts): FastifyInstance {
     registerAdministration(v1, auth, identified)
     v1.get('/admin/v1/scheduler/explain', managesModels, explainModel(pool))
     v1.get('/admin/v1/devices', managesModels, listDevices(pool))
+    registerMonitor(v1, parts, (request) => identified(request).actor)
     parts.realtime.register(v1)
   })
   return app

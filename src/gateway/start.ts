@@ -6,6 +6,7 @@ import type { LayeredCache } from '../cache/layered-cache.ts'
 import type { Config } from '../config/schema.ts'
 import type { AuthClient, TokenIssuer } from '../contracts/auth.ts'
 import type { DatabaseAdministration } from '../contracts/database.ts'
+import type { MonitorClient } from '../contracts/monitor.ts'
 import type { PoolClient } from '../contracts/pool.ts'
 import type { ResponsesStore } from '../contracts/responses-store.ts'
 import type { TlsFiles } from '../contracts/rpc-transport.ts'
@@ -61,6 +62,8 @@ export interface GatewayParts {
   /** For engines of other machines. */
   readonly tls?: TlsFiles | undefined
   readonly database: DatabaseAdministration | undefined
+  /** Undefined where there is none that this gateway knows. */
+  readonly monitor: MonitorClient | undefined
   /** Where the records of requests go, and the folder and the space in which they wait for it. */
   readonly usage: Pick<MeterOptions, 'sink' | 'directory' | 'bytesMax' | 'price'>
   readonly limits: Pick<LimitParts, 'redis' | 'gatewaysMin' | 'outputTokens' | 'spend'>

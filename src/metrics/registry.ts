@@ -13,6 +13,7 @@ import type { Labels, Series } from './series.ts'
 import { SeriesRoom } from './series-room.ts'
 import type { TextFormat } from './text-format.ts'
 
+const OVERFLOW: MetricName = 'helixflow_metric_overflow_total'
 /** In all, beside one series of each metric that counts for those without room: under 10,000 whatever callers send. */
 const PROCESS_SERIES_MAX = 9_000
 
@@ -27,8 +28,11 @@ export class MetricRegistry implements Metrics {
   /** @param now when an exemplar was seen */
   constructor(private readonly now: () => number = Date.now) {
     const room = new SeriesRoom(PROCESS_SERIES_MAX)
-    for (const name of Object.keys(METRICS) as MetricName[])
-      this.families.set(name, new Family(name, METRICS[name], room))
+    const names = Object.keys(METRICS) as MetricName[]
+    // Where there is no room, it is still told which metric has none.
+    const ownRoom = new SeriesRoom(names.length)
+    for (const name of names)
+      this.families.set(name, new Family(name, METRICS[name], name === OVERFLOW ? ownRoom : room))
   }
 
   add<Name extends CounterName>(name: Name, labels: LabelsOf<Name>, by = 1): void {
@@ -85,7 +89,7 @@ export class MetricRegistry implements Metrics {
   }
 
   private overflowed(name: MetricName, family: Family | undefined): Series | undefined {
-    this.families.get('helixflow_metric_overflow_total')?.series({ metric: name })?.add(1)
+    if (name !== OVERFLOW) this.add('helixflow_metric_overflow_total', { metric: name })
     return family?.overflow()
   }
 }

@@ -22,6 +22,9 @@ export interface MembershipParts {
 /** Foreign memory below this difference moves nothing: others allocate and free all the time. */
 const NOTICED_BYTES = 64 * 2 ** 20
 
+/** One that runs and could not be reckoned is tried again after this. */
+const RECKON_AGAIN_MS = 10_000
+
 /** A node that is there and did not say what it runs is asked again after this. */
 const ASK_AGAIN_MS = 1_000
 
@@ -80,12 +83,31 @@ export class Membership {
       const running = await node.engines()
       // To the catalogue one that does not answer has no files, and its engines would seem to be unwanted.
       if (running.length > 0) await node.listModels()
-      for (const engine of running) await this.adopt(node, engine)
+      const adoptions: boolean[] = []
+      for (const engine of running) adoptions.push(await this.adopted(node, engine))
+      if (adoptions.includes(false)) this.meetAgain(node, RECKON_AGAIN_MS)
     } catch (cause) {
       if (!this.isHere(node)) return
       this.parts.log.warn('node joined and did not answer', { node: nodeId, cause: String(cause) })
-      const again = this.parts.clock.schedule(ASK_AGAIN_MS, () => void this.meet(node))
-      this.cancels.set(nodeId, again)
+      this.meetAgain(node, ASK_AGAIN_MS)
+    }
+  }
+
+  private meetAgain(node: NodeClient, afterMs: number): void {
+    if (!this.isHere(node)) return
+    const cancel = this.parts.clock.schedule(afterMs, () => void this.meet(node))
+    this.cancels.set(node.nodeId, cancel)
+  }
+
+  /** Whether the pool knows it now, or it is told to end: one whose need cannot be reckoned keeps none of the others. */
+  private async adopted(node: NodeClient, engine: RunningEngineView): Promise<boolean> {
+    try {
+      await this.adopt(node, engine)
+      return true
+    } catch (cause) {
+      const { instanceId, model } = engine.request
+      this.parts.log.warn('engine not adopted yet', { model, instance: instanceId, cause: String(cause) })
+      return false
     }
   }
 

@@ -95,6 +95,30 @@ test('a node that returns brings its engines back, except those of a shape that 
   expect(one.stopped).toEqual(['a-99'])
 })
 
+test('an engine whose need cannot be reckoned keeps no other from being taken up, and is tried again', async () => {
+  await load('a', one)
+  const [started] = one.starts
+  nodes.lose('one')
+  await settle()
+  if (!started) return expect.unreachable()
+  const { request } = started
+  const engine = one.engineOf()
+  one.running = [
+    { request: { ...request, instanceId: 'b-98', model: 'b' }, engine },
+    { request, engine },
+  ]
+  one.failEstimatesOf('b')
+  two.failEstimatesOf('b')
+  nodes.join(one)
+  for (let turn = 0; turn < 5; turn++) await settle()
+  expect(replicas.map(({ id }) => id)).toEqual(['a-1'])
+  one.mendEstimatesOf('b')
+  two.mendEstimatesOf('b')
+  clock.advance(10_000)
+  for (let turn = 0; turn < 5; turn++) await settle()
+  expect(replicas.map(({ id }) => id).sort()).toEqual(['a-1', 'b-98'])
+})
+
 test('a model of one name and another content is another model, and is not started there', async () => {
   two.files = [{ ...file('a'), sizeBytes: 2 }]
   await load('b', one)

@@ -98,6 +98,8 @@ export function policyOf({ scheduler, engines }: Pick<Config, 'scheduler' | 'eng
       gainMin: MOVES_GAIN_MIN,
       planTimeoutMs: scheduler.defragmentMovesMax * transitionTimeoutMs,
     },
+    // The others are asked for where they place: what best fit packs would be spread again.
+    balance: { enabled: scheduler.defragment && scheduler.strategy === 'auto', gainMin: MOVES_GAIN_MIN },
     prefetch: {
       enabled: scheduler.prefetch,
       wasteMax: scheduler.prefetchWasteMax,

@@ -3,6 +3,7 @@ import type { SchedulerEvent } from './events.ts'
 import { chooseFilesToCache } from './file-cache.ts'
 import { requestsPerHour } from './forecast/forecast.ts'
 import { historiesOf, withHistories } from './histories.ts'
+import { balanceLoad } from './moves.ts'
 import { choosePrefetches, type Prefetch } from './prefetch.ts'
 import { replicasWanted, spareSince } from './scaling.ts'
 import type { ModelHistory, ModelSpec, Purpose } from './state.ts'
@@ -35,6 +36,7 @@ export function lookAhead(turn: Turn, event: SchedulerEvent): void {
   if (event.kind !== 'demand') return
   scaleAll(turn)
   prefetch(turn)
+  balanceLoad(turn)
 }
 
 function keepMinimum(turn: Turn): void {

@@ -5,6 +5,7 @@ import { historiesOf, noHistories, withHistories } from './histories.ts'
 import { recordPrefetch } from './prefetch-ledger.ts'
 import { type Device, type Instance, laidOut, loadMsOn, type ModelHistory, type ModelSpec } from './state.ts'
 import { type Turn, UNKNOWN } from './turn.ts'
+import { chargeWork } from './work.ts'
 
 /** What an event says of the world. What follows from that is decided afterwards. */
 export function applyEvent(turn: Turn, event: SchedulerEvent): void {
@@ -64,7 +65,9 @@ function wanted(turn: Turn, spec: ModelSpec): void {
   const present = turn.state.instances.find(
     ({ spec: { name }, state }) => name === spec.name && (state === 'loading' || state === 'ready'),
   )
-  if (!present) turn.want({ spec, purpose: 'demand', sinceMs: turn.nowMs, notBeforeMs: turn.nowMs })
+  if (present) return
+  const notBeforeMs = turn.crashPauseEndMs(spec.name)
+  turn.want({ spec, purpose: 'demand', sinceMs: turn.nowMs, notBeforeMs })
 }
 
 function ready(turn: Turn, event: Extract<SchedulerEvent, { kind: 'instance-ready' }>): void {
@@ -104,6 +107,9 @@ function used(turn: Turn, instanceId: string, inFlight: number): void {
   if (isFirstUse && instance.purpose === 'prefetch') {
     turn.change({ prefetches: recordPrefetch(turn.state.prefetches, { kind: 'useful' }, turn.nowMs) })
   }
+  const isTurn = instance.inFlight > 0 !== inFlight > 0
+  // Nothing else goes by what was computed.
+  if (isTurn && turn.policy.balance.enabled) chargeWork(turn, instance)
   const begins = instance.inFlight === 0 && inFlight > 0
   const worth = begins ? worthNow(turn, instance.spec) : instance.worth
   turn.updateInstance(instanceId, (one) => ({
@@ -112,6 +118,7 @@ function used(turn: Turn, instanceId: string, inFlight: number): void {
     used: one.used || inFlight > 0,
     lastUsedMs: turn.nowMs,
     worth,
+    workedUntilMs: begins ? turn.nowMs : one.workedUntilMs,
   }))
 }
 
@@ -136,9 +143,10 @@ function demanded(turn: Turn, calendarMs: number, demands: readonly ModelDemand[
     const arrivals = observeArrivals(history.arrivals, demand?.arrivals ?? 0, time)
     const isSame = arrivals === history.arrivals && inFlight === history.inFlight && queued === history.queued
     if (isSame) continue
-    const { spec, crashes, spareSinceMs, held } = history
+    const { spec, crashes, failedMs, spareSinceMs, held, work } = history
     // Written out: see `laidOut`.
-    changed.set(name, { spec, crashes, inFlight, queued, spareSinceMs, held, arrivals })
+    const known = { spec, crashes, inFlight, queued, spareSinceMs, held, arrivals, work }
+    changed.set(name, failedMs === undefined ? known : { ...known, failedMs })
   }
   if (changed.size > 0) turn.change({ models: withHistories(models, changed) })
 }
@@ -181,6 +189,7 @@ function adopted(turn: Turn, { id, spec, nodeId, shares }: AdoptedInstance): voi
   const instance = laidOut({
     ...{ id, spec, nodeId, shares, purpose: 'demand', state: 'ready', inFlight: 0, used: true },
     ...{ readySinceMs: nowMs, lastUsedMs: nowMs, deadlineMs: undefined, worth: worthNow(turn, spec) },
+    ...{ workMs: 0, workedUntilMs: nowMs },
   })
   // Its name was given by another pool: none of ours may be given twice.
   const number = Number(/-(\d+)$/.exec(id)?.[1] ?? 0)

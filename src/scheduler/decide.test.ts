@@ -209,6 +209,24 @@ describe('failure', () => {
     expect(state.models['a']?.crashes).toEqual([])
   })
 
+  test('an engine that dies after it idled is loaded when it is asked for, and after its pause', () => {
+    const idle = run(oneDevice, [
+      [0, wanted(model('a', 50, 1e9))],
+      [1, ready('a-1')],
+      [10_001, gone('a-1', 'crashed')],
+      [20_000, tick],
+    ])
+    expect(idle.actions.map(({ kind }) => kind)).toEqual(['load'])
+    const asked = run(oneDevice, [
+      [0, wanted(model('a', 50, 1e9))],
+      [1, ready('a-1')],
+      [10_001, gone('a-1', 'crashed')],
+      [10_002, wanted(model('a', 50))],
+    ])
+    expect(asked.last).toEqual([])
+    expect(nextWakeMs(asked.state, policy, 10_002)).toBe(10_501)
+  })
+
   test('a load that never ends is given up', () => {
     const { actions } = run(oneDevice, [
       [0, wanted(model('a', 50))],

@@ -1,14 +1,19 @@
+import { balanceMove } from './balance.ts'
 import { type MoveProposal, planMoves } from './defragment.ts'
 import type { ModelSpec, Move, MovePlan } from './state.ts'
 import type { Turn } from './turn.ts'
 import type { ClusterView } from './view.ts'
+import { bookWork } from './work.ts'
+
+/** Demand changes slowly, and looking at every model takes a while where there are many. */
+const BALANCE_EVERY_MS = 10_000
 
 /** Begins a plan that opens a hole for the model, if one is worth it. Returns whether it did. */
 export function startMoves(turn: Turn, spec: ModelSpec, view: ClusterView): boolean {
   if (!turn.policy.defragment.enabled || turn.state.plan) return false
   const proposal = planMoves(view, spec, turn.policy.defragment)
   if (!proposal) return false
-  begin(turn, spec, proposal)
+  beginHole(turn, spec, proposal)
   progressMoves(turn)
   return turn.state.plan !== undefined
 }
@@ -17,15 +22,40 @@ export function startMoves(turn: Turn, spec: ModelSpec, view: ClusterView): bool
 export function askForMoves(turn: Turn, spec: ModelSpec): void {
   if (turn.state.plan || turn.policy.place(turn.view, spec).kind === 'placed') return
   const proposal = planMoves(turn.view, spec, { ...turn.policy.defragment, gainMin: 0 })
-  if (proposal) begin(turn, spec, proposal)
+  if (proposal) beginHole(turn, spec, proposal)
 }
 
-function begin(turn: Turn, spec: ModelSpec, { moves, because }: MoveProposal): void {
+/** Begins a move that has devices compute more evenly, if one is worth it. */
+export function balanceLoad(turn: Turn): void {
+  const { nowMs, policy, state } = turn
+  const { balanceSoughtMs } = state
+  if (!policy.balance.enabled) return
+  if (balanceSoughtMs !== undefined && nowMs - balanceSoughtMs < BALANCE_EVERY_MS) return
+  turn.change({ balanceSoughtMs: nowMs })
+  bookWork(turn)
+  // Whoever waits comes first, and one that loads is about to change what there is.
+  if (state.plan || state.waiting.length > 0 || state.instances.some((one) => one.state !== 'ready')) return
+  const proposal = balanceMove(turn.view, policy.balance.gainMin)
+  if (!proposal) return
+  const { move, because } = proposal
+  begin(turn, { model: undefined, because: 'moved, so that devices compute evenly', moves: [move] }, because)
+  progressMoves(turn)
+}
+
+function beginHole(turn: Turn, { name }: ModelSpec, { moves, because }: MoveProposal): void {
+  begin(
+    turn,
+    { model: name, because: `moved, so that ${name} fits`, moves },
+    `${name} needs a hole: ${because}`,
+  )
+}
+
+function begin(turn: Turn, plan: Pick<MovePlan, 'model' | 'because' | 'moves'>, because: string): void {
   const deadlineMs = turn.nowMs + turn.policy.defragment.planTimeoutMs
-  turn.change({ plan: { model: spec.name, moves, step: 0, deadlineMs, copyId: undefined } })
-  for (const { instanceId } of moves) {
+  turn.change({ plan: { ...plan, step: 0, deadlineMs, copyId: undefined } })
+  for (const { instanceId } of plan.moves) {
     const model = turn.instance(instanceId)?.spec.name ?? ''
-    turn.records.push({ kind: 'moved', model, instanceId, because: `${spec.name} needs a hole: ${because}` })
+    turn.records.push({ kind: 'moved', model, instanceId, because })
   }
 }
 
@@ -80,7 +110,7 @@ function drainFirst(turn: Turn, plan: MovePlan, move: Move): MoveOutcome {
 function loadAtTarget(turn: Turn, plan: MovePlan, { to, nodeId }: Move, spec: ModelSpec): MoveOutcome {
   const fits = to.every(({ deviceId, bytes }) => (turn.view.freeBytes.get(deviceId) ?? 0) >= bytes)
   if (!fits) return 'given-up'
-  const because = `moved, so that ${plan.model} fits`
+  const { because } = plan
   const copyId = turn.load({ spec, purpose: 'move' }, { nodeId, shares: to, because, candidates: [] })
   turn.change({ plan: { ...plan, copyId } })
   return 'waits'

@@ -5,6 +5,7 @@ export interface Policy {
   readonly place: PlacementStrategy
   readonly evict: EvictionPolicy
   readonly defragment: DefragmentPolicy
+  readonly balance: BalancePolicy
   readonly prefetch: PrefetchPolicy
   readonly scale: ScalePolicy
   /** A load or an unload that takes longer is given up and its process ended. */
@@ -35,6 +36,12 @@ export interface DefragmentPolicy {
   /** A plan is worth at least this many times its own cost in seconds of loading. */
   readonly gainMin: number
   readonly planTimeoutMs: number
+}
+
+export interface BalancePolicy {
+  readonly enabled: boolean
+  /** A move takes at least this many times as many seconds of computing from the busier device as its load takes. */
+  readonly gainMin: number
 }
 
 export interface PrefetchPolicy {

@@ -18,6 +18,8 @@ export interface ClusterState {
   readonly prefetches: PrefetchLedger
   /** When it was last looked for something to prefetch; undefined before the first time. */
   readonly prefetchSoughtMs: number | undefined
+  /** When it was last looked whether devices are evenly loaded; undefined before the first time. */
+  readonly balanceSoughtMs: number | undefined
   /** The device that was placed on last, for round robin. */
   readonly lastPlacedOn: string | undefined
   /** Calendar time less the scheduler's own clock, for what depends on the hour of the week. */
@@ -100,6 +102,9 @@ export interface Instance {
   readonly deadlineMs: number | undefined
   /** What keeping a byte of it is worth, as of its last use or of the last time that room was made: GDSF's H. */
   readonly worth: number
+  /** The time that it computed, as of `workedUntilMs`, since that was last added to its model's account. */
+  readonly workMs: number
+  readonly workedUntilMs: number
 }
 
 /**
@@ -133,6 +138,14 @@ export interface ModelHistory {
   readonly held: boolean
   /** When it was asked for, as the forecast keeps it. */
   readonly arrivals: ArrivalHistory
+  /** What its instances computed; undefined before the first did. */
+  readonly work?: ModelWork | undefined
+}
+
+/** Time of devices, older time counting less. */
+export interface ModelWork {
+  readonly ms: number
+  readonly updatedMs: number
 }
 
 /** See `forecast/`: what the chance of a request in the near future is computed from. Its size never changes. */
@@ -152,7 +165,7 @@ export interface ArrivalHistory {
   readonly activeMinute: number
   /** Exponentially weighted rates per millisecond, of the horizons that the forecast looks at. */
   readonly rates: readonly number[]
-  /** All requests per millisecond, over a minute and over ten, for what they need at a time. */
+  /** All requests per millisecond, over a minute, ten and an hour, for what they need at a time and in all. */
   readonly requestRates: readonly number[]
   /** Counts of pauses between requests, by length: the idle-time histogram. */
   readonly pauses: readonly number[]
@@ -167,9 +180,11 @@ export interface ArrivalHistory {
   readonly guessedMs: number
 }
 
-/** A bounded list of moves, one after the other, that opens the hole which a waiting model needs. */
+/** A bounded list of moves, one after the other. */
 export interface MovePlan {
-  readonly model: string
+  /** The waiting model that needs the hole which they open; undefined where they balance devices. */
+  readonly model: string | undefined
+  readonly because: string
   readonly moves: readonly Move[]
   /** The move that is under way. */
   readonly step: number
@@ -222,6 +237,8 @@ export function laidOut(one: Instance): Instance {
     lastUsedMs: one.lastUsedMs,
     deadlineMs: one.deadlineMs,
     worth: one.worth,
+    workMs: one.workMs,
+    workedUntilMs: one.workedUntilMs,
   }
 }
 
@@ -272,6 +289,7 @@ export function emptyCluster(devices: readonly Device[]): ClusterState {
     plan: undefined,
     prefetches: NO_PREFETCHES,
     prefetchSoughtMs: undefined,
+    balanceSoughtMs: undefined,
     lastPlacedOn: undefined,
     calendarOffsetMs: 0,
     nextInstance: 1,

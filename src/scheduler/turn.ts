@@ -123,6 +123,8 @@ export class Turn {
       lastUsedMs: this.nowMs,
       deadlineMs,
       worth: 0,
+      workMs: 0,
+      workedUntilMs: this.nowMs,
     }
     this.change({
       instances: [...this.current.instances, instance],
@@ -176,9 +178,17 @@ export class Turn {
       this.actions.push({ kind: 'quarantine', model: spec.name, crashes: crashes.length })
       return
     }
-    if (this.present(spec.name) > 0) return
+    if (!this.isMissed(instance) || this.present(spec.name) > 0) return
     const notBeforeMs = this.crashPauseEndMs(spec.name)
     this.want({ spec, purpose: 'demand', sinceMs: this.nowMs, notBeforeMs })
+  }
+
+  /**
+   * Somebody waits for it, or used it until now: of requests that ended with it, it may be heard first that they ended. One
+   * that idled is loaded when it is asked for.
+   */
+  private isMissed({ state, inFlight, lastUsedMs }: Instance): boolean {
+    return state === 'loading' || inFlight > 0 || this.nowMs - lastUsedMs < USED_LATELY_MS
   }
 
   /** When the pause after the latest crash of the model ends; now when there is none. */
@@ -200,6 +210,8 @@ export class Turn {
     this.actions.push({ kind: 'refuse', model, refusal })
   }
 }
+
+const USED_LATELY_MS = 10_000
 
 /** Whether the history says all that already: a change of nothing would copy the histories of all models. */
 function hasAll(history: ModelHistory, change: Partial<ModelHistory>): boolean {

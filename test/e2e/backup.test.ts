@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -57,4 +57,29 @@ test('keys come back as they were at a moment: made after the backup, revoked af
   server = await start(home)
   expect((await models(server, key.plaintext)).status).toBe(200)
   expect((await models(server, apiKey)).status).toBe(200)
+})
+
+test('how old the newest backup is stands in the metrics, and that one was found to be of no use', async () => {
+  const server = await start(mkdtempSync(join(tmpdir(), 'helixflow-test-')))
+  onTestFinished(() => rmSync(server.home, { recursive: true, force: true }))
+  const metric = async (name: string) => {
+    const text = await (await fetch(server.metricsUrl)).text()
+    return Number(new RegExp(`^helixflow_backup_${name} (.*)$`, 'm').exec(text)?.[1])
+  }
+  expect(await metric('last_success_timestamp_seconds')).toBe(0)
+  expect(await metric('expected_interval_seconds')).toBeGreaterThanOrEqual(0)
+  const startedSeconds = Date.now() / 1_000
+  const { id } = JSON.parse((await helixflow(server, 'backup', 'create', '--json')).out) as { id: string }
+  // By the clock of the database, which rounds otherwise.
+  expect(await metric('last_success_timestamp_seconds')).toBeGreaterThan(startedSeconds - 1)
+  expect(await metric('failures_total')).toBe(0)
+
+  const folder = join(server.home, 'backups', id)
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) => join(folder, name))
+  const largest = files
+    .filter((path) => statSync(path).isFile())
+    .sort((one, other) => statSync(other).size - statSync(one).size)[0]
+  truncateSync(largest ?? '', 10)
+  expect((await helixflow(server, 'backup', 'verify', id)).code).toBe(1)
+  expect(await metric('failures_total')).toBe(1)
 })

@@ -107,6 +107,25 @@ function loggedAtMs({ log }: Service, message: string, model: string): number {
 /** Of the platform's error contract: what a request may end with while machines fail. */
 const BY_CONTRACT = new Set<string | undefined>(['engine_failed', 'model_loading', 'insufficient_memory'])
 
+test('every role tells of itself where Prometheus reads, and of nothing that it does not have', async () => {
+  const { auth, pools, nodes, gateways } = platform
+  const services = { auth, pool: pools[0], node: nodes[0], gateway: gateways[0] }
+  const own = {
+    auth: ['helixflow_db_up 1', 'helixflow_db_pool_connections_max 5'],
+    pool: ['helixflow_pool_leader '],
+    node: ['helixflow_disk_free_bytes{place="models"}'],
+    gateway: ['helixflow_disk_free_bytes{place="spool"}'],
+  }
+  for (const role of ['auth', 'pool', 'node', 'gateway'] as const) {
+    const text = await (await fetch(services[role]?.ready['metricsUrl'] ?? '')).text()
+    expect(text).toMatch(new RegExp(`^helixflow_build_info\\{.*role="${role}".*\\} 1$`, 'm'))
+    const certificate = 'helixflow_certificate_expiry_timestamp_seconds{certificate="rpc.tls.certificate"}'
+    for (const start of [...own[role], certificate]) expect(text).toContain(`\n${start}`)
+    expect(text.includes('\nhelixflow_db_up ')).toBe(role === 'auth')
+    expect(text).not.toContain('\nhelixflow_redis_up ')
+  }
+})
+
 test('a model is loaded on a node when it is asked for, and answers at every gateway', async () => {
   expect(listNodes()).toEqual(['node-0', 'node-1'])
   for (const gateway of [0, 1])

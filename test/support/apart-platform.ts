@@ -64,7 +64,10 @@ export class ApartPlatform {
 
   async startAuth(authPort: number): Promise<string> {
     const path = join(this.home, 'auth.yaml')
-    writeFileSync(path, stringify({ ...this.authSections, rpc: { tls: this.tls, authPort } }))
+    writeFileSync(
+      path,
+      stringify({ metrics: { port: 0 }, ...this.authSections, rpc: { tls: this.tls, authPort } }),
+    )
     const auth = spawn(process.execPath, [program, 'auth', '--json', '--config', path], {
       stdio: ['ignore', 'pipe', 'ignore'],
       env: { PATH: process.env['PATH'] ?? '', HELIXFLOW_HOME: this.home },

@@ -41,6 +41,7 @@ export function instance(spec: ModelSpec, deviceId: string, own: Partial<Instanc
     ...{ id: `${spec.name}-on-${deviceId}`, spec, nodeId: 'node', state: 'ready', purpose: 'demand' },
     ...{ shares: [{ deviceId, bytes: spec.memoryBytes }], inFlight: 0, used: true, readySinceMs: 0 },
     ...{ lastUsedMs: 0, deadlineMs: undefined, worth: 0 },
+    ...{ workMs: 0, workedUntilMs: 0 },
     ...own,
   })
 }
@@ -50,6 +51,7 @@ export const plainPolicy: Policy = {
   place: placementStrategies['first-fit'],
   evict: { by: 'lru', residencyMinMs: 0, swapWaitMs: 0 },
   defragment: { enabled: false, movesMax: 3, gainMin: 1.2, planTimeoutMs: 60_000 },
+  balance: { enabled: false, gainMin: 1.2 },
   prefetch: { enabled: false, wasteMax: 0.1, precisionMin: 0.5 },
   scale: { busyMax: 1, downAfterMs: 60_000 },
   transitionTimeoutMs: 60_000,

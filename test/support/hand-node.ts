@@ -89,6 +89,10 @@ export class HandNode implements NodeClient {
     this.unreckoned.add(model)
   }
 
+  mendEstimatesOf(model: string): void {
+    this.unreckoned.delete(model)
+  }
+
   engineOf(): StartedEngine {
     const address = { url: 'http://localhost', socketPath: '/s', apiKey: 'k' }
     const facts = { contextLength: 64, supportsTools: false, vocabularySize: 10, revision: 'r1' }

@@ -28,7 +28,7 @@ export class PoolPlatform {
   readonly pools: Service[] = []
   readonly nodes: Service[] = []
   readonly gateways: Service[] = []
-  private auth: Service | undefined
+  auth: Service | undefined
   private readonly homes: string[] = []
 
   private constructor(
@@ -107,7 +107,7 @@ export class PoolPlatform {
   private async launch(role: string, name: string, sections: Record<string, object>): Promise<Service> {
     const home = this.homeOf(name)
     const path = join(home, 'test.yaml')
-    writeFileSync(path, stringify({ metrics: { enabled: false }, log: { format: 'json' }, ...sections }))
+    writeFileSync(path, stringify({ metrics: { port: 0 }, log: { format: 'json' }, ...sections }))
     await putModels(join(home, 'models'))
     const child = spawn(process.execPath, [program, role, '--json', '--config', path], {
       stdio: ['ignore', 'pipe', 'pipe'],

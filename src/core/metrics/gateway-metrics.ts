@@ -14,7 +14,7 @@ export const GATEWAY_METRICS = {
   },
   helixflow_request_duration_seconds: {
     type: 'histogram',
-    help: 'From the arrival of a generation to its last byte.',
+    help: 'Of generations that ended well, from their arrival to their last byte.',
     labels: ['model'],
     buckets: [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300],
   },

@@ -102,7 +102,7 @@ export const POOL_METRICS = {
   },
   helixflow_pool_epoch: {
     type: 'gauge',
-    help: 'How many pools have led until now, as this one knows.',
+    help: 'The epoch of the pool that leads, as this one knows: each that begins to lead has a greater one.',
     labels: [],
   },
   helixflow_node_engines: {

@@ -20,10 +20,11 @@ import type { Realtime } from '../realtime/realtime.ts'
 import { registerAdministration } from '../routes/administration.ts'
 import { invalidate } from '../routes/cache.ts'
 import { explainLimits } from '../routes/limits.ts'
+import { type MonitorRouteParts, registerMonitor, registerMonitorOfOperator } from '../routes/monitor.ts'
 import { defragment, explainModel, listDevices } from '../routes/scheduler.ts'
 import { refuseUnknown } from '../routes/unknown.ts'
 
-export interface ControlParts {
+export interface ControlParts extends MonitorRouteParts {
   readonly auth: AuthClient
   readonly pool: PoolClient
   readonly limits: LimitGate
@@ -45,6 +46,8 @@ export interface BackupControl {
   status(): Promise<object>
   /** @param secrets undefined: as the settings say */
   create(secrets: boolean | undefined, asker: AbortSignal): Promise<object>
+  /** To be told that a backup was tried out and is of no use. */
+  foundBad(id: string): void
 }
 
 const DoctorQuery = z.strictObject({ memoryBytes: z.coerce.number().int().positive().optional() })
@@ -76,6 +79,7 @@ export function buildControlApp({
   vectorsKept,
   log,
   random,
+  ...monitoring
 }: ControlParts): FastifyInstance {
   const app = Fastify({ genReqId: makeRequestId, forceCloseConnections: true, bodyLimit: 65_536 })
   app.removeAllContentTypeParsers()
@@ -96,6 +100,10 @@ export function buildControlApp({
     const { secrets } = parseRequest(CreateBackup, parseJson(request.body as Buffer))
     return present(backups).create(secrets, untilClosed(reply.raw))
   })
+  app.post<BackupRoute>('/admin/v1/backups/:id/found-bad', async ({ params }) => {
+    present(backups).foundBad(params.id)
+    return {}
+  })
   app.get('/admin/v1/models', async () => ({ models: await pool.listModels() }))
   app.get<ModelRoute>('/admin/v1/models/:name', async (request) => pool.showModel(request.params.name))
   app.post<ModelRoute>('/admin/v1/models/:name/load', async (request, reply) =>
@@ -105,6 +113,8 @@ export function buildControlApp({
     pool.unload(request.params.name, untilClosed(reply.raw)),
   )
   app.get('/admin/v1/devices', listDevices(pool))
+  registerMonitor(app, monitoring, (request) => operatorOf(request).actor)
+  registerMonitorOfOperator(app, monitoring)
   app.get('/admin/v1/scheduler/explain', explainModel(pool))
   app.get('/admin/v1/scheduler/journal', () => pool.journal())
   app.post('/admin/v1/scheduler/defragment', async (request, reply) =>
@@ -139,6 +149,10 @@ function present<Part>(part: Part | undefined): Part {
 function operatorOf({ headers }: FastifyRequest): Operator {
   const named = headers[ORGANISATION_HEADER]
   return { actor: 'operator', organisationId: typeof named === 'string' ? named : DEFAULT_ORGANISATION }
+}
+
+interface BackupRoute {
+  Params: { id: string }
 }
 
 interface ModelRoute {

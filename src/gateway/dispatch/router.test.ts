@@ -596,3 +596,54 @@ describe('what is asked of models', () => {
     expect(observed).toEqual([])
   })
 })
+
+describe('a slot for a test of a replica', () => {
+  test('is no use of it: the pool hears nothing, neither of use nor of demand', async () => {
+    const a = replica('a', 'm', 2)
+    pool.publish(a)
+    const giveBack = router.borrow(a)
+    expect(giveBack).toBeDefined()
+    clock.advance(5_000)
+    giveBack?.()
+    expect([pool.uses, pool.demand, router.usedAtMs('a')]).toEqual([[], [], Number.NEGATIVE_INFINITY])
+    const lease = await want()
+    const again = router.borrow(a)
+    lease.release()
+    // What the pool hears of a request is of requests alone.
+    expect(pool.uses).toEqual([
+      ['a', 1],
+      ['a', 0],
+    ])
+    again?.()
+    expect(pool.uses).toHaveLength(2)
+  })
+
+  test('is taken from nobody: not while somebody waits, not beyond what is free, and it comes back to who waits', async () => {
+    const a = replica('a', 'm', 1)
+    pool.publish(a)
+    const giveBack = router.borrow(a)
+    expect(router.borrow(a)).toBeUndefined()
+    const waiting = want()
+    await settle()
+    giveBack?.()
+    const lease = await waiting
+    const next = want()
+    await settle()
+    lease.release()
+    expect(router.borrow(a)).toBeUndefined()
+    ;(await next).release()
+  })
+
+  test('one that fails its tests is asked only while no other may be', async () => {
+    pool.publish(replica('a', 'm', 2), replica('b', 'm', 2))
+    router.trust('a', false)
+    const leases = [await want(), await want()]
+    expect(leases.map((lease) => lease.replica.id)).toEqual(['b', 'b'])
+    pool.publish(replica('a', 'm', 2))
+    expect((await want()).replica.id).toBe('a')
+    pool.publish(replica('a', 'm', 2), replica('b', 'm', 2))
+    for (const lease of leases) lease.release()
+    router.trust('a', true)
+    expect(new Set([(await want()).replica.id, (await want()).replica.id])).toEqual(new Set(['a', 'b']))
+  })
+})

@@ -55,6 +55,28 @@ export class Router {
     this.options.clock.schedule(SUSPECT_MS, () => this.queues.get(model)?.changed())
   }
 
+  /** A slot for a test of the replica, as long as nobody waits for its model. Returns what gives it back. */
+  borrow({ id, model }: Replica): (() => void) | undefined {
+    if ((this.queues.get(model)?.size ?? 0) > 0) return undefined
+    const giveBack = this.seats.borrow(id)
+    if (!giveBack) return undefined
+    return () => {
+      giveBack()
+      this.queues.get(model)?.changed()
+    }
+  }
+
+  /** When a request had that replica last, on the monotonic clock. */
+  usedAtMs(replicaId: string): number | undefined {
+    return this.seats.usedAtMs(replicaId)
+  }
+
+  /** Whether that replica is asked like any other, or only while no other may be: its tests fail. */
+  trust(replicaId: string, isTrusted: boolean): void {
+    const model = this.seats.trust(replicaId, isTrusted)
+    if (model !== undefined) this.queues.get(model)?.changed()
+  }
+
   /** Another answer is to be had of `usable`, or replicas have changed. */
   changed(): void {
     for (const queue of this.queues.values()) queue.changed()

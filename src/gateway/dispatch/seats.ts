@@ -34,6 +34,12 @@ export interface Taken {
 interface Seat {
   replica: Replica
   inUse: number
+  /** Slots that a test of the replica has. They are no use of it: the pool does not hear of them. */
+  borrowed: number
+  /** When a request had it last, on the monotonic clock. */
+  usedAtMs: number
+  /** Test after test failed: it is asked only while no other may be. */
+  isAiling: boolean
   /** No longer in the pool's table; only the requests that it has are left. */
   leaving: boolean
   suspectUntilMs: number
@@ -111,7 +117,7 @@ export class Seats {
     for (const seat of this.seats.values()) {
       if (present.has(seat)) continue
       seat.leaving = true
-      if (seat.inUse === 0) this.drop(seat)
+      this.leave(seat)
     }
   }
 
@@ -119,6 +125,32 @@ export class Seats {
   suspect(replicaId: string): string | undefined {
     const seat = this.seats.get(replicaId)
     if (seat) seat.suspectUntilMs = this.options.clock.monotonic() + SUSPECT_MS
+    return seat?.replica.model
+  }
+
+  /**
+   * A slot for a test of the replica, where one is free. It counts as no use: neither for the pool, nor for who is next.
+   * Returns what gives it back.
+   */
+  borrow(replicaId: string): (() => void) | undefined {
+    const seat = this.seats.get(replicaId)
+    if (!seat || seat.leaving || !this.isOpen(seat) || slotsFree(seat) < 1) return undefined
+    seat.borrowed++
+    return () => {
+      seat.borrowed--
+      this.leave(seat)
+    }
+  }
+
+  /** When a request had that replica last; undefined for one that is not here. */
+  usedAtMs(replicaId: string): number | undefined {
+    return this.seats.get(replicaId)?.usedAtMs
+  }
+
+  /** Whether that replica is asked like any other, or only while no other may be. @returns its model */
+  trust(replicaId: string, isTrusted: boolean): string | undefined {
+    const seat = this.seats.get(replicaId)
+    if (seat) seat.isAiling = !isTrusted
     return seat?.replica.model
   }
 
@@ -153,18 +185,22 @@ export class Seats {
     const { id } = seat.replica
     seat.inUse += slots
     seat.atWork += cost
+    seat.usedAtMs = clock.monotonic()
     seat.recent.add(cost, clock.monotonic())
     pool.reportUse(id, seat.inUse)
     return (reuse) => {
       seat.inUse -= slots
       seat.atWork -= cost
+      seat.usedAtMs = clock.monotonic()
       reuse()
-      if (seat.leaving && seat.inUse === 0) this.drop(seat)
+      this.leave(seat)
       pool.reportUse(id, seat.inUse)
     }
   }
 
-  private drop({ replica }: Seat): void {
+  /** Forgets one that left the table, once nobody has it. */
+  private leave({ replica, leaving, inUse, borrowed }: Seat): void {
+    if (!leaving || inUse > 0 || borrowed > 0) return
     this.seats.delete(replica.id)
     this.prefixes.forget(replica.id)
   }
@@ -172,22 +208,26 @@ export class Seats {
 
 const NONE: readonly Seat[] = []
 
-/** Not where it has failed, and not at what is there for when all else fails, as long as there is another. */
+/** Not where it has failed, not at what fails its tests, and not at what is there for when all else fails, as long as there is another. */
 function preferred(open: readonly Seat[], avoid: ReadonlySet<string>): readonly Seat[] {
   const fresh = avoid.size === 0 ? open : open.filter(({ replica }) => !avoid.has(replica.id))
-  const candidates = fresh.length > 0 ? fresh : open
+  const sound = fresh.filter(({ isAiling }) => !isAiling)
+  const candidates = sound.length > 0 ? sound : fresh.length > 0 ? fresh : open
   const usual = candidates.filter(({ replica }) => !replica.fallback)
   return usual.length > 0 ? usual : candidates
 }
 
 function newSeat(replica: Replica): Seat {
   const recent = new RecentWork(RECENT_HALF_LIFE_MS)
-  return { replica, inUse: 0, leaving: false, suspectUntilMs: 0, atWork: 0, recent }
+  return {
+    ...{ replica, inUse: 0, borrowed: 0, leaving: false, isAiling: false },
+    ...{ usedAtMs: Number.NEGATIVE_INFINITY, suspectUntilMs: 0, atWork: 0, recent },
+  }
 }
 
 /** Below one while more are in use than it now has. */
-function slotsFree({ replica, inUse }: Seat): number {
-  return replica.slots - inUse
+function slotsFree({ replica, inUse, borrowed }: Seat): number {
+  return replica.slots - inUse - borrowed
 }
 
 /** A request with more choices than a replica has slots takes all of them; the engine works them off in turn. */

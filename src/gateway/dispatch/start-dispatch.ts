@@ -2,7 +2,9 @@ import type { Config } from '../../config/schema.ts'
 import type { PoolClient } from '../../contracts/pool.ts'
 import type { TlsFiles } from '../../contracts/rpc-transport.ts'
 import type { Clock } from '../../core/clock.ts'
+import type { Logger } from '../../core/log.ts'
 import type { Metrics } from '../../core/metrics.ts'
+import { Canary } from '../canary/canary.ts'
 import { Dispatch } from './dispatch.ts'
 import { EngineClients } from './engine-client.ts'
 import { Router } from './router.ts'
@@ -15,6 +17,7 @@ export interface DispatchParts {
   readonly clock: Clock
   readonly metrics: Metrics
   readonly tracesUpstreams: boolean
+  readonly log: Logger
   /** For engines of other machines. */
   readonly tls?: TlsFiles | undefined
 }
@@ -24,7 +27,7 @@ export function startDispatch(parts: DispatchParts): {
   readonly dispatch: Dispatch
   stop(): Promise<void>
 } {
-  const { config, scheduler, pool, clock, metrics, tls, tracesUpstreams } = parts
+  const { config, scheduler, pool, clock, metrics, log, tls, tracesUpstreams } = parts
   const clients = new EngineClients(tls)
   const upstreams = new UpstreamHealth(clock, metrics)
   const unwatch = pool.watchReplicas((replicas) => {
@@ -52,8 +55,10 @@ export function startDispatch(parts: DispatchParts): {
     waitNoticeMs: config.waitNotice,
     tracesUpstreams,
   })
+  const canary = new Canary({ router, clients, pool, clock, metrics, log, intervalMs: config.canaryInterval })
   const stop = async () => {
     unwatch()
+    canary.stop()
     router.stop()
     await clients.stop()
   }

@@ -3,7 +3,7 @@ import type { Identity } from '../../contracts/auth.ts'
 import type { ChatRequest } from '../../contracts/openai/chat.ts'
 import { ManualClock } from '../../core/clock.ts'
 import { HelixError } from '../../core/errors.ts'
-import { silentLog } from '../../core/log.ts'
+import { type LogFields, silentLog } from '../../core/log.ts'
 import { noMetrics } from '../../core/metrics.ts'
 import { noTracer } from '../../core/tracing.ts'
 import { MemoryStreams } from '../../streams/memory-streams.ts'
@@ -49,6 +49,14 @@ test.each([
   expect([events.at(-1)?.kind, begun]).toEqual(['error', taken])
 })
 
+test('what is gone on with has a line in the access log of its own, also where it fails', async () => {
+  const { logged } = await takenOver({ request: { model: 'm', messages } }, chatRevival)
+  await expect.poll(() => logged.length).toBe(1)
+  expect(logged).toMatchObject([
+    { method: 'CONTINUED', route: '/ws chat.create', model: 'm', status: 503, error: 'server_overloaded' },
+  ])
+})
+
 /** A chat that another gateway began, and that one reader wants the rest of. */
 async function takenOver(
   { request }: { readonly request: object },
@@ -78,6 +86,7 @@ async function takenOver(
   const readers = new StreamReaders({ hold: () => () => {} })
   readers.begin(head.id, { identity: identityWith('then'), credential: 'hf_' })
   const asked: GenerationRequest[] = []
+  const logged: LogFields[] = []
   const takeover = new Takeover({
     tracer: noTracer,
     generation: {
@@ -91,7 +100,7 @@ async function takenOver(
     drain: new Drain(),
     clock,
     log: silentLog,
-    accessLog: silentLog,
+    accessLog: { ...silentLog, info: (_event, fields) => void logged.push(fields ?? {}) },
     requests: new RequestMetrics(noMetrics, { label: (model) => model ?? '' }),
     revive: { chat: revive, response: revive },
   })
@@ -118,7 +127,7 @@ async function takenOver(
     const cursor = opened
     read()
   })
-  return { asked, events }
+  return { asked, events, logged }
 }
 
 function identityWith(model: string): Identity {

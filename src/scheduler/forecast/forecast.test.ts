@@ -125,7 +125,7 @@ describe('a history', () => {
     })
     const { hourOfWeek, hoursSeen, pauses, rates, requestRates, weights, guesses } = history
     expect([hourOfWeek.length, hoursSeen.length, pauses.length]).toEqual([168, 168, PAUSE_BINS])
-    expect([rates.length, requestRates.length, weights.length, guesses.length]).toEqual([3, 2, 5, 5])
+    expect([rates.length, requestRates.length, weights.length, guesses.length]).toEqual([3, 3, 5, 5])
     expect(JSON.stringify(history).length).toBeLessThan(20_000)
   })
 

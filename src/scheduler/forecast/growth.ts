@@ -1,9 +1,11 @@
 import type { ArrivalHistory } from '../state.ts'
-import { agedRate, MINUTE_MS } from './active-minutes.ts'
+import { agedRate, HOUR_MS, MINUTE_MS } from './active-minutes.ts'
 
 /** Requests are averaged over these, to see whether there are more of them than there were. */
 const SHORT_MS = MINUTE_MS
 const LONG_MS = 10 * MINUTE_MS
+/** And over this, for how many there are at all: enough to tell models apart, few enough to follow the day. */
+export const COUNTED_MS = HOUR_MS
 /** A trend is followed no further than this, nor believed with few requests to go by or within their noise. */
 const GROWTH_MAX = 2
 const REQUESTS_MIN = 5
@@ -17,7 +19,20 @@ export function agedRequestRates(
   return [
     agedRate(rates[0] ?? 0, arrivals, elapsedMs, SHORT_MS),
     agedRate(rates[1] ?? 0, arrivals, elapsedMs, LONG_MS),
+    agedRate(rates[2] ?? 0, arrivals, elapsedMs, COUNTED_MS),
   ]
+}
+
+/** How many requests there were in about the last hour, older ones counting less. */
+export function requestsRemembered({ requestRates, updatedMs }: ArrivalHistory, nowMs: number): number {
+  return COUNTED_MS * (requestRates[2] ?? 0) * Math.exp(-Math.max(0, nowMs - updatedMs) / COUNTED_MS)
+}
+
+/** The time in which those came, likewise weighted. */
+export function watchedMs({ startedMs }: ArrivalHistory, nowMs: number): number {
+  return startedMs === undefined
+    ? 0
+    : COUNTED_MS * (1 - Math.exp(-Math.max(0, nowMs - startedMs) / COUNTED_MS))
 }
 
 /** How many times as many requests as now there will be in `aheadMs` if they go on growing as they did; at least 1. */

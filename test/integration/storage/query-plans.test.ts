@@ -5,17 +5,23 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { silentLog } from '../../../src/core/log.ts'
 import * as accounts from '../../../src/storage/accounts.ts'
 import * as audit from '../../../src/storage/audit.ts'
+import * as budgetUse from '../../../src/storage/budget-use.ts'
 import { type Database, openDatabase, type Queries } from '../../../src/storage/database.ts'
 import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
 import * as identities from '../../../src/storage/external-identities.ts'
+import * as history from '../../../src/storage/history.ts'
 import * as answers from '../../../src/storage/idempotent-answers.ts'
 import * as keys from '../../../src/storage/keys.ts'
+import * as kpis from '../../../src/storage/kpis.ts'
 import * as limitRules from '../../../src/storage/limit-rules.ts'
 import * as memberships from '../../../src/storage/memberships.ts'
 import { migrate } from '../../../src/storage/migrate.ts'
+import * as monitorStates from '../../../src/storage/monitor-states.ts'
+import * as notifications from '../../../src/storage/notifications.ts'
 import * as responses from '../../../src/storage/responses.ts'
 import * as serviceAccounts from '../../../src/storage/service-accounts.ts'
 import * as sessions from '../../../src/storage/sessions.ts'
+import * as silences from '../../../src/storage/silences.ts'
 import * as spend from '../../../src/storage/spend.ts'
 import { acrossOrganisations, type TenantQueries } from '../../../src/storage/tenancy.ts'
 import * as usage from '../../../src/storage/usage.ts'
@@ -69,6 +75,24 @@ const usageRecord = {
   estimated: false,
   streamed: false,
   instance: 'i',
+}
+
+const KPIS = {
+  organisationId: MINE.organisationId,
+  projectId: undefined,
+  fromMs: NOW_MS - 86_400_000,
+  toMs: NOW_MS,
+  groupBy: 'model',
+} as const
+
+const told = {
+  id: 'new',
+  receiver: 'hook',
+  groupKey: 'g',
+  body: {},
+  attempts: 0,
+  createdAtMs: NOW_MS,
+  done: undefined,
 }
 
 const newRule = {
@@ -260,6 +284,7 @@ const CALLS: Readonly<Record<string, Call>> = {
     await limitRules.listLimitRules(queries, { ...AUDITED, among: undefined }, PAGE)
     await limitRules.listLimitRules(queries, { ...AUDITED, among: [MINE.projectId], keyId: 'key_5000' }, PAGE)
   },
+  fullestBudgets: (queries) => budgetUse.fullestBudgets(queries, { ...NOW, ratioMin: 0.5, budgetsMax: 200 }),
   limitRulesFor: (queries) =>
     limitRules.limitRulesFor(queries, { ...MINE, keyId: 'key_5000', userId: 'user_500' }),
   spentOf: (queries) => spend.spentOf(queries, { ...AUDITED, asked: CLAIMS, ...NOW }),
@@ -279,6 +304,51 @@ const CALLS: Readonly<Record<string, Call>> = {
   renewResponses: (queries) =>
     responses.renewResponses(queries, { ids: ['resp_1', 'resp_2'], untilMs: NOW_MS }),
   removeExpiredResponses: (queries) => responses.removeExpiredResponses(queries, Date.UTC(2020, 1, 1)),
+  seriesIds: (queries) => history.seriesIds(queries, [{ figure: 'f', labels: { model: 'new' } }]),
+  insertPoints: (queries) => history.insertPoints(queries, 10, [{ seriesId: 1, atMs: NOW_MS, value: 1 }]),
+  rollUp: (queries) =>
+    history.rollUp(queries, { fineSeconds: 10, coarseSeconds: 60, fromMs: NOW_MS - 60_000, toMs: NOW_MS }),
+  newestPoint: (queries) => history.newestPoint(queries, 10),
+  oldestPoint: (queries) => history.oldestPoint(queries, 10),
+  dropPoints: (queries) => history.dropPoints(queries, 10, NOW_MS - 9_000_000),
+  dropEmptySeries: (queries) => history.dropEmptySeries(queries, [1]),
+  readHistory: (queries) =>
+    history.readHistory(queries, {
+      ...{ figures: ['f'], resolutionSeconds: 10, fromMs: NOW_MS - 600_000, toMs: NOW_MS },
+    }),
+  withKpis: (_queries, database) =>
+    kpis.withKpis(database, MINE.organisationId, (queries) => kpis.kpiSums(queries, KPIS)),
+  kpiSums: async (queries) => {
+    await kpis.kpiSums(queries, KPIS)
+    await kpis.kpiSums(queries, { ...KPIS, ...MINE, groupBy: 'project' })
+  },
+  kpiHours: (queries) => kpis.kpiHours(queries, { ...KPIS, organisationId: undefined }),
+  kpiDetails: async (queries) => {
+    await kpis.kpiDetails(queries, ['org_500', 'org_501'], KPIS)
+    await kpis.kpiDetails(queries, ['org_500'], { ...KPIS, ...MINE, groupBy: 'project' })
+  },
+  saveNotifications: (_queries, database) => notifications.saveNotifications(database, [told], NOW_MS),
+  claimNotifications: (_queries, database) =>
+    notifications.claimNotifications(database, {
+      ...{ receiver: 'hook', nowMs: NOW_MS, leaseUntilMs: NOW_MS, limit: 10, all: false },
+    }),
+  lastNotifications: (_queries, database) => notifications.lastNotifications(database, Date.now() - 60_000),
+  listNotifications: (_queries, database) => notifications.listNotifications(database, 20),
+  dropOldNotifications: (_queries, database) =>
+    notifications.dropOldNotifications(database, {
+      ...{ nowMs: NOW_MS, giveUpBeforeMs: Date.UTC(2020, 1), forgetBeforeMs: Date.UTC(2020, 1) },
+    }),
+  insertSilence: (_queries, database) =>
+    silences.insertSilence(database, {
+      ...{ id: 'new', matchers: { alert: 'x' }, untilMs: NOW_MS, reason: 'r', by: 'me', createdAtMs: NOW_MS },
+    }),
+  listSilences: (_queries, database) => silences.listSilences(database, NOW_MS),
+  endSilence: (_queries, database) => silences.endSilence(database, { id: 'silence_5', nowMs: NOW_MS }),
+  dropOldSilences: (_queries, database) => silences.dropOldSilences(database, Date.UTC(2020, 1)),
+  holdSeat: (queries) => monitorStates.holdSeat(queries, 'me', 1_000),
+  leaveSeat: (queries) => monitorStates.leaveSeat(queries, 'me'),
+  readState: (queries) => monitorStates.readState(queries, 'alerts'),
+  saveState: (queries) => monitorStates.saveState(queries, { name: 'alerts', holder: 'me', state: {} }),
   insertUsage: (_queries, database) => usage.insertUsage(database, [usageRecord]),
   usageSummary: (_queries, database) =>
     usage.usageSummary(database, { ...AUDITED, fromMs: NOW_MS - 86_400_000, toMs: NOW_MS, groupBy: 'day' }),
@@ -336,10 +406,12 @@ const SEEDS: Readonly<Record<string, string>> = {
       completion_tokens, cached_tokens)
     select organisation_id, date_trunc('hour', started_at), project_id, model, count(*), 0, 1, 1, 0
     from usage_records group by 1, 2, 3, 4`,
-  limit_rules: `insert into limit_rules (id, organisation_id, holder_kind, holder_id, project_id, key_id, measure, amount,
+  limit_rules: `insert into limit_rules (id, organisation_id, holder_kind, holder_id, project_id, key_id, measure, period, amount,
       algorithm, window_ms, shape_max_wait_ms, slot, created_at)
     select 'lim_' || n, 'org_' || n % ${PROJECTS} / ${PROJECTS / ORGANISATIONS}, 'key', 'key_' || n,
-           'proj_' || n % ${PROJECTS}, 'key_' || n, 'requests', 1, 'token-bucket', 60000, 0, 'slot', now()
+           'proj_' || n % ${PROJECTS}, 'key_' || n,
+           case when n % 500 = 0 then 'money' else 'requests' end, case when n % 500 = 0 then 'month' end, 1,
+           'token-bucket', 60000, 0, 'slot', now()
     from generate_series(0, ${KEYS - 1}) n`,
   spend_daily: `insert into spend_daily (organisation_id, day, project_id, key_id, user_id, model, cost)
     select 'org_' || n % ${ORGANISATIONS}, '2026-10-31'::date - n / 10000, 'proj_' || n % ${PROJECTS},
@@ -355,11 +427,25 @@ const SEEDS: Readonly<Record<string, string>> = {
       expires_at)
     select 'org_' || n % ${ORGANISATIONS}, 'request_' || n, 'key', 'key_' || n, '', 1, now() + interval '1 hour'
     from generate_series(0, ${MEMBERS - 1}) n`,
+  history_series: `insert into history_series (figure, labels)
+    select 'f', jsonb_build_object('model', n) from generate_series(1, 100) n`,
+  history_points: `insert into history_points (series_id, resolution, at, value, low, high)
+    select n % 100 + 1, 10, '2026-11-01'::timestamptz - n / 100 * interval '10 seconds', 1, 1, 1
+    from generate_series(0, ${KEYS - 1}) n`,
+  alert_silences: `insert into alert_silences (id, matchers, until, reason, made_by, created_at)
+    select 's_' || n, '{}', now() + n * interval '1 second', 'r', 'operator', now()
+    from generate_series(0, ${MEMBERS - 1}) n`,
+  notifications: `insert into notifications (id, receiver, group_key, body, next_at, created_at, done_at)
+    select 'n_' || n, 'r_' || n % 3, 'g', '{}', now(), now() - n * interval '1 second', case when n > 10 then now() end
+    from generate_series(0, ${MEMBERS - 1}) n`,
 }
 
 /** Tables that stay so small that reading them as a whole is the best plan. */
 const SMALL: ReadonlySet<string> = new Set([
   'api_key_pepper',
+  // As many as processes export, whatever callers do.
+  'history_series',
+  'monitor_states',
   'pool_leader',
   'schema_migrations',
   'signing_keys',
@@ -378,8 +464,14 @@ const MODULES = {
   'idempotent-answers': answers,
   usage,
   'limit-rules': limitRules,
+  'budget-use': budgetUse,
   spend,
   responses,
+  history,
+  'monitor-states': monitorStates,
+  kpis,
+  notifications,
+  silences,
 } as const
 
 let place: DatabasePlace
@@ -476,6 +568,7 @@ const NO_TABLES = [
   'storage/database.ts',
   'storage/doctor/',
   'storage/extensions.ts',
+  'storage/heartbeat.ts',
   'storage/instance-lock.ts',
   'storage/listener.ts',
   'storage/migrate.ts',

@@ -3,7 +3,8 @@ import { HelixError } from '../core/errors.ts'
 import type { Stoppable } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 
-export interface HourlyOptions {
+export interface RegularWork {
+  readonly everyMs: number
   /** What it is, in the log when it fails: 'usage partitions could not be kept'. */
   readonly failure: string
   work(): Promise<void>
@@ -11,10 +12,16 @@ export interface HourlyOptions {
   readonly log: Logger
 }
 
-const EVERY_MS = 3_600_000
+export const HOUR_MS = 3_600_000
 
-/** Does something once before it returns, then every hour. A failure is told, and the next hour tries again. */
-export async function startHourly({ failure, work, clock, log }: HourlyOptions): Promise<Stoppable> {
+/** Does something once before it returns, then again and again. A failure is told, and the next time tries again. */
+export async function startRegularly({
+  everyMs,
+  failure,
+  work,
+  clock,
+  log,
+}: RegularWork): Promise<Stoppable> {
   let cancel = () => {}
   let stopped = false
   const once = async () => {
@@ -24,7 +31,7 @@ export async function startHourly({ failure, work, clock, log }: HourlyOptions):
       log.warn(failure, { cause: HelixError.from(reason).message })
     }
     if (stopped) return
-    cancel = clock.schedule(EVERY_MS, () => {
+    cancel = clock.schedule(everyMs, () => {
       running = once()
     })
   }

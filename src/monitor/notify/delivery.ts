@@ -1,0 +1,20 @@
+import type { Notification } from '../alerts/notification.ts'
+
+/** `superseded`: a later word about the same group got there first. `dropped`: there was no room to keep it. */
+export type DeliveryOutcome = 'delivered' | 'refused' | 'expired' | 'superseded' | 'dropped'
+
+/** A notification on its way to one receiver. */
+export interface Delivery {
+  readonly receiver: string
+  readonly notification: Notification
+  attempts: number
+  /** On the monotonic clock. */
+  notBeforeMs: number
+  /** Once it is over; it stays until that is written down. */
+  done?: { readonly atMs: number; readonly outcome: DeliveryOutcome }
+}
+
+/** The same for the same notification and receiver. */
+export function deliveryKey({ receiver, notification }: Pick<Delivery, 'receiver' | 'notification'>): string {
+  return `${receiver} ${notification.id}`
+}

@@ -33,7 +33,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['src/**/*.test.ts', 'test/architecture/**/*.test.ts'],
+          include: ['src/**/*.test.ts', 'dashboards/**/*.test.ts', 'test/architecture/**/*.test.ts'],
           maxWorkers: '100%',
           // Seconds of computing take their time beside others; how soon something must come, its test says.
           testTimeout: 30_000,

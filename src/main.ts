@@ -8,6 +8,7 @@ import { broadcastCommand } from './cli/broadcast.ts'
 import { cacheCommand } from './cli/cache.ts'
 import { chatCommand } from './cli/chat.ts'
 import { configCommand } from './cli/config.ts'
+import { dashboardsCommand } from './cli/dashboards.ts'
 import { dbCommand } from './cli/db.ts'
 import { devicesCommand } from './cli/devices.ts'
 import { doctorCommand } from './cli/doctor.ts'
@@ -53,6 +54,7 @@ const program = new Command('helixflow')
   .addCommand(kpisCommand())
   .addCommand(notificationsCommand())
   .addCommand(dbCommand())
+  .addCommand(dashboardsCommand())
   .addCommand(cacheCommand())
   .addCommand(broadcastCommand())
   .addCommand(historyCommand())

@@ -32,13 +32,13 @@ export function configCommand(): Command {
         const auth = oidc
           ? { ...settings.config.auth, oidc: { ...oidc, clientSecret: '[redacted]' } }
           : settings.config.auth
+        const receivers = shownReceivers(settings.config.monitor.receivers)
+        const monitor = { ...settings.config.monitor, receivers }
         const { headers } = settings.config.tracing
         const tracing = {
           ...settings.config.tracing,
           headers: Object.fromEntries(Object.keys(headers).map((name) => [name, '[redacted]'])),
         }
-        const receivers = shownReceivers(settings.config.monitor.receivers)
-        const monitor = { ...settings.config.monitor, receivers }
         const shown = { places, config: { ...settings.config, upstreams, database, auth, monitor, tracing } }
         output.result(shown, () => JSON.stringify(shown, undefined, 2))
         return 0

@@ -83,7 +83,6 @@ export function startMonitor(
   })
   const here = localTarget({ instance: ownInstance(metrics), role, metrics: metrics.registry })
   for (const warning of receiverWarnings(monitor.receivers)) log.warn(warning, {})
-  const silences = new Silences(reading, systemClock)
   const telling: NotifierOptions = {
     ...{ receivers: monitor.receivers, runbookUrl: monitor.runbookUrl, metrics: metrics.registry, log },
     ...{ outbox: new Outbox(reading, systemClock), clock: systemClock, random: systemRandom },

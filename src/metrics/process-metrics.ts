@@ -45,10 +45,10 @@ function followLag(metrics: Metrics): () => void {
   const unread = metrics.beforeRead(() => {
     if (lag.count === 0 || performance.now() - sinceMs < LAG_WINDOW_MS) return
     sinceMs = performance.now()
-    const set = (quantile: string, nanoseconds: number) => {
+    const set = (share: string, nanoseconds: number) => {
       // It measures how long its timer took, not how late it was.
       const lateMs = Math.max(0, nanoseconds / 1e6 - RESOLUTION_MS)
-      metrics.set('helixflow_event_loop_lag_seconds', { quantile }, lateMs / 1_000)
+      metrics.set('helixflow_event_loop_lag_seconds', { share }, lateMs / 1_000)
     }
     for (const [quantile, percentile] of QUANTILES) set(quantile, lag.percentile(percentile))
     set('1', lag.max)

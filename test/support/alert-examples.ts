@@ -123,7 +123,7 @@ export const ALERT_EXAMPLES: Readonly<Record<string, AlertExample>> = {
     badMs: 30 * MINUTE,
   },
   'EventLoopSlow warning': {
-    series: [gauge('helixflow_event_loop_lag_seconds', { quantile: '0.99' }, 0.01, 0.9)],
+    series: [gauge('helixflow_event_loop_lag_seconds', { share: '0.99' }, 0.01, 0.9)],
   },
   'ProcessMemoryHigh warning': {
     series: [gauge('process_resident_memory_bytes', {}, GIB, 4 * GIB)],

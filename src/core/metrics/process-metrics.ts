@@ -9,8 +9,8 @@ export const PROCESS_METRICS = {
   },
   helixflow_event_loop_lag_seconds: {
     type: 'gauge',
-    help: 'How late the event loop was over the last seconds: median, 99th percentile, longest.',
-    labels: ['quantile'],
+    help: 'How late the event loop was over the last seconds: in half of the cases at most so much, in 99 of 100, in all.',
+    labels: ['share'],
   },
   helixflow_disk_free_bytes: {
     type: 'gauge',

@@ -16,8 +16,8 @@ export interface DispatchParts {
   readonly pool: PoolClient
   readonly clock: Clock
   readonly metrics: Metrics
-  readonly tracesUpstreams: boolean
   readonly log: Logger
+  readonly tracesUpstreams: boolean
   /** For engines of other machines. */
   readonly tls?: TlsFiles | undefined
 }

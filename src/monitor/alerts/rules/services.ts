@@ -37,7 +37,7 @@ export const SERVICE_RULES: readonly AlertRule[] = [
         combine: 'max',
         metric: 'helixflow_event_loop_lag_seconds',
         windowMs: 5 * MINUTE_MS,
-        where: { quantile: '0.99' },
+        where: { share: '0.99' },
         by: ['instance', 'role'],
       },
       0.2,

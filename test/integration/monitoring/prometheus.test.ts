@@ -1,0 +1,201 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { parse, stringify } from 'yaml'
+import { DASHBOARDS } from '../../../dashboards/dashboards.ts'
+import { metricsOf, type PanelExpression, panelExpressions } from '../../../dashboards/expressions.ts'
+import { ALERTS } from '../../../dashboards/render.ts'
+import type { MetricName } from '../../../src/core/metrics.ts'
+import { RULES } from '../../../src/monitor/alerts/rules.ts'
+import { promql, promqlOfCondition } from '../../../src/monitor/query/promql.ts'
+import { queriesOf } from '../../../src/monitor/query/selection.ts'
+import { freePort } from '../../support/free-port.ts'
+import { PlatformLoad } from '../../support/platform-load.ts'
+import { PrometheusServer, prometheusPrograms, promtool } from '../../support/prometheus.ts'
+import { RedisServer } from '../../support/redis.ts'
+import { type Server, startServer, tinyModel } from '../../support/server.ts'
+
+/** Metrics that no part exports yet; what asks for them must be valid all the same. */
+const AWAITED: readonly MetricName[] = [
+  'helixflow_alerts',
+  'helixflow_backup_expected_interval_seconds',
+  'helixflow_backup_failures_total',
+  'helixflow_backup_last_success_timestamp_seconds',
+  'helixflow_budget_used_ratio',
+  'helixflow_canary_failures_total',
+  'helixflow_canary_healthy',
+  'helixflow_canary_seconds',
+  'helixflow_certificate_expiry_timestamp_seconds',
+  'helixflow_component_healthy',
+  'helixflow_db_acquire_seconds',
+  'helixflow_db_failures_total',
+  'helixflow_db_pool_connections',
+  'helixflow_db_pool_connections_max',
+  'helixflow_db_query_seconds',
+  'helixflow_db_replica_lag_bytes',
+  'helixflow_db_replica_up',
+  'helixflow_db_retries_total',
+  'helixflow_db_size_bytes',
+  'helixflow_db_up',
+  'helixflow_decide_seconds',
+  'helixflow_disk_free_bytes',
+  'helixflow_disk_total_bytes',
+  'helixflow_engine_exits_total',
+  'helixflow_eviction_regrets_total',
+  'helixflow_history_failures_total',
+  'helixflow_history_points_total',
+  'helixflow_log_dropped_total',
+  'helixflow_model_memory_bytes',
+  'helixflow_models_waiting',
+  'helixflow_monitor_round_seconds',
+  'helixflow_node_engines',
+  'helixflow_node_memory_pressure_ratio',
+  'helixflow_node_up',
+  'helixflow_notifications_total',
+  'helixflow_pool_epoch',
+  'helixflow_pool_leader',
+  'helixflow_prefetch_active',
+  'helixflow_prefetch_precision_ratio',
+  'helixflow_redis_reconnects_total',
+  'helixflow_redis_up',
+  'helixflow_target_up',
+  'helixflow_trace_spans_dropped_total',
+]
+
+/** What comes when the scheduler expects it so, which a minute is too short to make it: valid, with data or without. */
+const BY_CHANCE: readonly MetricName[] = ['helixflow_prefetch_total']
+
+/** What cannot be here, and why. */
+const WITHOUT_DATA: { readonly [Name in MetricName]?: string } = {
+  helixflow_device_utilization_ratio: 'the only device is the memory of this machine',
+  helixflow_device_temperature_celsius: 'the only device is the memory of this machine',
+  helixflow_device_power_watts: 'the only device is the memory of this machine',
+  helixflow_db_replica_lag_bytes: 'the database has no replica',
+  helixflow_db_replica_up: 'the database has no replica',
+  helixflow_metric_overflow_total: 'no metric here has too many series',
+}
+
+const deploy = join(import.meta.dirname, '..', '..', '..', 'deploy')
+
+let redis: RedisServer
+let server: Server
+let prometheus: PrometheusServer
+let load: PlatformLoad
+beforeAll(async () => {
+  redis = await RedisServer.start()
+  server = await startServer({
+    models: { tiny: await tinyModel(1), other: await tinyModel(2) },
+    config: {
+      redis: { urls: [redis.url] },
+      models: { slots: 4, contextLength: 512, perModel: { other: { keepAlive: '1s' } } },
+      scheduler: { residencyMin: '0s' },
+      prices: { '*': { input: 1, output: 2 } },
+      upstreams: [{ name: 'far', url: `http://127.0.0.1:${await freePort()}/v1`, models: ['far'], slots: 4 }],
+    },
+  })
+  prometheus = await PrometheusServer.start(scrapeSettings(server.metricsUrl), {
+    'alerts.yaml': readFileSync(join(deploy, 'prometheus', 'alerts.yaml'), 'utf8'),
+  })
+  load = await PlatformLoad.start(server)
+})
+afterAll(async () => {
+  await load?.stop()
+  await prometheus?.stop()
+  await server?.stop()
+  await redis?.stop()
+})
+
+describe('a Prometheus that reads a running platform', () => {
+  test('has data for every expression of every panel, but for those that cannot have any here', async () => {
+    await everyOneHasData(DASHBOARDS.flatMap(panelExpressions))
+  })
+
+  test('has data for every question that an alert asks, and takes what is made of them', async () => {
+    const questions = RULES.flatMap(({ name, condition }) =>
+      queriesOf(condition).map((query) => ({
+        panel: name,
+        expression: promql(query),
+        metrics: metricsOf(query),
+      })),
+    )
+    await everyOneHasData(questions)
+    for (const { condition } of RULES) {
+      expect(await prometheus.query(promqlOfCondition(condition))).toBeInstanceOf(Array)
+    }
+  })
+
+  test('evaluates the rules that lie in deploy', async () => {
+    const rules = async () => {
+      const { groups } = (await prometheus.api('rules')) as RulesAnswer
+      return groups.flatMap((group) => group.rules)
+    }
+    await expect.poll(async () => (await rules()).filter(({ health }) => health === 'unknown')).toEqual([])
+    expect((await rules()).filter(({ health }) => health !== 'ok')).toEqual([])
+    expect((await rules()).length).toBeGreaterThanOrEqual(RULES.length)
+  })
+
+  test('knows every label by which dashboards are narrowed', async () => {
+    const variables = [...new Set(DASHBOARDS.flatMap(({ variables: names }) => names))]
+    for (const label of variables) {
+      expect(await prometheus.api(`label/${label}/values`), label).not.toEqual([])
+    }
+  })
+
+  test('takes the marks of alerts on dashboards', async () => {
+    expect(await prometheus.query(ALERTS)).toBeInstanceOf(Array)
+  })
+})
+
+describe('promtool', () => {
+  test('finds nothing to say against what the platform exports', async () => {
+    const input = await (await fetch(server.metricsUrl)).text()
+    const { binaries, environment } = await prometheusPrograms()
+    const options = { input, env: { ...environment }, encoding: 'utf8' } as const
+    const { stdout, stderr, status } = spawnSync(join(binaries, 'promtool'), ['check', 'metrics'], options)
+    expect({ said: stdout + stderr, status }).toEqual({ said: '', status: 0 })
+  })
+
+  test('takes the settings that lie in deploy', async () => {
+    const checked = await promtool('check', 'config', join(deploy, 'prometheus', 'prometheus.yaml'))
+    expect(checked.text).toContain('SUCCESS')
+    expect(checked.succeeded).toBe(true)
+  })
+})
+
+interface RulesAnswer {
+  readonly groups: readonly {
+    readonly rules: readonly { readonly name: string; readonly health: string }[]
+  }[]
+}
+
+/** But for what is excused; and that is valid, and has none indeed. */
+async function everyOneHasData(expressions: readonly PanelExpression[]): Promise<void> {
+  const isExcused = (name: MetricName) => name in WITHOUT_DATA || [...AWAITED, ...BY_CHANCE].includes(name)
+  const wanted = expressions.filter(({ metrics }) => !metrics.some(isExcused))
+  const without = async (some: readonly PanelExpression[]) => {
+    const has = await Promise.all(some.map(({ expression }) => hasData(expression)))
+    return some.filter((_, at) => !has[at]).map(({ panel, expression }) => `${panel}: ${expression}`)
+  }
+  await expect.poll(() => without(wanted), { timeout: 40_000, interval: 1_000 }).toEqual([])
+  const others = expressions.filter((one) => !wanted.includes(one))
+  const empty = await without(others)
+  const impossible = others.filter(({ metrics }) => metrics.some((name) => name in WITHOUT_DATA))
+  const named = impossible.map(({ panel, expression }) => `${panel}: ${expression}`)
+  expect(named.filter((one) => !empty.includes(one))).toEqual([])
+}
+
+/** Grafana's variables as they are when nothing is chosen. */
+async function hasData(expression: string): Promise<boolean> {
+  const filled = expression.replaceAll('$__rate_interval', '20s').replaceAll(/"\$\w+"/g, '".*"')
+  const samples = await prometheus.query(filled)
+  return samples.some(({ value }) => Number.isFinite(value))
+}
+
+/** Those of deploy, with a server of this test, read each second. */
+function scrapeSettings(metricsUrl: string): string {
+  const settings = parse(readFileSync(join(deploy, 'prometheus', 'prometheus.yaml'), 'utf8'))
+  settings.global = { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '1s' }
+  settings.scrape_configs[0].static_configs[0].targets = [new URL(metricsUrl).host]
+  return stringify(settings)
+}

@@ -4,12 +4,14 @@
  */
 export const LOG_FIELDS: ReadonlySet<string> = new Set(
   (
-    'address alias asked awayMs because budget by bytes cache cause channel clientRequest code compiler completionTokens ' +
-    'contextLength description device devices directory dropped epoch error event exited extension failures file folder ' +
-    'group id ids instance instanceId kept key kind lastLine lastSeq level line llamaCpp lockPath method migration model ' +
-    'ms node nvcc part partition path pid pieces producing project promptTokens purpose reason record replica request ' +
-    'response responses route routing segment segments signal silenceMs sizeBytes slots status stream supportsTools time ' +
-    'tookMs trace tries type url used user vectors version vocabularySize waitedMs what why'
+    'address alert alias asked awayMs because budget by bytes cache cause channel clientRequest code compiler ' +
+    'completionTokens contextLength description device devices directory dropped epoch error event exited ' +
+    'extension failures file folder group id ids instance instanceId kept key kind labels lastLine lastSeq level ' +
+    'line llamaCpp lockPath method migration model ms node notification nvcc outcome part partition path pid ' +
+    'pieces problem producing project promptTokens purpose reason reasons receiver record replica request ' +
+    'response responses rounds route routing segment segments severity signal silenceMs sizeBytes slots status ' +
+    'stream supportsTools time tookMs trace tries type url used user vectors verdict version vocabularySize ' +
+    'waitedMs what why'
   ).split(' '),
 )
 

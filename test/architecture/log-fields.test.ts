@@ -29,8 +29,8 @@ function fieldsOf(text: string): string[] {
   )
 }
 
-test('every field that a line of the log has is on the list, and every one on the list is used', () => {
-  const used = new Set<string>(['level', 'time', 'event'])
+test('every field that a line of the log has is on the list of those that may be said', () => {
+  const used = new Set<string>()
   for (const name of readdirSync(src, { recursive: true, encoding: 'utf8' })) {
     if (!name.endsWith('.ts') || name.endsWith('.test.ts')) continue
     const text = readFileSync(join(src, name), 'utf8')

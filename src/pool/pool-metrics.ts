@@ -43,7 +43,8 @@ export class PoolMetrics {
   loaded(model: string, tookMs: number): void {
     this.metrics.observe('helixflow_model_load_seconds', { model }, tookMs / 1000)
     // Begins at 0: nobody would see that a series which begins with 1 has grown.
-    this.metrics.add('helixflow_engine_exits_total', { model, why: 'crashed' }, 0)
+    for (const why of ['crashed', 'killed'])
+      this.metrics.add('helixflow_engine_exits_total', { model, why }, 0)
   }
 
   private placed(outcome: string): void {

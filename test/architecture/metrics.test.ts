@@ -6,7 +6,6 @@ import { METRICS } from '../../src/core/metrics.ts'
 
 const src = join(import.meta.dirname, '..', '..', 'src')
 
-
 const sources = readdirSync(src, { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
   .filter((name) => !name.startsWith(join('core', 'metrics')))

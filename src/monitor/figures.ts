@@ -168,7 +168,7 @@ function processFigures(): readonly Figure[] {
   return [
     gauge('loop-lag', 'Lateness of the event loop, 99th percentile', 's', {
       metric: 'helixflow_event_loop_lag_seconds',
-      where: { quantile: '0.99' },
+      where: { share: '0.99' },
       by: ['instance', 'role'],
     }),
     {

@@ -32,7 +32,7 @@ function judge(last: readonly Said[], before: readonly Said[] = last, databasePr
 
 /** A platform that has just started, with nothing loaded. */
 const FRESH: readonly Said[] = [
-  ['helixflow_event_loop_lag_seconds', 0.011, { quantile: '0.99' }],
+  ['helixflow_event_loop_lag_seconds', 0.011, { share: '0.99' }],
   ['helixflow_usage_spool_bytes', 0],
   ['helixflow_usage_spool_full', 0],
   ['helixflow_gateway_draining', 0],
@@ -94,7 +94,7 @@ describe('trouble has a verdict, a reason and a remedy', () => {
     ['model tiny', 'degraded', [['helixflow_canary_healthy', 0, { model: 'tiny' }]]],
     ['disk data at here:9464', 'degraded', [['helixflow_disk_free_bytes', 9e9, { place: 'data' }]]],
     ['disk data at here:9464', 'degraded', [['helixflow_disk_free_bytes', 4e8, { place: 'data' }]]],
-    ['service all here:9464', 'degraded', [['helixflow_event_loop_lag_seconds', 0.4, { quantile: '0.99' }]]],
+    ['service all here:9464', 'degraded', [['helixflow_event_loop_lag_seconds', 0.4, { share: '0.99' }]]],
     ['service all here:9464', 'failed', [['helixflow_usage_spool_full', 1]]],
     [
       'certificate rpc at here:9464',

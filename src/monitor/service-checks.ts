@@ -14,7 +14,7 @@ export const SERVICE_CHECKS: readonly HealthCheck[] = [
     query: {
       ...{ kind: 'over', extreme: 'avg', windowMs: LAG_WINDOW_MS, combine: 'max' },
       ...{ metric: 'helixflow_event_loop_lag_seconds' },
-      ...{ where: { quantile: '0.99' }, by: ['role', 'instance'] },
+      ...{ where: { share: '0.99' }, by: ['role', 'instance'] },
     },
     name: service,
     judge: (seconds) =>

@@ -14,10 +14,10 @@ const service = { role: 'all', version: undefined, instance: 'one' }
 
 function parts(endpoint: string | undefined, chance = 0) {
   const told = { dropped: 0, lines: 0 }
-  const add = (_name: string, _labels: object, by = 1) => {
+  const dropped = (_name: string, _labels: object, by = 1) => {
     told.dropped += by
   }
-  const metrics = { ...noMetrics, add }
+  const metrics = { ...noMetrics, add: dropped }
   const log = { ...silentLog, warn: () => void told.lines++ }
   const random = { uniform: () => chance }
   return {

@@ -87,7 +87,9 @@ describe('the verdict', () => {
 
   test('tells of an engine that was killed', async () => {
     const server = await start()
-    await isHealthy(server)
+    // Since the engine was ready, the monitor has seen that none had ended.
+    const readyMs = Date.now()
+    await expect.poll(async () => (await health(server)).atMs).toBeGreaterThan(readyMs + 500)
     const [engine] = processesWith(`${server.home}/models/tiny.gguf`)
     process.kill(engine ?? 0, 'SIGKILL')
     await says(server, /engine tiny: it ended by itself/)

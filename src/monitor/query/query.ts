@@ -45,17 +45,24 @@ export type Query =
     } & AnySelection<HistogramName>)
   /** Seconds since (or, below 0, until) the moment that a gauge names. */
   | ({ readonly kind: 'age'; readonly combine: 'max' | 'min' } & AnySelection<GaugeName>)
-  /** Two answers, label set by label set; where `to` is 0 there is no answer. */
-  | { readonly kind: 'ratio'; readonly of: Query; readonly to: Query }
+  /**
+   * Two answers, label set by label set, as are difference and sum; the second may be by fewer labels than the first, and
+   * is then the same for several of its sets. Where `to` is 0 there is no answer.
+   * @param orZero where `of` says nothing of a label set that `to` knows, such as of errors that never were: 0
+   */
+  | { readonly kind: 'ratio'; readonly of: Query; readonly to: Query; readonly orZero?: boolean | undefined }
   | { readonly kind: 'difference'; readonly of: Query; readonly less: Query }
   | { readonly kind: 'sum'; readonly of: Query; readonly and: Query }
   | { readonly kind: 'scale'; readonly of: Query; readonly by: number }
 
 type AnySelection<Names extends MetricName> = { [Name in Names]: Selection<Name> }[Names]
 
-/** What makes an alert: a question whose answer is beyond a bound, all of several at once. */
+/**
+ * What makes an alert: a question whose answer is beyond a bound, which may itself be an answer. Of several, all for the
+ * same labels, or for those that a later one has; the answer of the first is what the alert tells.
+ */
 export type Condition =
-  | { readonly kind: 'above' | 'below'; readonly query: Query; readonly bound: number }
-  /** Beyond a bound that is itself an answer. */
-  | { readonly kind: 'exceeds'; readonly query: Query; readonly bound: Query }
-  | { readonly kind: 'all'; readonly of: readonly Condition[] }
+  | { readonly kind: 'above' | 'below'; readonly query: Query; readonly bound: number | Query }
+  | { readonly kind: 'all'; readonly of: readonly [Condition, ...Condition[]] }
+  /** Nobody exports such a series; the answer is 1. */
+  | ({ readonly kind: 'absent' } & { [Name in GaugeName]: Pick<Selection<Name>, 'metric'> }[GaugeName])

@@ -90,9 +90,10 @@ function selector(selection: AnySelection, part = '', windowMs?: number): string
   const matchers = Object.entries(selection.where ?? {}).flatMap(([label, matcher]) => {
     if (matcher === undefined) return []
     if (typeof matcher === 'string') return [`${label}=${quoted(matcher)}`]
-    return [
-      `${label}=~${quoted(matcher instanceof RegExp ? matcher.source : matcher.map(literally).join('|'))}`,
-    ]
+    // Only JavaScript has to mark a slash.
+    const expression =
+      matcher instanceof RegExp ? matcher.source.replaceAll('\\/', '/') : matcher.map(literally).join('|')
+    return [`${label}=~${quoted(expression)}`]
   })
   const braces = matchers.length > 0 ? `{${matchers.join(', ')}}` : ''
   return `${selection.metric}${part}${braces}${windowMs === undefined ? '' : `[${promDuration(windowMs)}]`}`

@@ -23,6 +23,8 @@ const BURNS = [
 /** Fewer in the long window are too few to say anything. */
 const REQUESTS_MIN = 50
 
+const answered = { metric: 'helixflow_requests_total', where: { route: /\/v1\/.*/ } } as const
+
 export const OBJECTIVE_RULES: readonly AlertRule[] = BURNS.flatMap(
   ({ severity, factor, longMs, shortMs, forMs }): AlertRule[] => [
     {
@@ -57,8 +59,6 @@ export const OBJECTIVE_RULES: readonly AlertRule[] = BURNS.flatMap(
     },
   ],
 )
-
-const answered = { metric: 'helixflow_requests_total', where: { route: /\/v1\/.*/ } } as const
 
 function failedShare(windowMs: number): Query {
   const of: Query = {

@@ -138,7 +138,7 @@ export const SERVICE_RULES: readonly AlertRule[] = [
         kind: 'increase',
         metric: 'helixflow_notifications_total',
         windowMs: QUARTER_MS,
-        where: { outcome: ['failed', 'refused', 'expired', 'retried'] },
+        where: { outcome: ['refused', 'expired', 'dropped', 'retried'] },
         by: ['receiver'],
       },
       2,

@@ -85,7 +85,8 @@ export const MODEL_CHECKS: readonly HealthCheck[] = [
       const count = Math.round(exits)
       if (count < 1) return undefined
       const reason = `it ended by itself ${count === 1 ? 'once' : `${count} times`} in the last five minutes`
-      const remedy = 'The log of its node says why; `helixflow explain MODEL` shows what is done about it.'
+      const remedy =
+        'The log of its node says why; `helixflow explain --model MODEL` shows what is done about it.'
       return count < CRASH_LOOP ? degraded(reason, remedy) : failed(reason, remedy)
     },
   },

@@ -137,7 +137,7 @@ export const STORAGE_CHECKS: readonly HealthCheck[] = [
 
 function judgeDisk(free: number, { instance, place }: Labels, ask: Ask): Finding | undefined {
   const [total] = ask(diskSize({ instance, place }))
-  const remedy = `Make room there: \`helixflow models remove\`, older backups, or a larger disk for ${place}.`
+  const remedy = `Make room there: \`helixflow models rm\`, older backups, or a larger disk for ${place}.`
   const left = `${bytesText(free)} are free${total ? `, ${percent(free / total.value)}` : ''}`
   if (free < DISK_FULL_BYTES) return failed(left, remedy)
   const isLow = free < DISK_LOW_BYTES && total !== undefined && free / total.value < DISK_LOW_SHARE

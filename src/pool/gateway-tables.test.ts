@@ -35,10 +35,10 @@ function replica(id: string, slots: number): Replica {
   }
 }
 
-function tables() {
+function tables(epoch = 3) {
   const pool = new HandPool()
   const clock = new ManualClock()
-  const shared = new GatewayTables({ pool, epoch: 3, clock })
+  const shared = new GatewayTables({ pool, epoch, clock })
   const watch = (id: string, uses: Parameters<typeof shared.watch>[1] = []) => {
     const seen: ReplicaTable[] = []
     const end = shared.watch(id, uses, (table) => seen.push(table))
@@ -206,6 +206,13 @@ describe('the tables of several gateways', () => {
 
   test('are of a later version than those of any leader before', () => {
     const { watch } = tables()
-    expect(watch('a').seen[0]?.version).toBeGreaterThan(3_000_000_000)
+    expect(watch('a').seen[0]?.version).toBeGreaterThan(3 * 100_000_000)
+  })
+
+  test('are of versions that still grow in an epoch of the year 2100, counted in minutes', () => {
+    const { watch, pool } = tables(Date.UTC(2100, 0) / 60_000)
+    const { seen } = watch('a')
+    pool.show(replica('r', 4))
+    expect(seen.at(-1)?.version).toBeGreaterThan(seen[0]?.version ?? Number.POSITIVE_INFINITY)
   })
 })

@@ -27,8 +27,8 @@ export interface UseReport {
 const FORGOTTEN_AFTER_MS = 10_000
 /** Who asked for a model and may use none of it is waiting for one, until it says otherwise. */
 const WISH_MS = 5_000
-/** Room for the tables of one leader below those of the next. */
-const VERSIONS_PER_EPOCH = 1_000_000_000
+/** Room for the tables of one leader below those of the next; epochs are minutes, so that the product is exact. */
+const VERSIONS_PER_EPOCH = 100_000_000
 
 /** Replicas as each gateway sees them: with its own share of their slots. */
 export class GatewayTables {

@@ -138,13 +138,14 @@ export class PoolGauges {
 
   private showDevice(report: DeviceReport, freeBytes: number): void {
     const { metrics } = this.parts
-    const { id: device, totalBytes, foreignBytes, usedBytes } = report
+    const { id: device, kind: deviceKind, totalBytes, foreignBytes, usedBytes } = report
     const kinds = {
       total: totalBytes,
       foreign: foreignBytes,
       models: totalBytes - foreignBytes - freeBytes,
       free: Math.max(0, freeBytes),
-      ...(usedBytes !== undefined && { used: usedBytes }),
+      // Of the machine's own memory that is the whole machine's use, and the total only what models may have.
+      ...(usedBytes !== undefined && deviceKind !== 'cpu' && { used: usedBytes }),
     }
     for (const [kind, bytes] of Object.entries(kinds))
       metrics.set('helixflow_device_memory_bytes', { device, kind }, bytes)

@@ -1,8 +1,8 @@
 import { HelixError } from '../core/errors.ts'
 import type { Queries } from './session.ts'
 
-/** Beside the pool of each gateway: listeners, probes, a migration, an administrator, a backup. */
-const OTHERS_PER_GATEWAY = 5
+/** Beside the pool of each gateway: listeners, probes, a migration, an administrator, a backup, the monitor. */
+const OTHERS_PER_GATEWAY = 8
 
 /**
  * Refuses pools that are together larger than what the server has to give, at the start and not under the first load.

@@ -60,7 +60,7 @@ export class LeaderSeat {
   }
 
   /**
-   * The epoch in which this pool leads from now on; undefined while another one does. Never less than the time in seconds:
+   * The epoch in which this pool leads from now on; undefined while another one does. Never less than the time in minutes:
    * in a database that was made anew, or restored as it was long ago, nodes would refuse what follows a lesser one than
    * they have heard of. Leaders that follow each other count on from it, slower than time goes.
    * @throws HelixError `storage_unavailable`
@@ -72,7 +72,7 @@ export class LeaderSeat {
     if (!lock?.locked) return undefined
     const [row] = await this.query<{ epoch: string }>(
       `insert into pool_leader (epoch, url, backend_pid, renewed_at)
-       values (extract(epoch from clock_timestamp())::bigint, $1, pg_backend_pid(), clock_timestamp())
+       values (floor(extract(epoch from clock_timestamp()) / 60)::bigint, $1, pg_backend_pid(), clock_timestamp())
        on conflict (single) do update set epoch = greatest(pool_leader.epoch + 1, excluded.epoch), url = excluded.url,
          backend_pid = excluded.backend_pid, renewed_at = excluded.renewed_at
        returning epoch`,

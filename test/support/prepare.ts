@@ -1,6 +1,7 @@
 import { testEngine } from './engine.ts'
 import { findPgvector } from './pgvector.ts'
 import { findPostgresql15 } from './postgresql-15.ts'
+import { prometheusPrograms } from './prometheus.ts'
 import { redisPrograms } from './redis.ts'
 
 /**
@@ -9,5 +10,11 @@ import { redisPrograms } from './redis.ts'
  * here is no failure yet: the tests that need it say so.
  */
 export default async function prepare(): Promise<void> {
-  await Promise.allSettled([testEngine(), redisPrograms(), findPostgresql15(), findPgvector()])
+  await Promise.allSettled([
+    testEngine(),
+    redisPrograms(),
+    findPostgresql15(),
+    findPgvector(),
+    prometheusPrograms(),
+  ])
 }

@@ -32,7 +32,6 @@ export const MODEL_RULES: readonly AlertRule[] = [
   {
     name: 'EngineCrashLoop',
     severity: 'critical',
-    // The first exit of a model makes the series, and is not seen as growth.
     condition: above(
       {
         kind: 'increase',

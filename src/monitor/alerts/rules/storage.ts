@@ -77,7 +77,7 @@ export const STORAGE_RULES: readonly AlertRule[] = [
     forMs: 2 * MINUTE_MS,
     summary: 'The replica {replica} of the database does not answer.',
     meaning: 'What it would read is read from the database itself, and one copy of the data is missing.',
-    action: 'Start it, or take it out of database.replicas.',
+    action: 'Start it, or take it out of database.replicaUrls.',
     explains: [{ alerts: ['ReplicaLag'], equal: ['replica'] }],
   },
   {
@@ -117,7 +117,7 @@ export const STORAGE_RULES: readonly AlertRule[] = [
     name: 'ConnectionWaitLong',
     severity: 'warning',
     condition: all(
-      above({ kind: 'quantile', quantile: 0.99, ...acquired }, 0.1),
+      above({ kind: 'quantile', quantile: 0.99, ...acquired }, 0.02),
       above(countOf({ kind: 'observed', ...acquired }), 100),
     ),
     forMs: 10 * MINUTE_MS,

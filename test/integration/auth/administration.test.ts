@@ -18,6 +18,7 @@ import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts
 import { acrossOrganisations, inOrganisation } from '../../../src/storage/tenancy.ts'
 import { systemClock } from '../../../src/system.ts'
 import { authSettings } from '../../support/auth-settings.ts'
+import { noKpis } from '../../support/no-kpis.ts'
 import { DatabasePlace } from '../storage/database-place.ts'
 
 const limits = { acquireTimeoutMs: 5_000, queryTimeoutMs: 5_000, log: silentLog, clock: systemClock }
@@ -38,6 +39,7 @@ beforeAll(async () => {
     config: authSettings,
     usageRetentionMs: 400 * 86_400_000,
     responsesRetentionMs: 30 * 86_400_000,
+    kpis: noKpis,
     ...limits,
   })
   database = openDatabase(postgres.connection, limits)

@@ -6,11 +6,11 @@ import { DEFAULT_ORGANISATION } from '../../../src/contracts/auth.ts'
 import { HelixError } from '../../../src/core/errors.ts'
 import { silentLog } from '../../../src/core/log.ts'
 import { seededRandom } from '../../../src/core/random.ts'
+import { Kpis } from '../../../src/monitor/kpis.ts'
 import { type Database, openDatabase } from '../../../src/storage/database.ts'
 import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
 import { systemClock } from '../../../src/system.ts'
 import { authSettings } from '../../support/auth-settings.ts'
-import { noKpis } from '../../support/no-kpis.ts'
 import { DatabasePlace } from '../storage/database-place.ts'
 
 const limits = { acquireTimeoutMs: 5_000, queryTimeoutMs: 5_000, log: silentLog, clock: systemClock }
@@ -24,13 +24,14 @@ beforeAll(async () => {
   place = await DatabasePlace.withDatabase()
   postgres = await place.start()
   database = openDatabase(postgres.superuser, limits)
+  const kpis = new Kpis({ database, clock: systemClock, deviceCosts: {}, devices: async () => [] })
   running = await startAuth({
     connection: postgres.connection,
     pepperFile: join(place.root, 'pepper'),
     config: authSettings,
     usageRetentionMs: 400 * 86_400_000,
     responsesRetentionMs: 30 * 86_400_000,
-    kpis: noKpis,
+    kpis: { kpis: (query) => kpis.report(query) },
     ...limits,
   })
 })

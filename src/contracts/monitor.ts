@@ -167,7 +167,7 @@ export interface KpiReport {
   readonly total: KpiRow
   /** The costliest first. */
   readonly rows: readonly KpiRow[]
-  /** For the running month (UTC); undefined where the span does not end in it. */
+  /** For the running month (UTC); undefined where the span ends before now, or less than a day is known. */
   readonly forecast: MonthForecast | undefined
 }
 

@@ -74,7 +74,7 @@ export const usageOperations = {
           cost: rangeOf(amountOfMoney),
         })
         .optional()
-        .describe('Of the running month; absent where the span ends before now.'),
+        .describe('Of the running month; absent where the span ends before now, and in the first day.'),
     }),
   },
   'usage.list': {

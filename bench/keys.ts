@@ -7,6 +7,7 @@ import { DEFAULT_ORGANISATION } from '../src/contracts/auth.ts'
 import { silentLog } from '../src/core/log.ts'
 import { CredentialCache } from '../src/gateway/credential-cache.ts'
 import { systemClock } from '../src/system.ts'
+import { noKpis } from '../test/support/no-kpis.ts'
 import { startDatabase } from './database-place.ts'
 import { type Benchmark, goal, median, rounded, table, versionsOf } from './report.ts'
 
@@ -24,6 +25,7 @@ export const keys: Benchmark = {
       config: parseConfig({}).auth,
       usageRetentionMs: 400 * 86_400_000,
       responsesRetentionMs: 30 * 86_400_000,
+      kpis: noKpis,
       log: silentLog,
       clock: systemClock,
       ...limits,

@@ -49,6 +49,7 @@ function serviceOn(database: Database): AuthService {
     clock,
     hashPassword: () => expect.unreachable('nobody has a password here'),
     usage: new UsageService(database),
+    kpis: { kpis: () => expect.unreachable('nobody asks for figures here') },
     signingKeys: keys,
     accessTokens: new AccessTokens({ keys, issuer: 'helixflow', lifeMs: 1, clock }),
     sessionLifeMs: 1,

@@ -9,6 +9,7 @@ import type {
   TokenIssuer,
   TokenRequest,
 } from '../contracts/auth.ts'
+import type { MonitorClient } from '../contracts/monitor.ts'
 import type { UsageClient } from '../contracts/usage.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
@@ -29,6 +30,7 @@ export interface AuthServiceParts {
   readonly clock: Clock
   readonly hashPassword: (password: string) => Promise<string>
   readonly usage: Pick<UsageClient, 'summary' | 'list'>
+  readonly kpis: Pick<MonitorClient, 'kpis'>
   readonly signingKeys: SigningKeys
   readonly accessTokens: AccessTokens
   readonly sessionLifeMs: number

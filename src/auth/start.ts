@@ -1,4 +1,5 @@
 import type { Config } from '../config/schema.ts'
+import type { MonitorClient } from '../contracts/monitor.ts'
 import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Stoppable } from '../core/lifecycle.ts'
@@ -44,6 +45,8 @@ export interface AuthOptions {
   readonly usageRetentionMs: number
   /** How long a response is kept that was asked to be. */
   readonly responsesRetentionMs: number
+  /** Figures of the business for whoever may see an organisation's use; without what devices cost. */
+  readonly kpis: Pick<MonitorClient, 'kpis'>
   readonly metrics?: Metrics | undefined
   readonly log: Logger
   readonly clock: Clock
@@ -82,6 +85,7 @@ export async function startAuth(options: AuthOptions): Promise<RunningAuth> {
       clock,
       hashPassword,
       usage,
+      kpis: options.kpis,
       signingKeys,
       accessTokens: new AccessTokens({ keys: signingKeys, issuer, lifeMs, clock }),
       sessionLifeMs,

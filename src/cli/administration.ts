@@ -6,6 +6,7 @@ import { HelixError } from '../core/errors.ts'
 import { type CommonOptions, command, runCommand } from './command.ts'
 import { explainLimitsCommand } from './limits.ts'
 import { table } from './output.ts'
+import { usageKpisText } from './usage-kpis-text.ts'
 
 /** One command of the terminal: which operation, and which of its fields are written without a name. */
 interface Entry {
@@ -13,6 +14,8 @@ interface Entry {
   readonly positional?: readonly string[]
   /** Columns of a list. */
   readonly columns?: readonly string[]
+  /** What is shown, where that is not the fields as they are. */
+  readonly text?: (answer: Readonly<Record<string, unknown>>) => string
 }
 
 /** Commands by group and name; everything else about them stands in the table of operations. */
@@ -72,6 +75,7 @@ const GROUPS: Readonly<Record<string, Readonly<Record<string, Entry>>>> = {
       operation: 'usage.summary',
       columns: ['group', 'requests', 'errors', 'promptTokens', 'completionTokens', 'cachedTokens', 'cost'],
     },
+    kpis: { operation: 'usage.kpis', text: usageKpisText },
     requests: {
       operation: 'usage.list',
       columns: [
@@ -211,7 +215,8 @@ function pathFields({ path }: Operation): string[] {
   return [...path.matchAll(/\{(\w+)\}/g)].map((match) => match[1] ?? '')
 }
 
-function textOf(answer: Readonly<Record<string, unknown>>, { columns }: Entry): string {
+function textOf(answer: Readonly<Record<string, unknown>>, { columns, text }: Entry): string {
+  if (text) return text(answer)
   if (typeof answer['plaintext'] === 'string') return answer['plaintext']
   const { data } = answer
   if (columns && Array.isArray(data)) {

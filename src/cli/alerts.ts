@@ -56,21 +56,17 @@ function listSilences(options: CommonOptions): Promise<void> {
   return runCommand(options, async ({ control, output }) => {
     const { silences } = await control.get<{ silences: readonly Silence[] }>('/admin/v1/monitor/silences')
     output.result(silences, () =>
-      table(
-        ['ID', 'MATCHES', 'UNTIL', 'BY', 'REASON'],
-        silences.map(({ id, matchers, untilMs, by, reason }) => [
-          id,
-          Object.entries(matchers)
-            .map(([label, value]) => `${label}=${value}`)
-            .join(' '),
-          new Date(untilMs).toISOString(),
-          by,
-          reason,
-        ]),
-      ),
+      silences.length === 0
+        ? 'People are told of everything.'
+        : table(['ID', 'MATCHES', 'UNTIL', 'BY', 'REASON'], silences.map(silenceRow)),
     )
     return 0
   })
+}
+
+function silenceRow({ id, matchers, untilMs, by, reason }: Silence): string[] {
+  const labels = Object.entries(matchers).map(([label, value]) => `${label}=${value}`)
+  return [id, labels.join(' '), new Date(untilMs).toISOString(), by, reason]
 }
 
 function silence(given: readonly string[], options: SilenceFlags): Promise<void> {

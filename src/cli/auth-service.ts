@@ -16,8 +16,9 @@ import type { Logger } from '../core/log.ts'
 import type { Metrics } from '../core/metrics.ts'
 import type { Tracer } from '../core/tracing.ts'
 import { watchDisk } from '../metrics/disk-metrics.ts'
+import { Kpis } from '../monitor/kpis.ts'
 import type { BackupService } from '../storage/backup/backup-service.ts'
-import type { PostgresConnection } from '../storage/database.ts'
+import { openDatabase, type PostgresConnection } from '../storage/database.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../storage/embedded-postgres.ts'
 import { systemClock } from '../system.ts'
 import { startBackups } from './backup-place.ts'
@@ -34,6 +35,9 @@ export interface AuthServiceRequest {
 
 /** A database answers or refuses within a few seconds; beyond that nobody is there. */
 const RPC_TIMEOUT_MS = 15_000
+
+/** So many organisations at a time get their figures. */
+const KPI_CONNECTIONS = 2
 
 export interface OpenedAuth {
   readonly auth: AuthRpcClient
@@ -92,6 +96,7 @@ export async function startAuthService(request: AuthServiceRequest): Promise<Sta
   const connection = postgres?.connection ?? databaseUrl(settings)
   const administration = startDatabaseAdministration(connection, database, log)
   lifecycle.add('database administration', () => administration.stop())
+  const kpis = openKpis(connection, request)
   const { stop, ...started } = await startAuth({
     connection,
     connectionsMax: database.connectionsMax,
@@ -104,6 +109,7 @@ export async function startAuthService(request: AuthServiceRequest): Promise<Sta
     config: settings.config.auth,
     usageRetentionMs: settings.config.usage.retention,
     responsesRetentionMs: settings.config.responses.retention,
+    kpis: { kpis: (query) => kpis.report(query) },
     metrics,
     log,
     clock: systemClock,
@@ -111,6 +117,22 @@ export async function startAuthService(request: AuthServiceRequest): Promise<Sta
   lifecycle.add('auth', stop)
   const backups = startBackups({ settings, places, postgres, metrics, lifecycle, log })
   return { ...started, database: administration, backups, connection }
+}
+
+/**
+ * Figures of the business for tenants. They have connections of their own: reckoning takes up to a second, and however many
+ * ask for it, keys are verified meanwhile.
+ */
+function openKpis(
+  connection: PostgresConnection | string,
+  { settings, log, lifecycle }: AuthServiceRequest,
+): Kpis {
+  const { acquireTimeout: acquireTimeoutMs, queryTimeout: queryTimeoutMs } = settings.config.database
+  const database = openDatabase(connection, {
+    ...{ connectionsMax: KPI_CONNECTIONS, acquireTimeoutMs, queryTimeoutMs, log, clock: systemClock },
+  })
+  lifecycle.add('business figures', () => database.close())
+  return new Kpis({ database, clock: systemClock, deviceCosts: {}, devices: async () => [] })
 }
 
 /** @throws HelixError `invalid_configuration` */

@@ -53,5 +53,6 @@ function valueText(value: number | undefined, unit: string): string {
   if (unit === 'ratio') return `${(value * 100).toFixed(1)} %`
   if (unit === 's') return value < 10 ? `${(value * 1_000).toPrecision(3)} ms` : durationText(value * 1_000)
   const number = Number.isInteger(value) ? String(value) : value.toPrecision(3)
+  if (unit === '1/s') return `${number}/s`
   return unit === '' ? number : `${number} ${unit}`
 }

@@ -1,11 +1,10 @@
 import { type Command, Option } from 'commander'
-import { parseDuration } from '../config/quantities.ts'
-import type { KpiReport, KpiRow, Range } from '../contracts/monitor.ts'
-import { HelixError } from '../core/errors.ts'
+import type { KpiReport, KpiRow, MonthForecast } from '../contracts/monitor.ts'
 import { formatMoney } from '../core/money.ts'
 import { systemClock } from '../system.ts'
 import { type CommonOptions, command, runCommand } from './command.ts'
-import { table } from './output.ts'
+import { givenDuration } from './given-duration.ts'
+import { kpiText, type ShownForecast, type ShownKpiRow } from './kpi-text.ts'
 
 interface KpiFlags extends CommonOptions {
   readonly by: string
@@ -28,86 +27,41 @@ export function kpisCommand(): Command {
     .action((flags: KpiFlags) =>
       runCommand(flags, async ({ control, output }) => {
         const report = await control.get<KpiReport>(`/admin/v1/monitor/kpis?${parameters(flags)}`)
-        output.result(report, () => textOf(report, flags.by))
+        output.result(report, () => kpiText(shown(report), flags.by))
         return 0
       }),
     )
 }
 
 function parameters({ by, since, organisation, project }: KpiFlags): URLSearchParams {
-  const spanMs = parseDuration(since)
-  if (spanMs === undefined || spanMs <= 0)
-    throw new HelixError('invalid_arguments', `'${since}' is not a duration; write for example 24h or 30d.`)
   const toMs = Math.floor(systemClock.now())
-  const query = new URLSearchParams({
+  return new URLSearchParams({
     groupBy: by,
-    fromMs: String(Math.floor(toMs - spanMs)),
+    fromMs: String(Math.floor(toMs - givenDuration('--since', since))),
     toMs: String(toMs),
+    ...(organisation !== undefined && { organisationId: organisation }),
+    ...(project !== undefined && { projectId: project }),
   })
-  if (organisation !== undefined) query.set('organisationId', organisation)
-  if (project !== undefined) query.set('projectId', project)
-  return query
 }
 
-function textOf({ total, rows, forecast }: KpiReport, by: string): string {
-  const headings = [
-    ...[
-      by.toUpperCase(),
-      'REQUESTS',
-      'ERRORS',
-      'PROMPT',
-      'COMPLETION',
-      'HITS',
-      'COST',
-      'DEVICES',
-      '/M TOKENS',
-    ],
-    ...['P50', 'P95', 'FIRST P50', 'FIRST P95', 'USERS'],
-  ]
-  const figures = table(headings, [...rows, total].map(cells))
-  if (!forecast) return figures
-  const { month, requests, tokens, cost } = forecast
-  const plain = (value: number) => String(Math.round(value))
-  const lines = [
-    `requests ${rangeText(requests, plain)}`,
-    `tokens ${rangeText(tokens, plain)}`,
-    `cost ${rangeText(cost, moneyText)}`,
-  ]
-  return `${figures}\n\n${month}, if it goes on like this (in 8 of 10 such months within the range):\n  ${lines.join('\n  ')}`
+function shown({ total, rows, forecast }: KpiReport) {
+  return { total: shownRow(total), rows: rows.map(shownRow), forecast: forecast && shownForecast(forecast) }
 }
 
-function cells(row: KpiRow): readonly string[] {
-  return [
-    row.group,
-    String(row.requests),
-    String(row.errors),
-    String(row.promptTokens),
-    String(row.completionTokens),
-    `${(row.cacheHitRatio * 100).toFixed(1)}%`,
-    moneyText(row.cost),
-    optional(row.deviceCost, moneyText),
-    optional(row.deviceCostPerMillionTokens, moneyText),
-    optional(row.durationP50Ms, milliseconds),
-    optional(row.durationP95Ms, milliseconds),
-    optional(row.firstTokenP50Ms, milliseconds),
-    optional(row.firstTokenP95Ms, milliseconds),
-    String(row.activeUsers),
-  ]
+function shownRow({ cost, deviceCost, deviceCostPerMillionTokens, ...row }: KpiRow): ShownKpiRow {
+  const money = (amount: number | undefined) => (amount === undefined ? undefined : formatMoney(amount))
+  return {
+    ...row,
+    cost: formatMoney(cost),
+    deviceCost: money(deviceCost),
+    deviceCostPerMillionTokens: money(deviceCostPerMillionTokens),
+  }
 }
 
-function rangeText({ soFar, likely, low, high }: Range, text: (value: number) => string): string {
-  return `${text(likely)} (${text(low)} to ${text(high)}), so far ${text(soFar)}`
-}
-
-function optional(value: number | undefined, text: (value: number) => string): string {
-  return value === undefined ? '-' : text(value)
-}
-
-function milliseconds(value: number): string {
-  return value < 10_000 ? `${Math.round(value)}ms` : `${(value / 1_000).toFixed(1)}s`
-}
-
-/** To four decimals, for people. */
-function moneyText(billionths: number): string {
-  return formatMoney(Math.round(billionths / 1e5) * 1e5)
+function shownForecast({ cost: { soFar, likely, low, high }, ...forecast }: MonthForecast): ShownForecast {
+  const money = (amount: number) => formatMoney(Math.round(amount))
+  return {
+    ...forecast,
+    cost: { soFar: money(soFar), likely: money(likely), low: money(low), high: money(high) },
+  }
 }

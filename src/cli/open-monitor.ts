@@ -83,9 +83,10 @@ export function startMonitor(
   })
   const here = localTarget({ instance: ownInstance(metrics), role, metrics: metrics.registry })
   for (const warning of receiverWarnings(monitor.receivers)) log.warn(warning, {})
+  const outbox = new Outbox(reading, systemClock)
   const telling: NotifierOptions = {
     ...{ receivers: monitor.receivers, runbookUrl: monitor.runbookUrl, metrics: metrics.registry, log },
-    ...{ outbox: new Outbox(reading, systemClock), clock: systemClock, random: systemRandom },
+    ...{ outbox, clock: systemClock, random: systemRandom },
   }
   const silences = new Silences(reading, systemClock)
   const { deviceCosts } = monitor
@@ -109,6 +110,7 @@ export function startMonitor(
       unsilence: (id) => silences.end(id),
       kpis: (query) => kpis.report(query),
       testReceiver: (name) => new Notifier(telling).test(name),
+      notifications: (limit) => outbox.list(limit),
     },
   })
   lifecycle.add('monitor database', async () => {

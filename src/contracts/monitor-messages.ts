@@ -7,6 +7,8 @@ import {
   type HistorySeries as HistorySeriesMessage,
   HistorySeriesSchema,
   type KpiRow as KpiRowMessage,
+  type NotificationView as NotificationMessage,
+  NotificationViewSchema,
   type Range as RangeMessage,
   type ReadHistoryRequest,
   ReadHistoryRequestSchema,
@@ -25,6 +27,8 @@ import {
   type KpiQuery,
   type KpiReport,
   type KpiRow,
+  NOTIFICATION_OUTCOMES,
+  type NotificationView,
   type Range,
   RESOLUTIONS,
   SEVERITIES,
@@ -37,6 +41,7 @@ import { toMember } from './wire-values.ts'
 const HEALTHS = ['healthy', 'degraded', 'failed', 'unknown'] as const
 const VERDICTS = ['healthy', 'degraded', 'failed'] as const
 const ALERT_STATES = ['pending', 'firing', 'resolved'] as const
+const NOTIFICATION_STATES = ['firing', 'resolved'] as const
 const GROUPINGS = ['organisation', 'project', 'model'] as const
 
 export function toHealthMessage({ verdict, reasons, components, atMs }: HealthReport): GetHealthResponse {
@@ -110,6 +115,22 @@ export function toSilenceMessage({ matchers, ...rest }: Silence): SilenceMessage
 export function fromSilenceMessage(message: SilenceMessage): Silence {
   const { id, matchers, untilMs, reason, by, createdAtMs } = message
   return { id, matchers, untilMs, reason, by, createdAtMs }
+}
+
+export function toNotificationMessage(view: NotificationView): NotificationMessage {
+  return create(NotificationViewSchema, view)
+}
+
+/** @throws HelixError `invalid_value` */
+export function fromNotificationMessage(message: NotificationMessage): NotificationView {
+  const { id, receiver, alert, severity, status, alerts, summary } = message
+  const { reminder, atMs, attempts, outcome, doneAtMs } = message
+  return {
+    ...{ id, receiver, alert, severity: toMember(SEVERITIES, severity) },
+    ...{ status: toMember(NOTIFICATION_STATES, status), alerts, summary, reminder, atMs, attempts },
+    outcome: outcome === undefined ? undefined : toMember(NOTIFICATION_OUTCOMES, outcome),
+    doneAtMs,
+  }
 }
 
 /** @throws HelixError `invalid_value` */

@@ -9,6 +9,7 @@ import type {
   KpiQuery,
   KpiReport,
   MonitorClient,
+  NotificationView,
   Silence,
   SilenceRequest,
 } from './monitor.ts'
@@ -17,6 +18,7 @@ import {
   fromHealthMessage,
   fromHistoryMessage,
   fromKpisMessage,
+  fromNotificationMessage,
   fromSilenceMessage,
   toHistoryRequest,
 } from './monitor-messages.ts'
@@ -80,6 +82,11 @@ export class MonitorRpcClient implements MonitorClient {
 
   async testReceiver(name: string): Promise<void> {
     await this.call((options) => this.client.testReceiver({ name }, options))
+  }
+
+  async notifications(limit: number): Promise<readonly NotificationView[]> {
+    const { notifications } = await this.call((options) => this.client.listNotifications({ limit }, options))
+    return notifications.map(fromNotificationMessage)
   }
 
   /** Whoever asks afterwards is refused. */

@@ -18,6 +18,8 @@ export interface MonitorClient {
   kpis(query: KpiQuery): Promise<KpiReport>
   /** Sends a test notification to a receiver and says what became of it. @throws HelixError `not_found`, `notification_failed` */
   testReceiver(name: string): Promise<void>
+  /** What receivers were told and are to be told, the newest first. @throws HelixError `storage_unavailable` */
+  notifications(limit: number): Promise<readonly NotificationView[]>
 }
 
 export const COMPONENT_KINDS = [
@@ -127,6 +129,31 @@ export interface Silence extends SilenceRequest {
   readonly createdAtMs: number
 }
 
+export const NOTIFICATION_OUTCOMES = ['delivered', 'refused', 'expired', 'superseded', 'dropped'] as const
+/** `superseded`: a later word about the same group got there first. `dropped`: there was no room to keep it. */
+export type NotificationOutcome = (typeof NOTIFICATION_OUTCOMES)[number]
+
+/** What one receiver is told of one group of alerts. */
+export interface NotificationView {
+  readonly id: string
+  readonly receiver: string
+  readonly alert: string
+  readonly severity: Severity
+  readonly status: 'firing' | 'resolved'
+  /** How many alerts of that name it tells of. */
+  readonly alerts: number
+  /** Of the first of them. */
+  readonly summary: string
+  /** Nothing had changed since the receiver was told of it last. */
+  readonly reminder: boolean
+  readonly atMs: number
+  /** How often it was tried. */
+  readonly attempts: number
+  /** Undefined while it is to be delivered. */
+  readonly outcome?: NotificationOutcome | undefined
+  readonly doneAtMs?: number | undefined
+}
+
 export interface KpiQuery {
   /** Undefined: of all organisations, for the operator. */
   readonly organisationId?: string | undefined
@@ -140,7 +167,7 @@ export interface KpiReport {
   readonly total: KpiRow
   /** The costliest first. */
   readonly rows: readonly KpiRow[]
-  /** For the running month (UTC); undefined where the span does not end in it. */
+  /** For the running month (UTC); undefined where the span ends before now, or less than a day is known. */
   readonly forecast: MonthForecast | undefined
 }
 

@@ -4,7 +4,15 @@ import type { Clock } from '../core/clock.ts'
 import { HelixError } from '../core/errors.ts'
 import type { Database } from '../storage/database.ts'
 import { readHistory } from '../storage/history.ts'
-import { type KpiFilter, type KpiSums, kpiDetails, kpiHours, kpiSums, withKpis } from '../storage/kpis.ts'
+import {
+  type HourSums,
+  type KpiFilter,
+  type KpiSums,
+  kpiDetails,
+  kpiHours,
+  kpiSums,
+  withKpis,
+} from '../storage/kpis.ts'
 import { deviceCosts, devicePrice, MEMORY_FIGURES } from './device-costs.ts'
 import { forecastMonth, LEARNED_HOURS, monthStart } from './forecast-month.ts'
 import { kpiRows } from './kpi-rows.ts'
@@ -43,7 +51,8 @@ export class Kpis {
     const devices = await this.deviceCosts(filter, found.sums)
     return {
       ...kpiRows({ ...found, ...devices }),
-      forecast: found.hours && forecastMonth(found.hours, nowMs),
+      forecast:
+        found.hours && isKnownForADay(found.hours, nowMs) ? forecastMonth(found.hours, nowMs) : undefined,
     }
   }
 
@@ -67,6 +76,11 @@ export class Kpis {
     })
     return { deviceCosts: costs, everybody }
   }
+}
+
+/** Of less nothing can be said about how much days differ, and a range would be as narrow as what is known is little. */
+function isKnownForADay([first]: readonly HourSums[], nowMs: number): boolean {
+  return first !== undefined && first.atMs <= nowMs - 24 * HOUR_MS
 }
 
 /** Of a device that is not there now: the processors of a node are named after their kind. */

@@ -8,6 +8,7 @@ import {
   type KpiQuery,
   type KpiReport,
   type MonitorClient,
+  type NotificationView,
   type Silence,
   type SilenceRequest,
 } from '../contracts/monitor.ts'
@@ -26,7 +27,10 @@ import { readTargets } from './read-targets.ts'
 import type { Reading, Target } from './target.ts'
 
 /** What is asked of the monitor and done by others. */
-export type MonitorDesk = Pick<MonitorClient, 'silence' | 'unsilence' | 'kpis' | 'testReceiver'>
+export type MonitorDesk = Pick<
+  MonitorClient,
+  'silence' | 'unsilence' | 'kpis' | 'testReceiver' | 'notifications'
+>
 
 export interface MonitorOptions extends DutyOptions {
   readonly targets: readonly Target[]
@@ -119,6 +123,10 @@ export class Monitor implements MonitorClient, Stoppable {
 
   testReceiver(name: string): Promise<void> {
     return this.options.desk.testReceiver(name)
+  }
+
+  notifications(limit: number): Promise<readonly NotificationView[]> {
+    return this.options.desk.notifications(limit)
   }
 
   private async round(): Promise<void> {

@@ -8,6 +8,7 @@ import {
   toHealthMessage,
   toHistoryMessage,
   toKpisMessage,
+  toNotificationMessage,
   toSilenceMessage,
 } from '../contracts/monitor-messages.ts'
 import { answering } from '../contracts/rpc-answers.ts'
@@ -42,6 +43,10 @@ export function monitorRoutes(monitor: MonitorClient, log: Logger) {
           await monitor.testReceiver(name)
           return {}
         }),
+      listNotifications: ({ limit }) =>
+        told(async () => ({
+          notifications: (await monitor.notifications(limit)).map(toNotificationMessage),
+        })),
     })
   }
 }

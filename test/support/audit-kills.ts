@@ -10,6 +10,7 @@ import { acrossOrganisations } from '../../src/storage/tenancy.ts'
 import { systemClock } from '../../src/system.ts'
 import { DatabasePlace, postmasterPid } from '../integration/storage/database-place.ts'
 import { authSettings } from './auth-settings.ts'
+import { noKpis } from './no-kpis.ts'
 
 const WORKERS = 4
 
@@ -57,6 +58,7 @@ async function withAuth<Result>(
       config: authSettings,
       usageRetentionMs: 400 * 86_400_000,
       responsesRetentionMs: 30 * 86_400_000,
+      kpis: noKpis,
       ...limits,
     })
     try {

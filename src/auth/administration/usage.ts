@@ -1,3 +1,4 @@
+import type { KpiRow, Range } from '../../contracts/monitor.ts'
 import type { UsageRecord } from '../../contracts/usage.ts'
 import { HelixError } from '../../core/errors.ts'
 import { formatMoney } from '../../core/money.ts'
@@ -14,6 +15,15 @@ export const usageHandlers = {
     task.authorise(projectId)
     const query = { organisationId: task.organisationId, projectId, model, groupBy, ...times(task, range) }
     return { data: (await usage.summary(query)).map((row) => ({ ...row, cost: formatMoney(row.cost) })) }
+  },
+  'usage.kpis': async (task, { projectId, groupBy, ...range }, { kpis }) => {
+    task.authorise(projectId)
+    const query = { organisationId: task.organisationId, projectId, groupBy, ...times(task, range) }
+    if (query.fromMs >= query.toMs)
+      throw new HelixError('invalid_value', "'from' must be earlier than 'to'.", { param: 'from' })
+    const { total, rows, forecast } = await kpis.kpis(query)
+    const expected = forecast && { ...forecast, cost: moneyRange(forecast.cost) }
+    return { data: rows.map(kpiView), total: kpiView(total), ...optional('forecast', expected) }
   },
   'usage.list': async (task, { projectId, model, limit, after, ...range }, { usage }) => {
     task.authorise(projectId)
@@ -44,6 +54,28 @@ function position(after: string) {
   if (startedAtMs !== undefined && requestId !== undefined)
     return { startedAtMs: Number(startedAtMs), requestId }
   throw new HelixError('invalid_value', "'after' must be the `next` of an earlier page.", { param: 'after' })
+}
+
+/** What devices cost is the operator's to know. */
+function kpiView({ deviceCost: _, deviceCostPerMillionTokens: __, ...row }: KpiRow) {
+  const { durationP50Ms, durationP95Ms, firstTokenP50Ms, firstTokenP95Ms, cost, ...counts } = row
+  return {
+    ...counts,
+    cost: formatMoney(cost),
+    ...optional('durationP50Ms', durationP50Ms),
+    ...optional('durationP95Ms', durationP95Ms),
+    ...optional('firstTokenP50Ms', firstTokenP50Ms),
+    ...optional('firstTokenP95Ms', firstTokenP95Ms),
+  }
+}
+
+function moneyRange({ soFar, likely, low, high }: Range) {
+  return {
+    soFar: formatMoney(soFar),
+    likely: formatMoney(likely),
+    low: formatMoney(low),
+    high: formatMoney(high),
+  }
 }
 
 function view(record: UsageRecord) {

@@ -14,6 +14,25 @@ const tokens = {
   cachedTokens: z.number(),
 }
 
+const kpis = z.strictObject({
+  group: z.string().describe('The model or project; `total` for all.'),
+  requests: z.number(),
+  errors: z.number(),
+  ...tokens,
+  cacheHitRatio: z.number().describe('Answers that were kept or shared, as a share of all.'),
+  cost: amountOfMoney,
+  durationP50Ms: z.number().optional(),
+  durationP95Ms: z.number().optional(),
+  firstTokenP50Ms: z.number().optional(),
+  firstTokenP95Ms: z.number().optional(),
+  activeUsers: z.number().describe('People, or else keys, that asked for something.'),
+})
+
+const rangeOf = <Amount extends z.ZodType>(amount: Amount) =>
+  z
+    .strictObject({ soFar: amount, likely: amount, low: amount, high: amount })
+    .describe('What the month comes to if it goes on as it did; 8 of 10 such months end from low to high.')
+
 export const usageOperations = {
   'usage.summary': {
     summary: 'Requests, tokens and cost by hour, day, model or project',
@@ -31,6 +50,31 @@ export const usageOperations = {
           cost: amountOfMoney,
         }),
       ),
+    }),
+  },
+  'usage.kpis': {
+    summary: 'Requests, cost, latency and users by model or project, with a forecast of the month',
+    method: 'GET',
+    path: '/usage/kpis',
+    permission: 'usage.read',
+    input: z.strictObject({
+      projectId: range.projectId,
+      from: range.from,
+      to: range.to,
+      groupBy: z.enum(['model', 'project']).default('model'),
+    }),
+    output: z.strictObject({
+      data: z.array(kpis).describe('The costliest first.'),
+      total: kpis,
+      forecast: z
+        .strictObject({
+          month: z.string().describe('In UTC, as 2027-01.'),
+          requests: rangeOf(z.number()),
+          tokens: rangeOf(z.number()),
+          cost: rangeOf(amountOfMoney),
+        })
+        .optional()
+        .describe('Of the running month; absent where the span ends before now, and in the first day.'),
     }),
   },
   'usage.list': {

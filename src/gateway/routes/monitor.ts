@@ -39,6 +39,10 @@ const NewSilence = z.strictObject({
   reason: z.string().min(1).max(1_024),
 })
 
+const NotificationParameters = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(1_000).default(50),
+})
+
 interface Asked {
   readonly fromMs?: number | undefined
   readonly toMs?: number | undefined
@@ -83,6 +87,10 @@ export function registerMonitor(
     return { series }
   })
   app.get('/admin/v1/monitor/alerts', route, async () => ({ alerts: await present(monitor).alerts() }))
+  app.get('/admin/v1/monitor/notifications', route, async ({ query }) => {
+    const { limit } = parseRequest(NotificationParameters, query)
+    return { notifications: await present(monitor).notifications(limit) }
+  })
   app.get('/admin/v1/monitor/silences', route, async () => ({ silences: await present(monitor).silences() }))
   app.post('/admin/v1/monitor/silences', route, async (request) => {
     const asked = parseRequest(NewSilence, parseJson(request.body as Buffer))

@@ -1,7 +1,5 @@
+import type { NotificationOutcome } from '../../contracts/monitor.ts'
 import type { Notification } from '../alerts/notification.ts'
-
-/** `superseded`: a later word about the same group got there first. `dropped`: there was no room to keep it. */
-export type DeliveryOutcome = 'delivered' | 'refused' | 'expired' | 'superseded' | 'dropped'
 
 /** A notification on its way to one receiver. */
 export interface Delivery {
@@ -11,7 +9,7 @@ export interface Delivery {
   /** On the monotonic clock. */
   notBeforeMs: number
   /** Once it is over; it stays until that is written down. */
-  done?: { readonly atMs: number; readonly outcome: DeliveryOutcome }
+  done?: { readonly atMs: number; readonly outcome: NotificationOutcome }
 }
 
 /** The same for the same notification and receiver. */

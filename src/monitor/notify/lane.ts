@@ -1,6 +1,7 @@
+import type { NotificationOutcome } from '../../contracts/monitor.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { Random } from '../../core/random.ts'
-import type { Delivery, DeliveryOutcome } from './delivery.ts'
+import type { Delivery } from './delivery.ts'
 import { backoffMs, type ReceiverAnswer } from './receiver-answer.ts'
 
 export interface LaneOptions {
@@ -9,7 +10,7 @@ export interface LaneOptions {
   /** One attempt. */
   tell(delivery: Delivery, signal: AbortSignal): Promise<ReceiverAnswer>
   /** It is over for this one. */
-  ended(delivery: Delivery, outcome: DeliveryOutcome, reason: string | undefined): void
+  ended(delivery: Delivery, outcome: NotificationOutcome, reason: string | undefined): void
   /** It failed, and is tried again. */
   postponed(delivery: Delivery, reason: string): void
 }
@@ -119,7 +120,7 @@ export class Lane {
     }
   }
 
-  private end(delivery: Delivery, outcome: DeliveryOutcome, reason: string | undefined): void {
+  private end(delivery: Delivery, outcome: NotificationOutcome, reason: string | undefined): void {
     const place = this.held.indexOf(delivery)
     if (place >= 0) this.held.splice(place, 1)
     delivery.done = { atMs: this.options.clock.now(), outcome }

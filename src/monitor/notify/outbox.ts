@@ -1,3 +1,4 @@
+import type { NotificationOutcome, NotificationView } from '../../contracts/monitor.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { Database } from '../../storage/database.ts'
 import {
@@ -48,8 +49,8 @@ export class Outbox {
   }
 
   /** The newest first. */
-  list(limit: number): Promise<readonly StoredNotification[]> {
-    return listNotifications(this.database, limit)
+  async list(limit: number): Promise<readonly NotificationView[]> {
+    return (await listNotifications(this.database, limit)).map(view)
   }
 
   async tidy(): Promise<void> {
@@ -70,4 +71,15 @@ function stored({ receiver, notification, attempts, done }: Delivery): StoredNot
 function delivery({ receiver, body, attempts }: StoredNotification): Delivery {
   // Written by `stored` alone; the table is no one else's.
   return { receiver, notification: body as Notification, attempts, notBeforeMs: Number.NEGATIVE_INFINITY }
+}
+
+function view({ id, receiver, body, attempts, createdAtMs, done }: StoredNotification): NotificationView {
+  // As above.
+  const { group, status, alerts, reminder } = body as Notification
+  return {
+    ...{ id, receiver, alert: group.alert, severity: group.severity, status, alerts: alerts.length },
+    ...{ summary: alerts[0]?.summary ?? '', reminder, atMs: createdAtMs, attempts },
+    outcome: done && (done.outcome as NotificationOutcome),
+    doneAtMs: done?.atMs,
+  }
 }

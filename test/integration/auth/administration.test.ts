@@ -13,6 +13,7 @@ import { PERMISSIONS, ROLES, type Role, rightsOf } from '../../../src/contracts/
 import type { UsageRecord } from '../../../src/contracts/usage.ts'
 import { HelixError } from '../../../src/core/errors.ts'
 import { silentLog } from '../../../src/core/log.ts'
+import { Kpis } from '../../../src/monitor/kpis.ts'
 import { type Database, openDatabase } from '../../../src/storage/database.ts'
 import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
 import { acrossOrganisations, inOrganisation } from '../../../src/storage/tenancy.ts'
@@ -32,15 +33,19 @@ let theirs: Tenant
 beforeAll(async () => {
   place = await DatabasePlace.withDatabase()
   postgres = await place.start()
+  database = openDatabase(postgres.connection, limits)
+  // With prices, so that it is seen that they are told to nobody.
+  const prices = { '*': 1_000_000_000 }
+  const kpis = new Kpis({ database, clock: systemClock, deviceCosts: prices, devices: async () => [] })
   running = await startAuth({
     connection: postgres.connection,
     pepperFile: join(place.root, 'pepper'),
     config: authSettings,
     usageRetentionMs: 400 * 86_400_000,
     responsesRetentionMs: 30 * 86_400_000,
+    kpis: { kpis: (query) => kpis.report(query) },
     ...limits,
   })
-  database = openDatabase(postgres.connection, limits)
   ours = await makeTenant('Ours')
   theirs = await makeTenant('Theirs')
 })
@@ -571,13 +576,43 @@ describe('usage', () => {
     await expect(call(ours.operator, 'usage.list', { after: 'x' })).rejects.toMatchObject({ param: 'after' })
   })
 
-  test('of one project is shown to who may see that project', async () => {
-    const viewer = user(ours, 'viewer', ours.projectId)
-    await expect(call(viewer, 'usage.summary', { projectId: ours.projectId })).resolves.toBeDefined()
-    await expect(call(viewer, 'usage.summary', {})).rejects.toMatchObject({
-      code: 'insufficient_permissions',
-    })
-    const elsewhere = call(viewer, 'usage.summary', { projectId: theirs.projectId })
-    await expect(elsewhere).rejects.toMatchObject({ code: 'not_found' })
+  test('makes figures of the business for its organisation alone, without what devices cost', async () => {
+    const tenant = await makeTenant('Figures')
+    const { organisationId, projectId, keyId } = tenant
+    const theirOwn = { organisationId, projectId, keyId, model: 'figures' }
+    await running.usage.record([
+      record('f0', { ...theirOwn, startedAtMs: Date.now() - 40 * 3_600_000 }),
+      record('f1', { ...theirOwn, firstTokenMs: 12 }),
+      record('f2', { ...theirOwn, status: 502, cache: 'hit' }),
+      record('f3', { model: 'figures' }),
+    ])
+    const from = new Date(Date.now() - 3_600_000).toISOString()
+    const answer = await call(tenant.operator, 'usage.kpis', { from })
+    expect(answer).toEqual(OPERATIONS['usage.kpis'].output.parse(answer))
+    expect(answer.data).toMatchObject([
+      { group: 'figures', requests: 2, errors: 1, cost: '2.469', cacheHitRatio: 0.5, firstTokenP50Ms: 12 },
+    ])
+    expect(answer.total).toMatchObject({ group: 'total', requests: 2, activeUsers: 1 })
+    // In the first two days of a month some of it was in the one before.
+    expect(answer.forecast?.cost.soFar).toMatch(/^(0|1.2345|2.469|3.7035)$/)
+    const { data } = await call(tenant.operator, 'usage.kpis', { groupBy: 'project', projectId, from })
+    expect(data).toMatchObject([{ group: projectId, requests: 2 }])
+    const foreign = await call(tenant.owner, 'usage.kpis', { projectId: ours.projectId })
+    expect(foreign).toMatchObject({ data: [], total: { requests: 0 } })
+    const backwards = { from: '2026-02-01T00:00:00Z', to: '2026-01-01T00:00:00Z' }
+    await expect(call(tenant.owner, 'usage.kpis', backwards)).rejects.toMatchObject({ param: 'from' })
   })
+
+  test.each(['usage.summary', 'usage.kpis'] as const)(
+    '%s of one project is shown to who may see that project',
+    async (operation) => {
+      const viewer = user(ours, 'viewer', ours.projectId)
+      await expect(call(viewer, operation, { projectId: ours.projectId })).resolves.toBeDefined()
+      await expect(call(viewer, operation, {})).rejects.toMatchObject({
+        code: 'insufficient_permissions',
+      })
+      const elsewhere = call(viewer, operation, { projectId: theirs.projectId })
+      await expect(elsewhere).rejects.toMatchObject({ code: 'not_found' })
+    },
+  )
 })

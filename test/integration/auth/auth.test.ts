@@ -14,6 +14,7 @@ import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts
 import { acrossOrganisations } from '../../../src/storage/tenancy.ts'
 import { systemClock } from '../../../src/system.ts'
 import { authSettings } from '../../support/auth-settings.ts'
+import { noKpis } from '../../support/no-kpis.ts'
 import { DatabasePlace, postmasterPid } from '../storage/database-place.ts'
 
 const limits = { acquireTimeoutMs: 5_000, queryTimeoutMs: 5_000, log: silentLog }
@@ -49,6 +50,7 @@ function start({
     config: authSettings,
     usageRetentionMs,
     responsesRetentionMs: 30 * 86_400_000,
+    kpis: noKpis,
     ...limits,
   })
 }

@@ -6,6 +6,7 @@ import { DEFAULT_ORGANISATION } from '../../../src/contracts/auth.ts'
 import { HelixError } from '../../../src/core/errors.ts'
 import { silentLog } from '../../../src/core/log.ts'
 import { seededRandom } from '../../../src/core/random.ts'
+import { Kpis } from '../../../src/monitor/kpis.ts'
 import { type Database, openDatabase } from '../../../src/storage/database.ts'
 import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
 import { systemClock } from '../../../src/system.ts'
@@ -23,12 +24,14 @@ beforeAll(async () => {
   place = await DatabasePlace.withDatabase()
   postgres = await place.start()
   database = openDatabase(postgres.superuser, limits)
+  const kpis = new Kpis({ database, clock: systemClock, deviceCosts: {}, devices: async () => [] })
   running = await startAuth({
     connection: postgres.connection,
     pepperFile: join(place.root, 'pepper'),
     config: authSettings,
     usageRetentionMs: 400 * 86_400_000,
     responsesRetentionMs: 30 * 86_400_000,
+    kpis: { kpis: (query) => kpis.report(query) },
     ...limits,
   })
 })

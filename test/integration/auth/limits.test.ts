@@ -13,6 +13,7 @@ import { CredentialCache } from '../../../src/gateway/credential-cache.ts'
 import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts'
 import { systemClock } from '../../../src/system.ts'
 import { authSettings } from '../../support/auth-settings.ts'
+import { noKpis } from '../../support/no-kpis.ts'
 import { DatabasePlace } from '../storage/database-place.ts'
 
 const PASSWORD = 'correct horse battery'
@@ -31,6 +32,7 @@ beforeAll(async () => {
     config: authSettings,
     usageRetentionMs: 400 * 86_400_000,
     responsesRetentionMs: 30 * 86_400_000,
+    kpis: noKpis,
     acquireTimeoutMs: 5_000,
     queryTimeoutMs: 5_000,
     log: silentLog,

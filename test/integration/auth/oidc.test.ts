@@ -13,6 +13,7 @@ import { acrossOrganisations } from '../../../src/storage/tenancy.ts'
 import { systemClock } from '../../../src/system.ts'
 import { Browser } from '../../support/browser.ts'
 import { type Account, IdentityProvider } from '../../support/identity-provider.ts'
+import { noKpis } from '../../support/no-kpis.ts'
 import { DatabasePlace } from '../storage/database-place.ts'
 
 const limits = { acquireTimeoutMs: 5_000, queryTimeoutMs: 5_000 }
@@ -78,6 +79,7 @@ function start(change: object = {}): Promise<RunningAuth> {
     config,
     usageRetentionMs,
     responsesRetentionMs: 30 * 86_400_000,
+    kpis: noKpis,
     clock,
     log,
     ...limits,
@@ -544,6 +546,7 @@ describe('a provider', () => {
       config,
       usageRetentionMs,
       responsesRetentionMs: 30 * 86_400_000,
+      kpis: noKpis,
       clock,
       log,
       ...limits,

@@ -15,6 +15,7 @@ import { removeExpiredResponses } from '../../../src/storage/responses.ts'
 import { acrossOrganisations } from '../../../src/storage/tenancy.ts'
 import { systemClock } from '../../../src/system.ts'
 import { authSettings } from '../../support/auth-settings.ts'
+import { noKpis } from '../../support/no-kpis.ts'
 import { DatabasePlace } from '../storage/database-place.ts'
 
 const limits = { acquireTimeoutMs: 5_000, queryTimeoutMs: 20_000, log: silentLog, clock: systemClock }
@@ -39,6 +40,7 @@ beforeAll(async () => {
     config: authSettings,
     usageRetentionMs: 400 * 86_400_000,
     responsesRetentionMs: RETENTION_MS,
+    kpis: noKpis,
     ...limits,
   })
   database = openDatabase(postgres.connection, limits)

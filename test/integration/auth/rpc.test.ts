@@ -16,6 +16,7 @@ import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts
 import { systemClock } from '../../../src/system.ts'
 import { authSettings } from '../../support/auth-settings.ts'
 import { makeCertificates } from '../../support/certificates.ts'
+import { noKpis } from '../../support/no-kpis.ts'
 import { DatabasePlace } from '../storage/database-place.ts'
 
 const operator = { actor: 'operator', organisationId: DEFAULT_ORGANISATION } as const
@@ -41,6 +42,7 @@ beforeAll(async () => {
     acquireTimeoutMs: 5_000,
     queryTimeoutMs: 5_000,
     responsesRetentionMs: 30 * 86_400_000,
+    kpis: noKpis,
     log: silentLog,
     clock: systemClock,
   })

@@ -25,6 +25,7 @@ import type { EmbeddedPostgres } from '../../../src/storage/embedded-postgres.ts
 import { acrossOrganisations } from '../../../src/storage/tenancy.ts'
 import { systemClock } from '../../../src/system.ts'
 import { authSettings } from '../../support/auth-settings.ts'
+import { noKpis } from '../../support/no-kpis.ts'
 import { DatabasePlace } from '../storage/database-place.ts'
 
 const limits = { acquireTimeoutMs: 5_000, queryTimeoutMs: 5_000, log: silentLog }
@@ -63,6 +64,7 @@ function start(): Promise<RunningAuth> {
     config: authSettings,
     usageRetentionMs: 400 * 86_400_000,
     responsesRetentionMs: 30 * 86_400_000,
+    kpis: noKpis,
     clock,
     ...limits,
   })

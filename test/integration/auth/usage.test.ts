@@ -12,6 +12,7 @@ import { acrossOrganisations, inOrganisation, type TenantQueries } from '../../.
 import { keepUsagePartitions } from '../../../src/storage/usage-partitions.ts'
 import { systemClock } from '../../../src/system.ts'
 import { authSettings } from '../../support/auth-settings.ts'
+import { noKpis } from '../../support/no-kpis.ts'
 import { usageRecord } from '../../support/usage-records.ts'
 import { DatabasePlace, postmasterPid } from '../storage/database-place.ts'
 
@@ -33,6 +34,7 @@ beforeAll(async () => {
     config: authSettings,
     usageRetentionMs: RETENTION_MS,
     responsesRetentionMs: 30 * 86_400_000,
+    kpis: noKpis,
     ...limits,
   })
 })

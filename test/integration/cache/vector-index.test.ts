@@ -22,6 +22,7 @@ import { acrossOrganisations, inOrganisation } from '../../../src/storage/tenanc
 import { systemClock } from '../../../src/system.ts'
 import { authSettings } from '../../support/auth-settings.ts'
 import { CachingBench } from '../../support/caching-bench.ts'
+import { noKpis } from '../../support/no-kpis.ts'
 import { findPgvector } from '../../support/pgvector.ts'
 import { PostgresServer } from '../../support/postgres-server.ts'
 import { chatAnswer, sendWhole } from '../../support/scripted-upstream.ts'
@@ -180,6 +181,7 @@ function describePgvector(start: () => Promise<PostgresServer>): void {
       config: authSettings,
       usageRetentionMs: DAY_MS,
       responsesRetentionMs: DAY_MS,
+      kpis: noKpis,
       ...limits,
     })
   beforeAll(async () => {

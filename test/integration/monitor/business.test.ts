@@ -134,6 +134,12 @@ describe('business figures', () => {
     expect((await kpis().report({ ...SPAN, toMs: NOW_MS - DAY_MS })).forecast).toBeUndefined()
   })
 
+  test('forecast nothing of somebody who came within the last day', async () => {
+    const other = await kpis().report({ ...SPAN, organisationId: 'org_other' })
+    expect(other.total.requests).toBe(1)
+    expect(other.forecast).toBeUndefined()
+  })
+
   test('are refused for a span that ends before it begins', async () => {
     await expect(kpis().report({ ...SPAN, toMs: SPAN.fromMs })).rejects.toMatchObject({
       code: 'invalid_value',

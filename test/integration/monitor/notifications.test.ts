@@ -336,6 +336,39 @@ describe('mail', () => {
   })
 })
 
+test('what receivers were told is listed, the newest first, and what they have yet to be told', async () => {
+  const server = await receiver()
+  const away = await receiver(answering(503))
+  const { notifier } = notify([hook(server), { kind: 'webhook', name: 'away', url: away.url }])
+  const outbox = new Outbox(database, systemClock)
+  const first = notificationOf(now() - 1_000)
+  const second = notificationOf(now())
+  await notifier.send(first)
+  await notifier.send(second)
+  await Promise.all([server.count(2), away.count(1)])
+  const facts = async (name: string) =>
+    (await outbox.list(10))
+      .filter(({ receiver }) => receiver === name)
+      .map(({ atMs, outcome }) => [atMs, outcome])
+  await expect
+    .poll(() => facts('hook'))
+    .toEqual([
+      [second.atMs, 'delivered'],
+      [first.atMs, 'delivered'],
+    ])
+  expect(await facts('away')).toEqual([
+    [second.atMs, undefined],
+    [first.atMs, undefined],
+  ])
+  const [newest] = await outbox.list(1)
+  const [alert] = second.alerts
+  expect(newest).toMatchObject({
+    ...{ alert: alert?.alert, severity: alert?.severity, summary: alert?.summary },
+    ...{ status: 'firing', alerts: second.alerts.length, reminder: false },
+  })
+  expect(await outbox.list(1)).toHaveLength(1)
+})
+
 test('a test notification reaches the receiver and is kept nowhere', async () => {
   const server = await receiver()
   const { notifier } = notify([hook(server)])

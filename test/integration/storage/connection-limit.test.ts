@@ -21,20 +21,20 @@ describeServers((start) => {
 
   test('pools that fit together start', async () => {
     await checkConnectionLimit(database, { connectionsMax: 200, gateways: 1 })
-    await checkConnectionLimit(database, { connectionsMax: 242, gateways: 1 })
-    await checkConnectionLimit(database, { connectionsMax: 56, gateways: 4 })
+    await checkConnectionLimit(database, { connectionsMax: 239, gateways: 1 })
+    await checkConnectionLimit(database, { connectionsMax: 53, gateways: 4 })
   })
 
   test('pools that do not fit are refused with both numbers and what to do', async () => {
     await expect(checkConnectionLimit(database, { connectionsMax: 200, gateways: 4 })).rejects.toMatchObject({
       code: 'invalid_configuration',
       message: expect.stringMatching(
-        /are 820\. .*gives 247 .*connectionsMax to 56 or less; raise max_connections .* to 823 or more; run fewer/,
+        /are 832\. .*gives 247 .*connectionsMax to 53 or less; raise max_connections .* to 835 or more; run fewer/,
       ),
     })
-    await expect(checkConnectionLimit(database, { connectionsMax: 243, gateways: 1 })).rejects.toMatchObject({
+    await expect(checkConnectionLimit(database, { connectionsMax: 240, gateways: 1 })).rejects.toMatchObject({
       code: 'invalid_configuration',
-      message: expect.stringContaining('connectionsMax to 242 or less'),
+      message: expect.stringContaining('connectionsMax to 239 or less'),
     })
   })
 

@@ -16,6 +16,8 @@ interface Finding {
 }
 
 const DISK_WARNING_BYTES = 2e9
+/** A gateway that is frozen is a finding, and no reason to wait for ever. */
+const READY_TIMEOUT_MS = 5_000
 
 export function doctorCommand(version: string): Command {
   return command('doctor', 'one page: what is healthy, what is not, what to do').action(
@@ -68,7 +70,7 @@ async function server({ control }: CommandContext): Promise<Finding> {
   const { url, pid, startedAtMs } = await control.get<{ url: string; pid: number; startedAtMs: number }>(
     '/admin/v1/status',
   )
-  const answer = await fetch(`${url}/readyz`)
+  const answer = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(READY_TIMEOUT_MS) })
   const { reasons } = (await answer.json()) as { reasons: readonly { message: string }[] }
   const uptime = durationText(Date.now() - startedAtMs)
   const state = answer.ok ? 'ready' : `not ready: ${reasons.map(({ message }) => message).join(' ')}`

@@ -42,6 +42,7 @@ const VALUES_MAX = 200_000
 const SERIES_MAX = 5_000
 
 const SECONDS = 1_000
+const COARSER = { '10s': '1m', '1m': '1h' } as const
 const RETENTION_EVERY_MS = 3_600_000
 
 /**
@@ -152,7 +153,9 @@ export class HistoryWriter {
     const nowMs = clock.now()
     if (this.droppedAtMs !== undefined && nowMs - this.droppedAtMs < RETENTION_EVERY_MS) return
     for (const resolution of RESOLUTIONS) {
-      const beforeMs = nowMs - retention[resolution]
+      // Fine points stay until the coarse one is made of all of them, however short they are to be kept.
+      const rolledMs = resolution === '1h' ? nowMs : beginningOf(nowMs, RESOLUTION_MS[COARSER[resolution]])
+      const beforeMs = Math.min(nowMs - retention[resolution], rolledMs)
       while ((await dropPoints(database, RESOLUTION_MS[resolution] / SECONDS, beforeMs)) === HISTORY_BATCH);
     }
     await dropEmptySeries(database, [...this.ids.values()])

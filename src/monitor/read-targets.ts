@@ -9,7 +9,8 @@ export function readTargets(targets: readonly Target[], deadlineMs: number): Pro
 async function readTarget(target: Target, deadlineMs: number): Promise<Reading> {
   const { instance, role } = target
   try {
-    return { instance, role, samples: await target.read(AbortSignal.timeout(deadlineMs)) }
+    // It takes whole milliseconds alone, and 0.8 of 3 s is none.
+    return { instance, role, samples: await target.read(AbortSignal.timeout(Math.ceil(deadlineMs))) }
   } catch (reason) {
     return { instance, role, samples: [], problem: HelixError.from(reason).publicMessage }
   }

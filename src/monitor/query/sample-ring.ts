@@ -53,10 +53,11 @@ export class SampleRing {
     return this.times[this.count - 1] ?? 0
   }
 
-  append(atMs: number, value: number): void {
+  /** @param mayGrow otherwise the oldest readings make room */
+  append(atMs: number, value: number, mayGrow = true): void {
     // A clock that was set back: what it said before would never get old.
     while (this.count > 0 && this.newestMs >= atMs) this.count--
-    if (this.count === this.times.length) this.makeRoom(atMs)
+    if (this.count === this.times.length) this.makeRoom(atMs, mayGrow)
     const { reading, before } = this.newest()
     this.times[this.count] = atMs
     this.values[this.count] = value
@@ -65,8 +66,8 @@ export class SampleRing {
   }
 
   /** The series is not exported any more, or nobody can read it. */
-  end(atMs: number): void {
-    if (!Number.isNaN(this.values[this.count - 1] ?? Number.NaN)) this.append(atMs, Number.NaN)
+  end(atMs: number, mayGrow = true): void {
+    if (!Number.isNaN(this.values[this.count - 1] ?? Number.NaN)) this.append(atMs, Number.NaN, mayGrow)
   }
 
   /** What it says at that moment, if it still says anything. */
@@ -104,10 +105,10 @@ export class SampleRing {
     return low
   }
 
-  private makeRoom(nowMs: number): void {
+  private makeRoom(nowMs: number, mayGrow: boolean): void {
     this.thin(nowMs)
     if (this.count < this.times.length * 0.75) return
-    if (this.times.length < CAPACITY_MAX) {
+    if (mayGrow && this.times.length < CAPACITY_MAX) {
       const capacity = this.times.length * 2
       for (const name of ['times', 'values', 'before'] as const) {
         const larger = new Float64Array(capacity)

@@ -68,6 +68,14 @@ describe('what was read', () => {
     expect(evaluate(depth, store, 2000).length + store.refused).toBe(50)
   })
 
+  test('has that bound also where series that are known already grow older', () => {
+    const store = new SampleStore(new SampleNeeds([requests]), 4_000)
+    const all = (value: number) => Array.from({ length: 10 }, (_, index) => answered(value, `${200 + index}`))
+    for (let atMs = 0; atMs <= HOUR; atMs += 10_000) store.take(target, all(atMs), atMs)
+    expect(store.bytes).toBeLessThan(4_400)
+    expect(evaluate(requests, store, HOUR)).toHaveLength(1)
+  })
+
   test('of what ended long ago is forgotten', () => {
     const store = new SampleStore(new SampleNeeds([depth]))
     store.take(target, [waiting('m', 1)], 1000)

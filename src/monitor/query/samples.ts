@@ -29,7 +29,7 @@ export class SampleStore implements SampleSource {
   private usedBytes = 0
   private refusedCount = 0
 
-  /** @param limitBytes of readings in all; series beyond it are not kept, and counted */
+  /** @param limitBytes of readings in all; series beyond it are not kept, and counted; known ones then lose their oldest */
   constructor(
     private readonly needs: SampleNeeds,
     private readonly limitBytes = 128 * 1024 * 1024,
@@ -92,7 +92,7 @@ export class SampleStore implements SampleSource {
 
   private append(ring: SampleRing, atMs: number, value: number): void {
     const { bytes } = ring
-    ring.append(atMs, value)
+    ring.append(atMs, value, this.usedBytes < this.limitBytes)
     this.usedBytes += ring.bytes - bytes
   }
 
@@ -100,7 +100,7 @@ export class SampleStore implements SampleSource {
     for (const ring of known.values()) {
       if (ring.newestMs >= atMs) continue
       const { bytes } = ring
-      ring.end(atMs)
+      ring.end(atMs, this.usedBytes < this.limitBytes)
       this.usedBytes += ring.bytes - bytes
     }
   }

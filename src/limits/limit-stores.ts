@@ -70,6 +70,7 @@ async function sharedStore(
       metrics.set('helixflow_ratelimit_fallback_active', {}, away ? 1 : 0)
     },
   })
+  metrics.set('helixflow_ratelimit_fallback_active', {}, store.away ? 1 : 0)
   const stopSweeping = every(clock, SWEEP_EVERY_MS, () => {
     store.sweep()
     metrics.set('helixflow_ratelimit_gateways', {}, peers.share().gateways)

@@ -42,6 +42,7 @@ export class Connections implements Hub {
   constructor(private readonly parts: ConnectionsParts) {
     this.clock = parts.clock
     this.tally = new Tally(parts.metrics)
+    parts.metrics.set('helixflow_ws_connections', {}, 0)
     this.sweepLater()
   }
 

@@ -33,7 +33,8 @@ export interface OpenMonitorRequest {
   readonly lifecycle: Lifecycle
 }
 
-const RPC_TIMEOUT_MS = 5_000
+/** Longer than a receiver may take, or the statement of business figures. */
+const RPC_TIMEOUT_MS = 15_000
 const ACQUIRE_TIMEOUT_MS = 2_000
 /** What is written has to be there before the next round. */
 const WRITE_TIMEOUT_MS = 3_000

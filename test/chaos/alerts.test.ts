@@ -10,7 +10,7 @@ const SECRET = 'of this test alone'
 
 async function stateOf(server: Server, name: string): Promise<string | undefined> {
   const { out } = await helixflow(server, 'alerts', 'list', '--json')
-  const { alerts } = JSON.parse(out) as { alerts: readonly AlertView[] }
+  const alerts = JSON.parse(out) as readonly AlertView[]
   return alerts.find(({ alert }) => alert === name)?.state
 }
 

@@ -51,7 +51,7 @@ describe('the verdict', () => {
     expect(subjects).toEqual(expect.arrayContaining(['server', 'engine', 'service', 'database', 'device']))
     // Judged dozens of times by now: nothing is wrong with what has just been started and is hardly used.
     const alerts = await helixflow(server, 'alerts', 'list', '--json')
-    expect(alerts).toMatchObject({ code: 0, out: expect.stringMatching(/^\{\s*"alerts":\s*\[\]\s*\}\s*$/) })
+    expect(alerts).toMatchObject({ code: 0, out: '[]\n' })
   })
 
   test('has failed while the database stands still, and recovers with it', async () => {

@@ -132,7 +132,13 @@ function openKpis(
     ...{ connectionsMax: KPI_CONNECTIONS, acquireTimeoutMs, queryTimeoutMs, log, clock: systemClock },
   })
   lifecycle.add('business figures', () => database.close())
-  return new Kpis({ database, clock: systemClock, deviceCosts: {}, devices: async () => [] })
+  return new Kpis({
+    database,
+    clock: systemClock,
+    deviceCosts: {},
+    minutesKeptMs: 0,
+    devices: async () => [],
+  })
 }
 
 /** @throws HelixError `invalid_configuration` */

@@ -90,8 +90,8 @@ export function startMonitor(
     ...{ outbox, clock: systemClock, random: systemRandom },
   }
   const silences = new Silences(reading, systemClock)
-  const { deviceCosts } = monitor
-  const kpis = new Kpis({ database: reading, clock: systemClock, deviceCosts, devices })
+  const { deviceCosts, keepMinutes: minutesKeptMs } = monitor
+  const kpis = new Kpis({ database: reading, clock: systemClock, deviceCosts, minutesKeptMs, devices })
   const running = new Monitor({
     targets: [here, ...monitor.targets.map(remoteTarget)],
     intervalMs: monitor.interval,

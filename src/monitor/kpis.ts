@@ -22,6 +22,8 @@ export interface KpisOptions {
   readonly clock: Clock
   /** What an hour of a device costs, in billionths, by its id, its kind or `*`; none: what devices cost is not reckoned. */
   readonly deviceCosts: Readonly<Record<string, number>>
+  /** How long the history has a point for each minute. */
+  readonly minutesKeptMs: number
   /** What kinds devices are of, as far as is known now. */
   readonly devices: () => Promise<readonly Pick<DeviceView, 'id' | 'kind'>[]>
 }
@@ -66,8 +68,9 @@ export class Kpis {
       ? await withKpis(database, undefined, (queries) => kpiSums(queries, whole))
       : sums
     const kinds = new Map((await this.options.devices()).map(({ id, kind }) => [id, kind]))
-    const pointMs = filter.toMs - filter.fromMs <= BY_MINUTES_MAX_MS ? 60_000 : HOUR_MS
     const { fromMs, toMs } = filter
+    const hasMinutes = fromMs >= this.options.clock.now() - this.options.minutesKeptMs
+    const pointMs = hasMinutes && toMs - fromMs <= BY_MINUTES_MAX_MS ? 60_000 : HOUR_MS
     const span = { figures: MEMORY_FIGURES, resolutionSeconds: pointMs / 1_000, fromMs, toMs }
     const costs = deviceCosts({
       series: await readHistory(database, span),

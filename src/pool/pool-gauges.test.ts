@@ -78,10 +78,13 @@ test('what a model takes of each device is shown for as long as it takes it', ()
   ])
   expect(read('helixflow_model_instances')).toContain('helixflow_model_instances{model="m",state="ready"} 1')
   state = { ...state, instances: [] }
-  expect(read('helixflow_model_memory_bytes')).toEqual([])
+  expect(read('helixflow_model_memory_bytes')).toEqual([
+    'helixflow_model_memory_bytes{model="m",device="x"} 0',
+  ])
   expect(read('helixflow_model_instances')).toContain('helixflow_model_instances{model="m",state="ready"} 0')
   state = { ...state, models: {} }
   expect(read('helixflow_model_instances')).toEqual([])
+  expect(read('helixflow_model_memory_bytes')).toEqual([])
 })
 
 test('models that wait are counted by why, each once, and none that is ready', () => {

@@ -26,6 +26,8 @@ const REASONS = ['loading', 'room', 'paused'] as const
  */
 export class PoolGauges {
   private readonly models = new Set<string>()
+  /** Where each model has lain: what it takes there is 0 afterwards, for a mean over time must know that it was gone. */
+  private readonly places = new Map<string, Set<string>>()
   private readonly devices = new Departed()
   private readonly nodes = new Departed()
   private end: () => void = () => {}
@@ -72,7 +74,7 @@ export class PoolGauges {
     const counts = new Map<string, Record<Instance['state'], number>>()
     // Of those that ran once it is said that none does, until there are none in the files either.
     for (const model of this.models) if (models[model]) counts.set(model, { ...NONE })
-    const bytesOn = new Map<string, Map<string, number>>()
+    const bytesOn = this.emptyPlaces(models)
     for (const { spec, state, shares } of instances) {
       const count = counts.get(spec.name) ?? { ...NONE }
       count[state] += 1
@@ -87,7 +89,19 @@ export class PoolGauges {
       for (const state of STATES) metrics.set('helixflow_model_instances', { model, state }, count[state])
       for (const [device, bytes] of bytesOn.get(model) ?? [])
         metrics.set('helixflow_model_memory_bytes', { model, device }, bytes)
+      this.places.set(model, new Set(bytesOn.get(model)?.keys()))
     }
+  }
+
+  /** Of models and devices that are still there. */
+  private emptyPlaces(models: ClusterState['models']): Map<string, Map<string, number>> {
+    const present = new Set([...this.parts.reports.values()].flat().map(({ id }) => id))
+    const empty = new Map<string, Map<string, number>>()
+    for (const [model, devices] of this.places) {
+      if (!models[model]) this.places.delete(model)
+      else empty.set(model, new Map([...devices].filter((id) => present.has(id)).map((id) => [id, 0])))
+    }
+    return empty
   }
 
   private dropModels(): void {

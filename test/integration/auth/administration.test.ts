@@ -36,7 +36,13 @@ beforeAll(async () => {
   database = openDatabase(postgres.connection, limits)
   // With prices, so that it is seen that they are told to nobody.
   const prices = { '*': 1_000_000_000 }
-  const kpis = new Kpis({ database, clock: systemClock, deviceCosts: prices, devices: async () => [] })
+  const kpis = new Kpis({
+    database,
+    clock: systemClock,
+    deviceCosts: prices,
+    minutesKeptMs: 0,
+    devices: async () => [],
+  })
   running = await startAuth({
     connection: postgres.connection,
     pepperFile: join(place.root, 'pepper'),

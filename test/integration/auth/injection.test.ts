@@ -24,7 +24,13 @@ beforeAll(async () => {
   place = await DatabasePlace.withDatabase()
   postgres = await place.start()
   database = openDatabase(postgres.superuser, limits)
-  const kpis = new Kpis({ database, clock: systemClock, deviceCosts: {}, devices: async () => [] })
+  const kpis = new Kpis({
+    database,
+    clock: systemClock,
+    deviceCosts: {},
+    minutesKeptMs: 0,
+    devices: async () => [],
+  })
   running = await startAuth({
     connection: postgres.connection,
     pepperFile: join(place.root, 'pepper'),

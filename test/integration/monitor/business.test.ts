@@ -40,7 +40,8 @@ afterAll(async () => {
 
 function kpis(deviceCosts: Readonly<Record<string, number>> = {}): Kpis {
   const clock = new ManualClock(NOW_MS)
-  return new Kpis({ database, clock, deviceCosts, devices: async () => [{ id: 'GPU-1', kind: 'cuda' }] })
+  const devices = async () => [{ id: 'GPU-1', kind: 'cuda' }]
+  return new Kpis({ database, clock, deviceCosts, minutesKeptMs: 14 * 24 * 3_600_000, devices })
 }
 
 describe('business figures', () => {

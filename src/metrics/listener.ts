@@ -40,7 +40,8 @@ export async function listenForMetrics(
     },
   )
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) => {
+    // For good: later one connection that could not be taken must not end the process.
+    server.on('error', (cause) => {
       const text = `The metrics cannot be served at ${host}:${port}. Choose another address with metrics.port.`
       reject(new HelixError('address_in_use', text, { cause }))
     })

@@ -179,4 +179,13 @@ describe('of several processes of a role', () => {
     const report = judgeHealth({ targets, databaseProblem: undefined, ask: () => [], nowMs: NOW })
     expect(report.verdict).toBe('degraded')
   })
+
+  test('a role that is silent fails nothing where one process is everything', () => {
+    const targets = [
+      { instance: 'all:1', role: 'all', problem: undefined },
+      { instance: 'g:1', role: 'gateway', problem: 'nobody listens there' },
+    ]
+    const report = judgeHealth({ targets, databaseProblem: undefined, ask: () => [], nowMs: NOW })
+    expect(report.verdict).toBe('degraded')
+  })
 })

@@ -67,6 +67,9 @@ function verdictOf(components: readonly ComponentHealth[]): HealthReport['verdic
   }
   // The monitor itself serves no requests.
   groups.delete('service monitor')
+  // One that is everything serves them without the others.
+  if (groups.get('service all')?.some((one) => !isFailed(one)))
+    for (const key of groups.keys()) if (key.startsWith('service ')) groups.delete(key)
   return [...groups.values()].some((group) => group.every(isFailed)) ? 'failed' : 'degraded'
 }
 

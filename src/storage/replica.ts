@@ -76,7 +76,10 @@ export class Replica {
       const replayed = await this.probePool.withSession(replayedPosition)
       const { newest } = history
       this.metrics.set('helixflow_db_replica_up', { replica: this.name }, 1)
-      if (replayed === undefined || newest === undefined) return this.leave('it is not known how far it is')
+      if (replayed === undefined || newest === undefined) {
+        this.metrics.drop('helixflow_db_replica_lag_bytes', { replica: this.name })
+        return this.leave('it is not known how far it is')
+      }
       const bytes = newest > replayed ? newest - replayed : 0n
       this.metrics.set('helixflow_db_replica_lag_bytes', { replica: this.name }, Number(bytes))
       const lag = { bytes, completeUntilMs: history.completeUntilMs(replayed) }

@@ -142,9 +142,10 @@ export class Seats {
     }
   }
 
-  /** When a request had that replica last; undefined for one that is not here. */
+  /** When a request had that replica last, which is now while one has it; undefined for one that is not here. */
   usedAtMs(replicaId: string): number | undefined {
-    return this.seats.get(replicaId)?.usedAtMs
+    const seat = this.seats.get(replicaId)
+    return seat && seat.inUse > 0 ? this.options.clock.monotonic() : seat?.usedAtMs
   }
 
   /** Whether that replica is asked like any other, or only while no other may be. @returns its model */

@@ -67,7 +67,7 @@ export function accessLog(log: Logger, counts: RequestMetrics) {
 }
 
 /** Its client left before the answer was complete. What runs without one is settled, and a socket is an answer. */
-function isAbandoned({ settlement }: FastifyRequest, { raw }: FastifyReply): boolean {
+export function isAbandoned({ settlement }: FastifyRequest, { raw }: FastifyReply): boolean {
   return !settlement && !raw.writableFinished && raw.statusCode !== 101
 }
 

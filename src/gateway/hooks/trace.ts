@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { noSpan, noTracer, type Span, type Tracer } from '../../core/tracing.ts'
+import { isAbandoned } from './observe.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -34,7 +35,7 @@ async function end(request: FastifyRequest, reply: FastifyReply): Promise<void> 
   const { span, settlement, failure, identity } = request
   const error = settlement?.error ?? failure
   span.set({
-    'http.response.status_code': error?.status ?? reply.raw.statusCode,
+    'http.response.status_code': error?.status ?? (isAbandoned(request, reply) ? 499 : reply.raw.statusCode),
     'helixflow.project.id': identity?.projectId,
     ...(settlement && { 'gen_ai.request.model': request.model, 'helixflow.cache': settlement.cache }),
   })

@@ -86,7 +86,10 @@ export class Notifier {
     if (deliveries.length === 0) return
     for (const one of deliveries) this.noteTold(one)
     const known = await this.saveSoon(deliveries)
-    for (const one of deliveries) if (!known.has(deliveryKey(one))) this.lanes.get(one.receiver)?.add([one])
+    for (const one of deliveries) {
+      // Once it is written down, taking up what nobody is at may have been faster.
+      if (!known.has(deliveryKey(one)) && !this.isInLane(one)) this.lanes.get(one.receiver)?.add([one])
+    }
   }
 
   /** @throws HelixError `not_found` for a receiver that is not in the settings; `notification_failed` with the reason */
@@ -164,6 +167,11 @@ export class Notifier {
   private holds(delivery: Delivery): boolean {
     const key = deliveryKey(delivery)
     if (this.unsaved.has(key) || this.finished.has(key)) return true
+    return this.isInLane(delivery)
+  }
+
+  private isInLane(delivery: Delivery): boolean {
+    const key = deliveryKey(delivery)
     return (this.lanes.get(delivery.receiver)?.all() ?? []).some((one) => deliveryKey(one) === key)
   }
 

@@ -21,8 +21,8 @@ export function denialError(
   engine: EngineKind,
   exchange: Pick<Exchange, 'inputParam' | 'schemaParam'>,
 ): HelixError {
-  const { message } = readBody(denial.body)
-  const internal = `engine answered ${denial.status}: ${message}`
+  const { message, kind } = readBody(denial.body)
+  const internal = `engine answered ${denial.status} ${named(kind)}`.trimEnd()
   const tooLong = tooLongError(denial.body, exchange)
   if (tooLong) return tooLong
   const { status } = denial
@@ -45,11 +45,12 @@ export function denialError(
 export function streamedError(body: Buffer, exchange: Pick<Exchange, 'inputParam'>): HelixError {
   const tooLong = tooLongError(body, exchange)
   if (tooLong) return tooLong
-  const { message, code } = readBody(body)
-  if (code === 400) return new HelixError('invalid_value', message || REFUSED, { internal: message })
+  const { message, kind, code } = readBody(body)
+  const internal = `engine failed within its answer ${named(kind)}`.trimEnd()
+  if (code === 400) return new HelixError('invalid_value', message || REFUSED, { internal })
   return new HelixError('engine_failed', 'The engine failed while it generated.', {
     retryable: false,
-    internal: message,
+    internal,
   })
 }
 
@@ -59,7 +60,7 @@ function tooLongError(body: Buffer, exchange: Pick<Exchange, 'inputParam'>): Hel
   if (!isTooLong(message, kind)) return undefined
   return new HelixError('context_length_exceeded', tooLongText(message), {
     param: exchange.inputParam,
-    internal: `engine answered: ${message}`,
+    internal: 'engine answered that the input is too long',
   })
 }
 
@@ -102,6 +103,14 @@ function readBody(body: Buffer): EngineError {
   } catch {
     return { message: '', kind: '', code: undefined }
   }
+}
+
+/** Its words go to whoever asked, and never into the log: engines quote prompts in them, and headers with keys. */
+function named(kind: string): string {
+  return kind
+    .split(' ')
+    .filter((word) => /^[\w.-]{1,64}$/.test(word))
+    .join(' ')
 }
 
 function printable(message: unknown): string {

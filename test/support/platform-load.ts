@@ -15,19 +15,25 @@ export class PlatformLoad {
   private constructor(
     private readonly server: Server,
     private readonly limitedKey: string,
+    private readonly poorKey: string,
   ) {
     this.finished = this.run()
     this.finished.catch(() => {})
   }
 
   static async start(server: Server): Promise<PlatformLoad> {
-    const made = JSON.parse((await helixflow(server, 'keys', 'create', 'limited', '--json')).out)
-    const { id, plaintext } = made as { id: string; plaintext: string }
+    const limited = await createKey(server, 'limited')
     // Some wait, and more than those are refused.
-    const rate = ['requests', '2', '--window', '1s', '--shape-max-wait', '600ms', '--key-id', id]
+    const rate = ['requests', '2', '--window', '1s', '--shape-max-wait', '600ms', '--key-id', limited.id]
     await helixflow(server, 'limits', 'set', ...rate)
-    await helixflow(server, 'limits', 'set', 'money', '100', '--period', 'month', '--key-id', id)
-    return new PlatformLoad(server, plaintext)
+    await helixflow(server, 'limits', 'set', 'money', '100', '--period', 'month', '--key-id', limited.id)
+    // Used up but for what one request might cost at most.
+    const poor = await createKey(server, 'poor')
+    await helixflow(server, 'limits', 'set', 'money', '0.005', '--period', 'month', '--key-id', poor.id)
+    const load = new PlatformLoad(server, limited.plaintext, poor.plaintext)
+    for (let spent = 0, status = 200; status === 200 && spent < 100; spent++)
+      status = await load.chat({ max_tokens: 64 }, poor.plaintext)
+    return load
   }
 
   /** @throws what went wrong in it */
@@ -46,6 +52,7 @@ export class PlatformLoad {
         this.post('/embeddings', { model: 'tiny', input: randomUUID() }),
         this.post('/chat/completions', {}, 'hf_live_wrong'),
         ...Array.from({ length: 6 }, () => this.chat({}, this.limitedKey)),
+        this.chat({ max_tokens: 64 }, this.poorKey),
         this.socket(),
       ])
       // So seldom that it goes in between, where its keepAlive is a second.
@@ -54,13 +61,13 @@ export class PlatformLoad {
     }
   }
 
-  private chat(more: object, key?: string): Promise<void> {
+  private chat(more: object, key?: string): Promise<number> {
     const messages = question(randomUUID())
     return this.post('/chat/completions', { model: 'tiny', messages, max_tokens: 4, ...more }, key)
   }
 
-  /** Whatever is answered is what it is to be. */
-  private async post(path: string, body: object, key = this.server.apiKey): Promise<void> {
+  /** Whatever is answered is what it is to be. @returns the status of the answer */
+  private async post(path: string, body: object, key = this.server.apiKey): Promise<number> {
     const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' }
     const answer = await fetch(this.server.url + path, {
       method: 'POST',
@@ -68,6 +75,7 @@ export class PlatformLoad {
       body: JSON.stringify(body),
     })
     await answer.text()
+    return answer.status
   }
 
   /** A stream that is read, and then read once more from its beginning. */
@@ -79,6 +87,10 @@ export class PlatformLoad {
     await client.ask({ type: 'resume', stream, epoch, seq: 0 })
     await client.close()
   }
+}
+
+async function createKey(server: Server, name: string): Promise<{ id: string; plaintext: string }> {
+  return JSON.parse((await helixflow(server, 'keys', 'create', name, '--json')).out)
 }
 
 function question(content: string): object {

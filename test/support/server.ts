@@ -99,7 +99,7 @@ export async function tinyModel(seed = 1): Promise<string> {
 }
 
 function hasOwnDatabase({ config }: ServerOptions): boolean {
-  return config?.['database'] === undefined && config?.['rpc'] === undefined
+  return config?.['database'] === undefined && !('authUrl' in (config?.['rpc'] ?? {}))
 }
 
 async function configOf(options: ServerOptions, models: Readonly<Record<string, string>>): Promise<object> {

@@ -8,7 +8,7 @@ const program = join(import.meta.dirname, '..', '..', 'bin', 'helixflow.js')
 
 let platform: PoolPlatform
 beforeAll(async () => {
-  platform = await PoolPlatform.start({ pools: 2, nodes: 2, gateways: 2 })
+  platform = await PoolPlatform.start({ pools: 2, nodes: 2, gateways: 2, monitors: 2 })
 })
 afterAll(() => platform?.stop())
 
@@ -124,6 +124,34 @@ test('every role tells of itself where Prometheus reads, and of nothing that it 
     expect(text.includes('\nhelixflow_db_up ')).toBe(role === 'auth')
     expect(text).not.toContain('\nhelixflow_redis_up ')
   }
+})
+
+test('monitors of their own tell each gateway how all are, one of them is told of and works, and another stands in', async () => {
+  const healthOf = (at: number) => async () => {
+    const { stdout } = spawnSync(
+      process.execPath,
+      [program, 'doctor', '--json', '--config', join(platform.gateways[at]?.home ?? '', 'test.yaml')],
+      {
+        encoding: 'utf8',
+        env: { PATH: process.env['PATH'] ?? '', HELIXFLOW_HOME: platform.gateways[at]?.home ?? '' },
+      },
+    )
+    const { findings } = JSON.parse(stdout) as { findings: { subject: string; finding: string }[] }
+    return findings.filter(({ subject }) => ['service', 'node', 'database'].includes(subject)).length
+  }
+  for (const at of [0, 1]) {
+    const origin = platform.gateways[at]?.ready['url']?.replace(/\/v1$/, '')
+    const verdict = async () =>
+      ((await (await fetch(`${origin}/healthz`)).json()) as { status: string }).status
+    await expect.poll(verdict, { timeout: 20_000 }).toBe('healthy')
+    await expect.poll(healthOf(at), { timeout: 20_000 }).toBeGreaterThan(4)
+  }
+  expect(tell<unknown[]>('alerts', 'list')).toEqual([])
+  const works = () => platform.monitors.filter(({ log }) => log().includes('this monitor works'))
+  expect(works()).toHaveLength(1)
+  const [working] = works()
+  if (working) await signalService(working, 'SIGKILL')
+  await expect.poll(() => works().length, { timeout: 30_000 }).toBe(2)
 })
 
 test('a model is loaded on a node when it is asked for, and answers at every gateway', async () => {

@@ -28,6 +28,8 @@ export class PoolPlatform {
   readonly pools: Service[] = []
   readonly nodes: Service[] = []
   readonly gateways: Service[] = []
+  /** Of the first pool and the first node. */
+  readonly monitors: Service[] = []
   auth: Service | undefined
   private readonly homes: string[] = []
 
@@ -38,7 +40,12 @@ export class PoolPlatform {
     private readonly poolPorts: readonly number[],
   ) {}
 
-  static async start(counts: { pools: number; nodes: number; gateways: number }): Promise<PoolPlatform> {
+  static async start(counts: {
+    pools: number
+    nodes: number
+    gateways: number
+    monitors?: number
+  }): Promise<PoolPlatform> {
     const place = await DatabasePlace.withDatabase()
     const ports: number[] = []
     for (let at = 0; at < counts.pools; at++) ports.push(await freePort())
@@ -47,6 +54,7 @@ export class PoolPlatform {
       await platform.startAuth()
       for (let at = 0; at < counts.pools; at++) await platform.startPool(at)
       for (let at = 0; at < counts.nodes; at++) await platform.startNode(at)
+      for (let at = 0; at < (counts.monitors ?? 0); at++) await platform.startMonitor(at)
       for (let at = 0; at < counts.gateways; at++) await platform.startGateway(at)
       return platform
     } catch (reason) {
@@ -73,9 +81,26 @@ export class PoolPlatform {
     this.nodes[at] = await this.launch('node', `node-${at}`, { rpc, engines })
   }
 
+  private async startMonitor(at: number): Promise<void> {
+    const targets = [
+      { url: this.auth?.ready['metricsUrl'], role: 'auth' },
+      { url: this.pools[0]?.ready['metricsUrl'], role: 'pool' },
+      { url: this.nodes[0]?.ready['metricsUrl'], role: 'node' },
+    ]
+    const monitor = { interval: '300ms', targets }
+    const rpc = { tls: this.tls, monitorPort: 0 }
+    this.monitors[at] = await this.launch('monitor', `monitor-${at}`, {
+      rpc,
+      monitor,
+      database: this.database(),
+    })
+  }
+
   async startGateway(at: number): Promise<void> {
     const gateway = { port: 0, loadWait: '60s' }
-    const rpc = { ...this.joining(), authUrl: this.auth?.ready['url'] }
+    const monitor = this.monitors[at] ?? this.monitors[0]
+    const monitorUrl = monitor && { monitorUrl: monitor.ready['url'] }
+    const rpc = { ...this.joining(), authUrl: this.auth?.ready['url'], ...monitorUrl }
     const sections = { rpc, gateway, cache: { enabled: false } }
     this.gateways[at] = await this.launch('gateway', `gateway-${at}`, sections)
   }
@@ -86,7 +111,13 @@ export class PoolPlatform {
   }
 
   async stop(): Promise<void> {
-    for (const services of [this.gateways, this.nodes, this.pools, this.auth ? [this.auth] : []]) {
+    for (const services of [
+      this.gateways,
+      this.monitors,
+      this.nodes,
+      this.pools,
+      this.auth ? [this.auth] : [],
+    ]) {
       await Promise.all(services.map((one) => signalService(one, 'SIGTERM')))
     }
     await this.postgres.stop()

@@ -5,6 +5,7 @@ import { receiverWarnings } from '../config/notification-settings.ts'
 import type { MonitorClient } from '../contracts/monitor.ts'
 import { MonitorRpcClient } from '../contracts/monitor-rpc-client.ts'
 import { overTls } from '../contracts/rpc-transport.ts'
+import type { Clock } from '../core/clock.ts'
 import type { Lifecycle } from '../core/lifecycle.ts'
 import type { Logger } from '../core/log.ts'
 import { AlertBoard } from '../monitor/alert-board.ts'
@@ -27,6 +28,8 @@ export interface OpenMonitorRequest {
   /** Of this process, as in `startMetrics`. */
   readonly role: string
   readonly log: Logger
+  /** By which rounds are made, and alerts last; by default the machine's own. */
+  readonly clock?: Clock
   /** For prices by the kind of device; without it devices are known by their ids alone. */
   readonly devices?: KpisOptions['devices']
   /** Stops what was started. */
@@ -63,7 +66,15 @@ export function openMonitor(
 
 /** The monitor itself, which reads this process and those of `monitor.targets`. */
 export function startMonitor(
-  { settings, metrics, role, log, devices = async () => [], lifecycle }: OpenMonitorRequest,
+  {
+    settings,
+    metrics,
+    role,
+    log,
+    clock = systemClock,
+    devices = async () => [],
+    lifecycle,
+  }: OpenMonitorRequest,
   connection: PostgresConnection | string,
 ): Monitor {
   const { monitor } = settings.config
@@ -98,7 +109,7 @@ export function startMonitor(
     retention: { '10s': monitor.keepFine, '1m': monitor.keepMinutes, '1h': monitor.keepHours },
     holder: `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`,
     leaseMs: LEASE_ROUNDS * Math.max(monitor.interval, WRITE_TIMEOUT_MS),
-    ...{ database, reading, metrics: metrics.registry, clock: systemClock, log },
+    ...{ database, reading, metrics: metrics.registry, clock, log },
     board: new AlertBoard({ rules: RULES, log }),
     silences: () => silences.list(),
     openTeller: () => {

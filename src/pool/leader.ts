@@ -30,8 +30,10 @@ export class Leadership {
   private readonly unread: () => void
 
   constructor(private readonly parts: LeaderParts) {
-    this.running = this.run()
     const { metrics } = this.parts
+    // One that never leads says it too: of what nobody tells, nobody sees that it is missing.
+    metrics.set('helixflow_pool_leader', {}, 0)
+    this.running = this.run()
     this.unread = metrics.beforeRead(() => metrics.set('helixflow_pool_epoch', {}, this.view().epoch))
   }
 

@@ -80,7 +80,9 @@ export class Membership {
     try {
       const reports = await node.devices()
       if (this.isHere(node)) this.changed(nodeId, reports)
-      const running = await node.engines()
+      const engines = await node.engines()
+      // Now: one that is known and ends while the others are adopted would be taken for one that the pool has yet to know.
+      const running = engines.filter(({ request }) => !this.parts.knows(request.instanceId))
       // To the catalogue one that does not answer has no files, and its engines would seem to be unwanted.
       if (running.length > 0) await node.listModels()
       const adoptions: boolean[] = []

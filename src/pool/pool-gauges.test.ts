@@ -65,6 +65,24 @@ test('a device whose node is gone is shown as unhealthy for an hour, without wha
   expect(read('helixflow_node_up')).toEqual([])
 })
 
+test('what a device says no more is not shown as it was when it said it last', () => {
+  const said = { utilization: 1, temperatureCelsius: 95, powerWatts: 300, usedBytes: 50 }
+  reports.set('n', [{ ...deviceReport('x', 100), kind: 'cuda', ...said }])
+  expect(read('helixflow_device_temperature_celsius')).toHaveLength(1)
+  expect(read('helixflow_device_memory_bytes').join()).toContain('kind="used"')
+  const nothing = {
+    utilization: undefined,
+    temperatureCelsius: undefined,
+    powerWatts: undefined,
+    usedBytes: undefined,
+  }
+  reports.set('n', [{ ...deviceReport('x', 100), kind: 'cuda', ...nothing, health: 'lost' }])
+  for (const name of ['temperature_celsius', 'power_watts', 'utilization_ratio'])
+    expect(read(`helixflow_device_${name}`)).toEqual([])
+  expect(read('helixflow_device_memory_bytes').join()).not.toContain('kind="used"')
+  expect(read('helixflow_device_healthy')).toEqual(['helixflow_device_healthy{device="x"} 0'])
+})
+
 test('what a model takes of each device is shown for as long as it takes it', () => {
   const spec = model('m', 30)
   const history = { spec, crashes: [], inFlight: 0, queued: 0, spareSinceMs: undefined, held: false }

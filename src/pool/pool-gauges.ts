@@ -161,6 +161,8 @@ export class PoolGauges {
       // Of the machine's own memory that is the whole machine's use, and the total only what models may have.
       ...(usedBytes !== undefined && deviceKind !== 'cpu' && { used: usedBytes }),
     }
+    // A card that is lost says nothing any more: what it said last would look like its heat for ever.
+    this.dropDevices({ device })
     for (const [kind, bytes] of Object.entries(kinds))
       metrics.set('helixflow_device_memory_bytes', { device, kind }, bytes)
     const { utilization, powerWatts, temperatureCelsius } = report

@@ -133,7 +133,7 @@ export class Duty {
     const { teller } = this
     this.teller = undefined
     if (!teller) return
-    this.options.log.info('another monitor works, this one stands by', {})
+    this.options.log.info('this monitor works no more', {})
     await teller.stop()
   }
 

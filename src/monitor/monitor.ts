@@ -61,6 +61,7 @@ export class Monitor implements MonitorClient, Stoppable {
   private readMs = 0
   private cancel = () => {}
   private running: Promise<void> | undefined
+  private hasRefused = false
   private stopped = false
 
   constructor(private readonly options: MonitorOptions) {
@@ -169,12 +170,19 @@ export class Monitor implements MonitorClient, Stoppable {
 
   private async take(reading: Reading, nowMs: number): Promise<void> {
     const { instance, role, problem, samples } = reading
-    if (problem === undefined) this.store.take({ instance, role }, samples, nowMs)
+    if (problem === undefined) this.warnOfRefused(this.store.take({ instance, role }, samples, nowMs))
     else this.store.lose({ instance, role }, nowMs)
     const up = problem === undefined ? 1 : 0
     this.options.metrics.set('helixflow_target_up', { target: instance, role }, up)
     // Requests have their turn between the processes.
     await immediately()
+  }
+
+  /** Once: a process with so many series has them in each round. */
+  private warnOfRefused(samples: number): void {
+    if (samples === 0 || this.hasRefused) return
+    this.hasRefused = true
+    this.options.log.warn('no room for the metrics of all processes', { dropped: samples })
   }
 
   private judge(nowMs: number): void {

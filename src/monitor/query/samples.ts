@@ -27,9 +27,8 @@ export class SampleStore implements SampleSource {
   private readonly byName = new Map<string, Set<SampleRing>>()
   private readonly byTarget = new Map<string, Map<string, SampleRing>>()
   private usedBytes = 0
-  private refusedCount = 0
 
-  /** @param limitBytes of readings in all; series beyond it are not kept, and counted; known ones then lose their oldest */
+  /** @param limitBytes of readings in all; series beyond it are not kept, and `take` says so; known ones then lose their oldest */
   constructor(
     private readonly needs: SampleNeeds,
     private readonly limitBytes = 128 * 1024 * 1024,
@@ -39,15 +38,13 @@ export class SampleStore implements SampleSource {
     return this.usedBytes
   }
 
-  /** Samples of new series that had no room in the last reading of each process. */
-  get refused(): number {
-    return this.refusedCount
-  }
-
-  /** Takes one whole reading of a process: series that are not in it have ended. */
-  take(target: SampleTarget, samples: Iterable<Sample>, atMs: number): void {
+  /**
+   * Takes one whole reading of a process: series that are not in it have ended.
+   * @returns how many samples were of new series for which there is no room
+   */
+  take(target: SampleTarget, samples: Iterable<Sample>, atMs: number): number {
     const known = this.targetOf(target)
-    this.refusedCount = 0
+    let refused = 0
     for (const sample of samples) {
       const need = this.needs.of(sample)
       if (!need) continue
@@ -55,7 +52,7 @@ export class SampleStore implements SampleSource {
       let ring = known.get(key)
       if (!ring) {
         if (this.usedBytes >= this.limitBytes) {
-          this.refusedCount++
+          refused++
           continue
         }
         ring = new SampleRing({ ...target, ...sample.labels }, need)
@@ -66,6 +63,7 @@ export class SampleStore implements SampleSource {
       this.append(ring, atMs, sample.value)
     }
     this.endOthers(known, atMs)
+    return refused
   }
 
   /** That process could not be read. */
